@@ -59,7 +59,7 @@ We chose latencies at which the machine does not limit the rate. It had two core
 benchmark ran under `nice -n -10`. With a fixed latency all slots become free at once, so client and server work in
 bursts; a call costs the client 2 to 3 ms of a core. Tests in simulated time cover how the executor finds the limit,
 and servers that become slower, faster or overloaded: `tests/unit/scoring/test_concurrency.py`,
-`tests/unit/scoring/test_driving.py`.
+`tests/unit/scoring/test_executor.py`.
 """
 
 

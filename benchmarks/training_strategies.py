@@ -1,10 +1,10 @@
-"""What strategies `scalable` and `iterative` find on the small model, and what that costs (docs/scalable.md).
+"""Measures accuracy and CPU time of strategies `scalable` and `iterative` on the small model (docs/scalable.md).
 
     python -m benchmarks.training_strategies scalable --data FOLDER --seeds 0 1 2
     python -m benchmarks.training_strategies iterative --rows 2560 --seeds 0
 
-prints a line of a table for every run. Trainings are those of the command `python -m training`, in this process, so
-that the seconds are theirs alone: a process of its own takes some seconds more to load its libraries.
+Each run prints a line of a table. The trainings run the command `python -m training` in this process, so that the
+seconds do not contain the time to start a process and load its libraries.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from service.search.state.problem import Parameters, Problem, Start
 from service.search.state.steps import Phase, Request, State, Step, Strategy
 from service.search.strategies.iterative import Iterative, batches_of
 from service.search.strategies.scalable import Scalable
-from service.search.strategies.trained import extended_to_all, first_part, searched
+from service.search.strategies.trained import extend_to_all, first_part, search_first_part
 from service.training_process.trained_files import examples_of, questions_of, read_scores, spec_of, write_rows
 from training.command import main as train
 from training.progress import Progress
@@ -64,7 +64,7 @@ class Scorer(Protocol):
 
 @dataclass
 class Answering:
-    """Answers prompts and trainings in this process and counts CPU seconds of either."""
+    """Answers requests for prompts and trainings in this process, and counts the CPU seconds of both."""
 
     scorer: Scorer
     problem: Problem
@@ -72,7 +72,7 @@ class Answering:
     training_seconds: list[float] = field(default_factory=list)
 
     def answer(self, request: Request | Trainings) -> list[TreeScores]:
-        """All trees, or all trainings one after the other."""
+        """The answers to all trees, or to all trainings one after the other."""
         if isinstance(request, Trainings):
             return [self._trained(asked) for asked in request.asked]
         began = time.process_time()
@@ -90,36 +90,36 @@ class Answering:
 
 
 def train_here(folder: Path, asked: TrainAndScore, problem: Problem) -> TreeScores:
-    """One training of the small model in this process. Raises RuntimeError where it fails."""
+    """Train the small model in this process, and score. Raises RuntimeError if the training fails."""
     write_rows(folder, examples_of(asked, problem.labels), questions_of(asked))
     base = {"base": str(SMALL_MODEL.resolve()), "examples": "examples.jsonl", "device": "cpu"}
     spec = folder / "spec.json"
     spec.write_text(json.dumps({**base, **spec_of(asked, problem.labels, problem.separator)}), "utf-8")
-    told = io.StringIO()
-    if train(Progress(told), StopRequest(), ["run", str(spec), "--out", str(folder / "out")]):
-        raise RuntimeError(told.getvalue())
+    events = io.StringIO()
+    if train(Progress(events), StopRequest(), ["run", str(spec), "--out", str(folder / "out")]):
+        raise RuntimeError(events.getvalue())
     return read_scores(folder / "out", asked, problem.classes)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A finished search, and its states on the way."""
+class FinishedSearch:
+    """A finished search with its states."""
 
     states: Sequence[State]
     answering: Answering
 
     @property
     def end(self) -> State:
-        """The last one."""
+        """The last state."""
         return self.states[-1]
 
     def accuracies(self, gold: Mapping[Row, Label], phase: Phase) -> list[float]:
-        """Of the labels that each step of a phase began with, where all rows had one."""
+        """The accuracy of the labels before each step of a phase, if all rows had one."""
         return [accuracy(s.labels, gold) for s in self.states if s.phase is phase and len(s.labels) == len(gold)]
 
     @property
     def trial(self) -> str:
-        """What the trial of polarity says."""
+        """The result of the trial of polarity."""
         trial = self.end.facts.get("polarity_trial")
         if trial is None:
             return "none"
@@ -129,19 +129,19 @@ class Told:
         return f"{says} ({found:.3f} / {permuted:.3f}, {error:.3f})"
 
 
-def run(answering: Answering, strategy: Strategy, state: State | None = None) -> Told:
-    """A search from its beginning, or from a state, to its end."""
+def run(answering: Answering, strategy: Strategy, state: State | None = None) -> FinishedSearch:
+    """Run a search to its end, from its beginning or from a state."""
     search = Search(answering.problem, strategy, state)
     states = [search.state]
     while (request := search.ask()) is not None:
         if states[-1] is not search.state:
             states.append(search.state)
         search.tell(answering.answer(request))
-    return Told([*states, search.state], answering)
+    return FinishedSearch([*states, search.state], answering)
 
 
 def scalable_rows(arguments: argparse.Namespace) -> Iterator[str]:
-    """A line for each start and seed."""
+    """Run strategy `scalable`; yields a line for each start and seed."""
     loaded = Loaded.of(str(SMALL_MODEL))
     yield _SCALABLE_HEAD
     for seed, start in itertools.product(arguments.seeds, arguments.starts):
@@ -152,23 +152,23 @@ def scalable_rows(arguments: argparse.Namespace) -> Iterator[str]:
         numbers = replace(problem.parameters, folds=arguments.folds, rounds=arguments.rounds, start=begun)
         problem = replace(problem, parameters=numbers)
         inverted = State(phase=Phase.TRAIN, labels={row: Label(1 - label) for row, label in drawn.gold.items()})
-        told = run(Answering(scorer, problem), Scalable(), inverted if start == "inverted" else None)
-        yield scalable_row(told, start, seed, drawn.gold)
+        search = run(Answering(scorer, problem), Scalable(), inverted if start == "inverted" else None)
+        yield scalable_row(search, start, seed, drawn.gold)
 
 
-def scalable_row(told: Told, start: str, seed: int, gold: Mapping[Row, Label]) -> str:
-    """Accuracy of the labels that the first trainings learn and of those after each round, and the rest."""
-    first, *after = told.accuracies(gold, Phase.TRAIN)
-    rounds = ", ".join(f"{share:.3f}" for share in [*after, accuracy(told.end.labels, gold)])
-    seconds = told.answering.training_seconds
+def scalable_row(search: FinishedSearch, start: str, seed: int, gold: Mapping[Row, Label]) -> str:
+    """The line of a run: accuracy before the first round and after each, trial of polarity, trainings, CPU seconds."""
+    first, *after = search.accuracies(gold, Phase.TRAIN)
+    rounds = ", ".join(f"{share:.3f}" for share in [*after, accuracy(search.end.labels, gold)])
+    seconds = search.answering.training_seconds
     return (
-        f"| {start} | {seed} | {first:.3f} | {rounds} | {told.trial} | {len(seconds)} "
-        f"| {told.answering.context_seconds:.0f} | {sum(seconds):.0f} |\n"
+        f"| {start} | {seed} | {first:.3f} | {rounds} | {search.trial} | {len(seconds)} "
+        f"| {search.answering.context_seconds:.0f} | {sum(seconds):.0f} |\n"
     )
 
 
 def iterative_rows(arguments: argparse.Namespace) -> Iterator[str]:
-    """Batches, and beside them the same rows labelled behind one anchor."""
+    """Run strategy `iterative`, and label the same rows behind one anchor to compare; yields two lines per seed."""
     scorer = LocalScorer(load_model(str(SMALL_MODEL)), LABELS)
     yield _ITERATIVE_HEAD
     for seed in arguments.seeds:
@@ -177,39 +177,39 @@ def iterative_rows(arguments: argparse.Namespace) -> Iterator[str]:
         tokens = {row: scorer.count(problem.demonstration(row, Label(0))) for row in problem.rows}
         budget = scorer.context_tokens - 2 - max(tokens.values())
         problem = replace(problem, demonstration_tokens=tokens, budget_tokens=budget)
-        told = run(Answering(scorer, problem), Iterative())
-        yield iterative_row(told, "iterative", seed, problem, data.gold)
+        search = run(Answering(scorer, problem), Iterative())
+        yield iterative_row(search, "iterative", seed, problem, data.gold)
         scorer.forget()
         behind = run(Answering(scorer, problem), BehindOneAnchor())
         yield iterative_row(behind, "behind one anchor", seed, problem, data.gold)
 
 
 class BehindOneAnchor:
-    """What a job of strategy `folds` does: the first part is searched in context, all others are read behind it."""
+    """Labels rows like a job of strategy `folds`: searches the first part in context, reads all others behind it."""
 
     def step(self, problem: Problem, state: State) -> Step:
         """A step of the anchor's search, or the last one."""
         match state.phase:
             case Phase.EXTEND:
-                state = yield from extended_to_all(problem, state)
+                state = yield from extend_to_all(problem, state)
                 return state.enter(Phase.DONE)
         rows = first_part(problem, problem.parameters.anchor_rows)
-        return (yield from searched(problem, state, rows, Phase.EXTEND))
+        return (yield from search_first_part(problem, state, rows, Phase.EXTEND))
 
 
-def iterative_row(told: Told, name: str, seed: int, problem: Problem, gold: Mapping[Row, Label]) -> str:
+def iterative_row(search: FinishedSearch, name: str, seed: int, problem: Problem, gold: Mapping[Row, Label]) -> str:
     """Accuracy of all rows, and of each batch."""
-    labels = told.end.labels
+    labels = search.end.labels
     by_batch = ", ".join(f"{accuracy({row: labels[row] for row in batch}, gold):.3f}" for batch in batches_of(problem))
-    seconds = told.answering.training_seconds
+    seconds = search.answering.training_seconds
     return (
-        f"| {seed} | {name} | {accuracy(labels, gold):.4f} | {by_batch} | {told.answering.context_seconds:.0f} "
+        f"| {seed} | {name} | {accuracy(labels, gold):.4f} | {by_batch} | {search.answering.context_seconds:.0f} "
         f"| {sum(seconds):.0f} |\n"
     )
 
 
 def parameters(seed: int, batch_rows: int) -> Parameters:
-    """Those of a job."""
+    """The search parameters of a job."""
     return Parameters(seed=seed, batch_rows=batch_rows)
 
 
@@ -234,7 +234,7 @@ def read_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run and print."""
+    """Run the benchmark and print its lines."""
     arguments = read_arguments()
     torch.set_num_threads(1)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped

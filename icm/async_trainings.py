@@ -1,4 +1,4 @@
-"""The trainings of a project from Python; `scripts/write_client.py` makes the blocking module of this one."""
+"""The client's methods for trainings; `scripts/write_client.py` writes the blocking module from this one."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -39,7 +39,7 @@ class AsyncTrainings:
     async def create(self, *job_ids: str, idempotency_key: str | None = None, **settings: Any) -> Training:
         """Train on the rows of finished jobs; the settings are the fields of the request (docs/training.md).
 
-        Without a key of your own one is made, so that the call can be repeated safely.
+        Without an idempotency key the client makes one, so that it can repeat the call safely.
         """
         return await self._make(calls.create(job_ids, settings, idempotency_key=idempotency_key))
 
@@ -48,21 +48,21 @@ class AsyncTrainings:
         return await self._make(calls.estimate(job_ids, settings))
 
     async def get(self, training_id: str) -> Training:
-        """The training as it is now."""
+        """Read the present state of a training."""
         return await self._make(calls.get(training_id))
 
     def list(self, *, status: str | None = None) -> AsyncIterator[Training]:
-        """All trainings, newest first, fetched page by page as they are read."""
+        """Iterate over all trainings, newest first; the client fetches them page by page."""
         return self._pages(calls.listed(status=status, page_size=100))
 
     async def wait(
         self, training_id: str, *, timeout_seconds: float | None = None, on_change: OnChange | None = None
     ) -> Training:
-        """Wait until a training has ended, in whatever way. Raises TimeoutError."""
+        """Wait until a training has succeeded, failed or been cancelled. Raises TimeoutError."""
         return await self._wait(training_id, timeout_seconds, on_change)
 
     async def report(self, training_id: str) -> Document:
-        """What a training that has succeeded measured, and what it was made of."""
+        """Read the report of a training that has succeeded."""
         return await self._make(calls.report(training_id))
 
     async def report_html(self, training_id: str, *, to: str | Path) -> Path:
@@ -70,8 +70,8 @@ class AsyncTrainings:
         return await self._make(calls.report_page(training_id, Path(to)))
 
     async def adapter(self, training_id: str, *, to: str | Path) -> Path:
-        """Download what was trained into a new folder, which appears once it is whole. Raises DamagedDownload."""
-        check_new(Path(to))  # before gigabytes are on their way
+        """Download the adapter into a new folder, which appears once it is complete. Raises DamagedDownload."""
+        check_new(Path(to))  # before the download of gigabytes begins
         sha256 = calls.sha256_of(await self.get(training_id))
         with TemporaryDirectory() as folder:
             archive = await self._make(calls.adapter(training_id, Path(folder) / _ARCHIVE))
@@ -88,17 +88,17 @@ class AsyncTrainings:
         return tuple(one["score"] for one in await self._make(calls.score(training_id, texts, prompts)))
 
     async def pause(self, training_id: str) -> Training:
-        """Let a training wait until it is resumed."""
+        """Pause a training until somebody resumes it."""
         return await self._make(calls.control(training_id, "pause"))
 
     async def resume(self, training_id: str) -> Training:
-        """Let a paused training go on, to the same bytes."""
+        """Resume a paused training; it ends with the same bytes as without the pause."""
         return await self._make(calls.control(training_id, "resume"))
 
     async def cancel(self, training_id: str) -> Training:
-        """Ask a training to stop; nothing of it is kept."""
+        """Cancel a training; the service keeps nothing of it."""
         return await self._make(calls.control(training_id, "cancel"))
 
     async def delete(self, training_id: str) -> None:
-        """Remove a training that has ended, with all its files."""
+        """Delete a training that has ended, with all its files."""
         await self._make(calls.delete(training_id))

@@ -1,4 +1,4 @@
-"""The webhooks of a project from Python; `scripts/write_client.py` makes the blocking module of this one."""
+"""The client's methods for webhooks; `scripts/write_client.py` writes the blocking module from this one."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol, TypeVar

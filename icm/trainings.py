@@ -1,5 +1,5 @@
 # `python -m scripts.write_client` writes this file from async_trainings.py: edit that one.
-"""The trainings of a project from Python; `scripts/write_client.py` makes the blocking module of this one."""
+"""The client's methods for trainings; `scripts/write_client.py` writes the blocking module from this one."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ class Trainings:
     def create(self, *job_ids: str, idempotency_key: str | None = None, **settings: Any) -> Training:
         """Train on the rows of finished jobs; the settings are the fields of the request (docs/training.md).
 
-        Without a key of your own one is made, so that the call can be repeated safely.
+        Without an idempotency key the client makes one, so that it can repeat the call safely.
         """
         return self._make(calls.create(job_ids, settings, idempotency_key=idempotency_key))
 
@@ -49,21 +49,21 @@ class Trainings:
         return self._make(calls.estimate(job_ids, settings))
 
     def get(self, training_id: str) -> Training:
-        """The training as it is now."""
+        """Read the present state of a training."""
         return self._make(calls.get(training_id))
 
     def list(self, *, status: str | None = None) -> Iterator[Training]:
-        """All trainings, newest first, fetched page by page as they are read."""
+        """Iterate over all trainings, newest first; the client fetches them page by page."""
         return self._pages(calls.listed(status=status, page_size=100))
 
     def wait(
         self, training_id: str, *, timeout_seconds: float | None = None, on_change: OnChange | None = None
     ) -> Training:
-        """Wait until a training has ended, in whatever way. Raises TimeoutError."""
+        """Wait until a training has succeeded, failed or been cancelled. Raises TimeoutError."""
         return self._wait(training_id, timeout_seconds, on_change)
 
     def report(self, training_id: str) -> Document:
-        """What a training that has succeeded measured, and what it was made of."""
+        """Read the report of a training that has succeeded."""
         return self._make(calls.report(training_id))
 
     def report_html(self, training_id: str, *, to: str | Path) -> Path:
@@ -71,8 +71,8 @@ class Trainings:
         return self._make(calls.report_page(training_id, Path(to)))
 
     def adapter(self, training_id: str, *, to: str | Path) -> Path:
-        """Download what was trained into a new folder, which appears once it is whole. Raises DamagedDownload."""
-        check_new(Path(to))  # before gigabytes are on their way
+        """Download the adapter into a new folder, which appears once it is complete. Raises DamagedDownload."""
+        check_new(Path(to))  # before the download of gigabytes begins
         sha256 = calls.sha256_of(self.get(training_id))
         with TemporaryDirectory() as folder:
             archive = self._make(calls.adapter(training_id, Path(folder) / _ARCHIVE))
@@ -89,17 +89,17 @@ class Trainings:
         return tuple(one["score"] for one in self._make(calls.score(training_id, texts, prompts)))
 
     def pause(self, training_id: str) -> Training:
-        """Let a training wait until it is resumed."""
+        """Pause a training until somebody resumes it."""
         return self._make(calls.control(training_id, "pause"))
 
     def resume(self, training_id: str) -> Training:
-        """Let a paused training go on, to the same bytes."""
+        """Resume a paused training; it ends with the same bytes as without the pause."""
         return self._make(calls.control(training_id, "resume"))
 
     def cancel(self, training_id: str) -> Training:
-        """Ask a training to stop; nothing of it is kept."""
+        """Cancel a training; the service keeps nothing of it."""
         return self._make(calls.control(training_id, "cancel"))
 
     def delete(self, training_id: str) -> None:
-        """Remove a training that has ended, with all its files."""
+        """Delete a training that has ended, with all its files."""
         self._make(calls.delete(training_id))

@@ -1,5 +1,5 @@
 # `python -m scripts.write_client` writes this file from async_webhooks.py: edit that one.
-"""The webhooks of a project from Python; `scripts/write_client.py` makes the blocking module of this one."""
+"""The client's methods for webhooks; `scripts/write_client.py` writes the blocking module from this one."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeVar

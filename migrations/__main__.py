@@ -1,4 +1,4 @@
-"""`python -m migrations upgrade`: brings the database up to date, waiting for it to come up first."""
+"""Migrates the database: `python -m migrations upgrade` waits for it to start and brings it up to date."""
 
 import argparse
 import asyncio
@@ -10,7 +10,7 @@ from service.settings import settings_of_process
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 where it succeeded, 1 where the database cannot be reached in time."""
+    """Run one command; returns 0 if it succeeded, 1 if the database could not be reached in time."""
     parser = argparse.ArgumentParser(prog="python -m migrations", description=__doc__)
     parser.add_argument("command", choices=("upgrade", "downgrade", "check"))
     parser.add_argument("revision", nargs="?", help="default: head for upgrade, base for downgrade")

@@ -1,4 +1,4 @@
-"""A real Postgres for every test that asks for one: a server per test process, an empty database per test."""
+"""Fixtures with a real Postgres: one server per test process, an empty database per test."""
 
 import asyncio
 import ssl
@@ -15,14 +15,14 @@ from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
 from tests.long import examples
 from tests.support.databases import DATABASES, database
-from tests.support.reading import read_here
+from tests.support.reading import read_in_process
 from tests.support.stores import ScratchStore, ThriftyStore, close_stores
 
-MAX_CRASHES = 3  # of the stores that tests are given
+MAX_CRASHES = 3  # of the stores of the fixtures
 
 
 def pytest_sessionfinish() -> None:
-    """Stop the server, if there is one."""
+    """Stop the server, if one runs."""
     close_stores()
     DATABASES.close()
 
@@ -33,8 +33,9 @@ settings.load_profile("short")
 
 @pytest.fixture(scope="session", autouse=True)
 def plain_tracebacks() -> None:
-    """Errors are logged as `service.observability` has them. Where nothing is configured, structlog draws them with
-    every local variable, which takes seconds for each."""
+    """Log errors as `service.observability` does. Without configuration, structlog prints every local variable, which
+    takes seconds for each error.
+    """
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -47,8 +48,9 @@ def plain_tracebacks() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def shared_tls_contexts() -> Iterator[None]:
-    """HTTP clients share one TLS context for each set of certificates: each that is made takes 20 ms, nearly all that a
-    client costs, and most tests of wires make some for plain HTTP alone."""
+    """Let HTTP clients share one TLS context for each set of certificates: a new one takes 20 ms, most of the cost of
+    a client, and most tests of wires create some for plain HTTP alone.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
         yield
@@ -56,13 +58,13 @@ def shared_tls_contexts() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """Tests run on asyncio, as the service does."""
+    """Run tests on asyncio, as the service does."""
     return "asyncio"
 
 
 @pytest.fixture(scope="session", autouse=True)
 async def one_loop(anyio_backend: str) -> AsyncIterator[None]:
-    """All asynchronous tests run in one event loop, so that a store can be closed behind its test."""
+    """Run all asynchronous tests in one event loop, so that a fixture can close a store after its test."""
     ThriftyStore.loop = asyncio.get_running_loop()
     yield
     await ThriftyStore.dispose_kept()
@@ -70,7 +72,7 @@ async def one_loop(anyio_backend: str) -> AsyncIterator[None]:
 
 @pytest.fixture(autouse=True)
 def stores_end() -> Iterator[None]:
-    """Stores that a test has opened are closed with it; those of a module's fixtures stay."""
+    """Close the stores that a test has opened; those of a module's fixtures stay open."""
     number = len(ScratchStore.open_stores)
     yield
     close_stores(number)
@@ -78,33 +80,33 @@ def stores_end() -> Iterator[None]:
 
 @pytest.fixture
 def reader_without_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parquet files and workbooks are read by the test itself."""
-    read_here(monkeypatch)
+    """Read Parquet files and workbooks in the test process."""
+    read_in_process(monkeypatch)
 
 
 @pytest.fixture
 def server_url() -> str:
-    """A server where databases may be made."""
+    """The URL of a server on which tests may create databases."""
     return DATABASES.server_url
 
 
 @pytest.fixture
 async def empty_database_url(server_url: str, anyio_backend: str) -> AsyncIterator[str]:
-    """A database of this test's own with nothing in it, not even tables."""
+    """A database without tables, for one test alone."""
     async with database(server_url) as url:
         yield url
 
 
 @pytest.fixture
 async def own_database_url(server_url: str, anyio_backend: str) -> AsyncIterator[str]:
-    """A migrated database that this test may change as it likes, tables and all."""
+    """A migrated database that the test may change, tables included."""
     async with database(server_url, f"TEMPLATE {DATABASES.template} STRATEGY FILE_COPY") as url:
         yield url
 
 
 @pytest.fixture
 def database_url() -> Iterator[str]:
-    """A migrated database with nothing in it; its tables are those of other tests, too."""
+    """An empty, migrated database; other tests use its tables later."""
     url = DATABASES.acquire()
     yield url
     DATABASES.release(url)
@@ -112,7 +114,7 @@ def database_url() -> Iterator[str]:
 
 @pytest.fixture
 async def operator(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to this test's database that is none of the service's."""
+    """A connection to this test's database that does not belong to the service."""
     address = driver_address(database_url)
     connection = await asyncpg.connect(address)
     yield connection
@@ -121,7 +123,7 @@ async def operator(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def postgres_store(database_url: str, anyio_backend: str) -> AsyncIterator[PostgresStore]:
-    """A store in a database of this test's own."""
+    """A store with its own database."""
     store = ThriftyStore(database_url, max_crashes=MAX_CRASHES)
     yield store
     await store.close()
@@ -129,5 +131,5 @@ async def postgres_store(database_url: str, anyio_backend: str) -> AsyncIterator
 
 @pytest.fixture
 def store(postgres_store: PostgresStore) -> Store:
-    """A store in a database of this test's own, as the ports have it."""
+    """A store with its own database, typed as the port."""
     return postgres_store

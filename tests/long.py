@@ -1,7 +1,7 @@
-"""Whether tests run in their long form: `make test-long`, before a release (CONTRIBUTING.md).
+"""The switch between the short form of the tests (`make test`) and the long one (`make test-long`, CONTRIBUTING.md).
 
-`make test` repeats and draws as often as it needs to notice a defect; the long form does so many times more, and has
-the tests that are marked `long`: other seeds and second variants of what a short test says.
+The short form repeats and draws as often as it needs to notice a defect. The long form does so many times more, and
+runs the tests marked `long`, which repeat a short test with other seeds or in a second variant.
 """
 
 import os
@@ -11,6 +11,8 @@ FEWEST_EXAMPLES = 30
 
 
 def examples(count: int) -> int:
-    """How many examples Hypothesis draws where the long form has so many: a third in the short form, other ones in
-    every run."""
+    """The number of examples that Hypothesis draws: `count` in the long form, a third of it in the short one.
+
+    Every run draws other ones.
+    """
     return count if LONG else min(count, max(FEWEST_EXAMPLES, count // 3))

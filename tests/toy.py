@@ -1,4 +1,4 @@
-"""A toy language model with a planted labelling, small enough that its best labelling is found by trying all."""
+"""A toy language model with a planted labelling, so small that a test finds its best labelling by trying all."""
 
 import itertools
 import math
@@ -22,17 +22,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ToyWorld:
-    """Rows pull each other towards the same shift against planted labels, by random strengths."""
+    """A world of rows that pull each other, with random strengths, towards agreement with the planted labels."""
 
     rows: int
     classes: int
     related: bool
     seed: int
-    home: float = 0.0  # by how much each row leans towards its planted label whatever it reads, nats
+    home: float = 0.0  # how much each row leans towards its planted label without demonstrations, nats
 
     @cached_property
     def planted(self) -> dict[Row, Label]:
-        """The labels that agree with one another; twins have different ones."""
+        """The planted labels; twins have different ones."""
         rng = Random(self.seed)
         labels = {Row(row): Label(rng.randrange(self.classes)) for row in range(self.rows)}
         if self.related:
@@ -44,7 +44,7 @@ class ToyWorld:
 
     @cached_property
     def strength(self) -> dict[tuple[Row, Row], float]:
-        """How strongly one row's label moves another's, nats."""
+        """How strongly one row's label pulls another's, nats."""
         rng = Random(self.seed + 1)
         return {pair: rng.uniform(0.2, 1.0) for pair in itertools.permutations(map(Row, range(self.rows)), 2)}
 
@@ -74,7 +74,7 @@ class ToyWorld:
         return tuple(logit - normalizer for logit in logits)
 
     def utility(self, labels: Mapping[Row, Label], alpha: float = 50.0) -> float:
-        """U(D), eq. 2, straight from its definition."""
+        """The utility U(D) by its definition, eq. 2."""
         own = [
             self.log_probabilities(row, {other: lab for other, lab in labels.items() if other != row})[label]
             for row, label in labels.items()
@@ -97,7 +97,7 @@ class ToyWorld:
         return [self.answer(tree) for tree in request]
 
     def trained(self, asked: TrainAndScore) -> TreeScores:
-        """What is learned by weights counts as much as what is read in a prompt."""
+        """The scores of a training: learned rows count as much as demonstrations."""
         learned = {example.row: example.label for example in asked.examples}
         scores = {query.row: self.log_probabilities(query.row, learned) for query in asked.queries}
         return TreeScores(scores, Usage(len(scores), trainings=1, tokens_trained=asked.epochs * len(learned)))
@@ -117,7 +117,7 @@ class ToyWorld:
 
 
 def drive(world: ToyWorld, problem: Problem, strategy: Strategy, state: State | None = None) -> list[State]:
-    """Run a search to its end; the states after each step, the first one included."""
+    """Run a search to its end; returns its states, the first one included."""
     search = Search(problem, strategy, state)
     states = [search.state]
     while (request := search.ask()) is not None:
@@ -127,7 +127,7 @@ def drive(world: ToyWorld, problem: Problem, strategy: Strategy, state: State | 
 
 
 def resolve(world: ToyWorld, asking: Generator[Request | Trainings, Answer, T]) -> T:
-    """Answer a part of a search until it returns."""
+    """Answer the requests of a part of a search until it returns."""
     try:
         request = next(asking)
         while True:
@@ -138,7 +138,7 @@ def resolve(world: ToyWorld, asking: Generator[Request | Trainings, Answer, T]) 
 
 
 def prompts(world: ToyWorld, problem: Problem, strategy: Strategy) -> list[tuple[Row, str]]:
-    """All that a search asks from beginning to end."""
+    """All prompts of a search from beginning to end."""
     search, asked = Search(problem, strategy), list[tuple[Row, str]]()
     while (request := search.ask()) is not None:
         asked += [prompt for tree in trees_of(request) for prompt in tree.prompts()]

@@ -1,4 +1,7 @@
-"""`python -m training`: see `--help`."""
+"""The entry point of `python -m training`, which trains language models on labels: cuts off the network, then runs.
+
+`--help` describes the command.
+"""
 
 import os
 import sys

@@ -12,7 +12,7 @@ from typing import Any
 from training.base import Base, device_of, find_base
 from training.data.tokenization import Ids
 from training.errors import Refused
-from training.policy.reward_models import Finished, Reader, RewardModel, find_reward_model
+from training.policy.reward_models import FinishedRewardModel, RewardReader, RewardModel, find_reward_model
 from training.progress import Progress
 from training.spec import Device, Method
 
@@ -29,7 +29,7 @@ class Asked:
 def give_rewards(asked: Asked, lines: Iterable[bytes], progress: Progress) -> None:
     """Load the reward model, tell `ready`, and answer each line until there are no more. Raises TrainingError."""
     finished = find_reward_model("DIR", str(asked.folder), Path())
-    reader = Reader.of(finished, _base(finished, asked))
+    reader = RewardReader.of(finished, _base(finished, asked))
     device = device_of(asked.device)
     model = RewardModel(reader, device)
     progress.tell("ready", sha256=finished.sha256, context_tokens=reader.context_tokens, device=str(device))
@@ -40,7 +40,7 @@ def give_rewards(asked: Asked, lines: Iterable[bytes], progress: Progress) -> No
     progress.tell("end", outcome="finished")
 
 
-def _base(finished: Finished, asked: Asked) -> Base:
+def _base(finished: FinishedRewardModel, asked: Asked) -> Base:
     """The language model that the weights belong to: the artifact itself where all of them were trained."""
     if finished.method is Method.FULL:
         return find_base(str(finished.artifact), Path())
@@ -61,7 +61,7 @@ def _request(number: int, line: bytes) -> tuple[str, Sequence[str]]:
     return str(row.get("id", number)), texts
 
 
-def _answer(model: RewardModel, reader: Reader, texts: Sequence[str]) -> dict[str, Any]:
+def _answer(model: RewardModel, reader: RewardReader, texts: Sequence[str]) -> dict[str, Any]:
     """The reward and the tokens of each text; null for one over the context, since nothing is cut off."""
     ids = [reader.tokenizer.ids(text) for text in texts]
     fits = [0 < len(one) <= reader.context_tokens for one in ids]

@@ -17,7 +17,7 @@ from training.optimisation.files import sha256_of, write_json
 from training.optimisation.stage import Stage, log_if_finished, train
 from training.optimisation.watcher import Log
 from training.policy import policy_training
-from training.policy.reward_models import Finished, find_reward_models
+from training.policy.reward_models import FinishedRewardModel, find_reward_models
 from training.progress import Progress
 from training.reporting import peak_memory, polarity, summary
 from training.scores import Scored, scores_told, write_scores
@@ -78,7 +78,7 @@ def run(spec_file: Path, options: Options, progress: Progress, stop: StopRequest
         _tell_end(bench)
 
 
-def _prepared(bench: Bench, examples: Path, models: Mapping[str, Finished]) -> Training:
+def _prepared(bench: Bench, examples: Path, models: Mapping[str, FinishedRewardModel]) -> Training:
     if bench.spec.kind is Kind.POLICY:
         return policy_training.prepare(bench, examples, models)
     return _PREPARED[bench.spec.kind](bench, examples)

@@ -1,4 +1,4 @@
-"""The duty of removing files that no training needs any more, where they are stored and on this machine."""
+"""The periodic task that removes files which no training needs: artifacts, and folders on this machine."""
 
 import shutil
 from functools import partial
@@ -19,7 +19,7 @@ EVERY_SECONDS = 3_600.0
 
 
 class ArtifactCleaning:
-    """Sweeps every hour."""
+    """Runs the sweep every hour."""
 
     name = "artifacts"
 
@@ -28,20 +28,20 @@ class ArtifactCleaning:
         self._sweeps = [ArtifactSweep(store, place) for place in (artifacts, copies) if place is not None]
         self._folders = folders
 
-    async def turn(self) -> float:
-        """Sweep once; the seconds until the next turn. Raises StorageUnavailable."""
+    async def run_once(self) -> float:
+        """Sweep once; returns the seconds until the next run. Raises StorageUnavailable."""
         await self._clear_folders()
         try:
-            removed = sum([await sweep.turn() for sweep in self._sweeps])
+            removed = sum([await sweep.run_once() for sweep in self._sweeps])
         except ArtifactsUnavailable as error:
-            logger.warning("files of trainings cannot be looked through", reason=str(error))
+            logger.warning("the artifact store cannot be swept", reason=str(error))
             return EVERY_SECONDS
         if removed:
-            logger.info("removed files that no training names", artifacts=removed)
+            logger.info("removed artifacts that no training refers to", artifacts=removed)
         return EVERY_SECONDS
 
     async def _clear_folders(self) -> None:
-        """Remove the folders of trainings that have ended or are gone; the others may go on there."""
+        """Remove the folders of trainings that have ended or were deleted; the others may resume there."""
         if not self._folders.is_dir():
             return
         found = {JobId(path.name): path for path in self._folders.iterdir()}

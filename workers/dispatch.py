@@ -1,4 +1,4 @@
-"""Sends what is in the outbox of webhooks, beside labelling, in every worker process."""
+"""The periodic task that sends due webhook messages of the outbox; every worker process runs it."""
 
 import asyncio
 
@@ -13,13 +13,13 @@ from service.webhooks.dispatch import deliver
 
 logger = structlog.get_logger(__name__)
 
-AT_ONCE = 16  # tries under way in one worker process
-PER_WEBHOOK = 4  # tries under way at once to one endpoint, so that a slow one holds up itself and not the others
-LEASE_MARGIN_SECONDS = 40.0  # beyond a try's own time: for a database that takes long to hear how it went
+MAX_CONCURRENT = 16  # attempts in one worker process
+PER_WEBHOOK = 4  # concurrent attempts to one endpoint, so that a slow one does not delay the others
+LEASE_MARGIN_SECONDS = 40.0  # beyond an attempt's own time-out, since a slow database may record the result late
 
 
 class WebhookDispatch:
-    """A duty: claims messages that are due and sends them, several at a time."""
+    """Claims due messages and sends them, several at a time."""
 
     name = "webhooks"
 
@@ -28,28 +28,28 @@ class WebhookDispatch:
         self._sender = sender
         self._settings = settings
 
-    async def turn(self) -> float:
-        """Send what is due until nothing is left; the seconds until the next look. Raises StorageUnavailable.
+    async def run_once(self) -> float:
+        """Send due messages until none is left; returns the seconds until the next run. Raises StorageUnavailable.
 
-        While slow ones are under way, others that come are taken up beside them.
+        While slow attempts are running, it claims and sends newer messages beside them.
         """
-        under_way: set[asyncio.Task[None]] = set()
+        running: set[asyncio.Task[None]] = set()
         try:
             while True:
-                under_way |= {asyncio.create_task(self._deliver(due)) for due in await self._claim(len(under_way))}
-                if not under_way:
+                running |= {asyncio.create_task(self._deliver(due)) for due in await self._claim(len(running))}
+                if not running:
                     return self._settings.poll_seconds
-                _, under_way = await asyncio.wait(
-                    under_way, timeout=self._settings.poll_seconds, return_when=asyncio.FIRST_COMPLETED
+                _, running = await asyncio.wait(
+                    running, timeout=self._settings.poll_seconds, return_when=asyncio.FIRST_COMPLETED
                 )
         finally:
-            for task in under_way:
+            for task in running:
                 task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
+            await asyncio.gather(*running, return_exceptions=True)
 
-    async def _claim(self, under_way: int) -> list[DueDelivery]:
-        """As many messages as there is room for."""
-        free = AT_ONCE - under_way
+    async def _claim(self, running: int) -> list[DueDelivery]:
+        """Claim as many messages as may be sent beside the running ones."""
+        free = MAX_CONCURRENT - running
         if free <= 0:
             return []
         lease_seconds = self._settings.timeout_seconds + LEASE_MARGIN_SECONDS
@@ -57,10 +57,10 @@ class WebhookDispatch:
             return list(await unit.deliveries.claim(limit=free, per_webhook=PER_WEBHOOK, lease_seconds=lease_seconds))
 
     async def _deliver(self, due: DueDelivery) -> None:
-        """One try; whatever goes wrong, the lease runs out and the message is sent again."""
+        """Make one attempt. After an unexpected error the lease expires, and a worker sends the message again."""
         try:
             await deliver(self._store, self._sender, due)
         except StorageUnavailable as error:
-            logger.warning("how a delivery went could not be recorded", reason=str(error))
+            logger.warning("the result of a delivery could not be recorded", reason=str(error))
         except Exception:
             logger.exception("a delivery failed unexpectedly", delivery=due.lease.delivery_id)

@@ -1,4 +1,4 @@
-"""How a turn at a work item ends, by what its handler gave or raised, and what is recorded of that."""
+"""Decides how a turn with a work item ends, by its handler's outcome or error, and what the worker records."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -31,21 +31,21 @@ NO_BACKOFF = Backoff(0.0, 0.0)
 
 @dataclass(frozen=True)
 class Ending:
-    """An end of a turn."""
+    """The end of a turn."""
 
-    how: TurnEnd  # what observers are told
+    end: TurnEnd  # for observers
     record: Callable[[WorkEnds, ClaimedWork], Awaitable[object]]  # raises LeaseLost, StorageUnavailable
 
 
 def ending_with(outcome: WorkOutcome) -> Ending:
-    """What follows from a handler's outcome; a success it has recorded itself, with all that it had to write."""
+    """The ending for a handler's outcome. The handler has already recorded a success with its results."""
     return Ending(TurnEnd.SUCCEEDED, _record_nothing) if outcome is WorkOutcome.SUCCEEDED else _returned(0.0)
 
 
 def ending_by(error: Exception, noun: str, queue: QueueSettings) -> Ending:
-    """What follows from an error of a handler; the log tells of it, with the noun for the item.
+    """The ending for a handler's error; logs the error with the item's noun.
 
-    Raises the error itself where nothing can be recorded, since the lease or the database is lost.
+    Raises the error again if nothing can be recorded, since the lease or the database is lost.
     """
     match error:
         case StorageFull() | ArtifactsUnavailable() | RewardsUnavailable():
@@ -60,12 +60,12 @@ def ending_by(error: Exception, noun: str, queue: QueueSettings) -> Ending:
             logger.info("the project has no tokens left today; the job waits", reason=str(error))
             return _paused(PauseReason.QUOTA_EXHAUSTED, error, NO_BACKOFF, error.retry_after_seconds)
         case ServiceError():
-            told, details = f"the {noun} failed", {"code": type(error).__name__, "message": str(error)}
-            logger.error(told, reason=str(error))
+            message, details = f"the {noun} failed", {"code": type(error).__name__, "message": str(error)}
+            logger.error(message, reason=str(error))
             return Ending(TurnEnd.FAILED, lambda work, own: work.finish(own.lease, WorkStatus.FAILED, error=details))
         case _:
-            told = f"the {noun} failed unexpectedly"
-            logger.error(told, exc_info=error)
+            message = f"the {noun} failed unexpectedly"
+            logger.error(message, exc_info=error)
             return _returned(CRASH_DELAY_SECONDS, crashed=True)
 
 
@@ -87,7 +87,7 @@ async def _record_nothing(_work: WorkEnds, _claimed: ClaimedWork) -> None: ...
 
 
 def _returned(delay_seconds: float, *, crashed: bool = False) -> Ending:
-    """The item goes back to the queue."""
+    """The ending that returns the item to the queue."""
     return Ending(
         TurnEnd.CRASHED if crashed else TurnEnd.GIVEN_BACK,
         lambda work, claimed: work.release(claimed.lease, delay_seconds=delay_seconds, crashed=crashed),
@@ -95,7 +95,7 @@ def _returned(delay_seconds: float, *, crashed: bool = False) -> Ending:
 
 
 def _paused(reason: PauseReason, error: ServiceError, backoff: Backoff, at_least_seconds: float) -> Ending:
-    """The item's job waits for what it lacks."""
+    """The ending that pauses the item's job."""
     return Ending(
         TurnEnd.PAUSED,
         lambda work, claimed: work.pause(

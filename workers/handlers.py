@@ -1,4 +1,4 @@
-"""Who does which kind of work: one handler for each kind of work item, and one duty that sends webhooks."""
+"""The registry of kinds of work: a handler for each kind of work item, and periodic tasks of some kinds."""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -22,19 +22,19 @@ from workers.training import TrainHandler
 
 
 class Handler(Protocol):
-    """Does one kind of work."""
+    """Does the work items of one kind."""
 
     async def run(self, claimed: ClaimedWork, monitor: LeaseMonitor) -> WorkOutcome:
-        """Do what the item asks for, or as much of it as comes before `monitor.stop`.
+        """Work on the item until it is done or `monitor.stop` is set.
 
-        The handler writes under the item's lease. It records the success itself, together with what it has found;
-        everything else the worker records. Raises LeaseLost and StorageUnavailable; BackendUnavailable and
-        QuotaExhausted where the job has to wait, any other ServiceError where the item can never be done.
+        The handler writes under the item's lease. It records a success together with its results; the worker records
+        every other end. Raises LeaseLost and StorageUnavailable; BackendUnavailable and QuotaExhausted if the job has
+        to wait; any other ServiceError if the item can never succeed.
         """
 
 
 class LabelHandler:
-    """Searches the labels of shards."""
+    """Searches for the labels of shards."""
 
     def __init__(self, application: Application, observer: WorkObserver) -> None:
         self._application = application
@@ -43,7 +43,7 @@ class LabelHandler:
         self._memory = Memory(application.store, application.settings.memory.max_answers)
 
     async def run(self, claimed: ClaimedWork, monitor: LeaseMonitor) -> WorkOutcome:
-        """Search the labels of the shard that the item is about."""
+        """Search for the labels of the item's shard."""
         store = self._application.store
         async with store.worker_unit() as unit:
             shard = await unit.shards.of(claimed)
@@ -85,20 +85,20 @@ def _cleaning(application: Application) -> PeriodicTask:
     return ArtifactCleaning(application.store, application.artifacts, settings.training_folder, copies)
 
 
-# Kinds whose items are in the lease queue, and kinds that have a duty of their own.
+# Kinds with items in the lease queue, and kinds with a periodic task.
 HANDLERS: Mapping[WorkKind, Callable[[Application, WorkObserver], Handler]] = {
     WorkKind.LABEL: LabelHandler,
     WorkKind.TRAIN: TrainHandler,
 }
-DUTIES: Mapping[WorkKind, Callable[[Application], PeriodicTask]] = {
+PERIODIC_TASKS: Mapping[WorkKind, Callable[[Application], PeriodicTask]] = {
     WorkKind.DELIVER: _dispatch,
     WorkKind.TRAIN: _cleaning,
 }
 
 
 def all_kinds() -> tuple[WorkKind, ...]:
-    """Everything that this installation can do."""
-    able = {kind for kind in WorkKind if kind in HANDLERS or kind in DUTIES} - (
+    """The kinds of work that this installation can do."""
+    able = {kind for kind in WorkKind if kind in HANDLERS or kind in PERIODIC_TASKS} - (
         set() if can_train() else {WorkKind.TRAIN}
     )
     return tuple(kind for kind in WorkKind if kind in able)

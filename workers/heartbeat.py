@@ -1,4 +1,4 @@
-"""Renews a worker's lease while it works, and tells it to stop when it must."""
+"""Renews the lease of a work item while its handler works, and tells the handler to stop when it must."""
 
 import asyncio
 import time
@@ -17,16 +17,15 @@ RENEWALS_PER_LEASE = 3
 
 @dataclass
 class LeaseMonitor:
-    """What the heart has heard: `stop` is set when the work item must be given back, whatever becomes of it then."""
+    """Tells a handler to stop: `stop` is set when the worker must release the work item."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 async def keep_lease(store: Store, lease: Lease, lease_seconds: float, monitor: LeaseMonitor) -> None:
-    """Renew the lease every third of its length; return once it is lost, and with it the right to write.
+    """Renew the lease three times in its length; return when it is lost.
 
-    A lease that could not be renewed before it ran out counts as lost, since another
-    worker may have the item by now.
+    A lease that could not be renewed before it expired counts as lost, since another worker may have claimed the item.
     """
     pause = lease_seconds / RENEWALS_PER_LEASE
     renewed = time.monotonic()

@@ -1,11 +1,11 @@
-"""The duty of removing what is older than the operator keeps it; whichever worker process comes first does it."""
+"""The periodic task that deletes data past its retention period; one worker process at a time runs it."""
 
 from collections import Counter
 from datetime import timedelta
 
 import structlog
 
-from service.jobs.retention import Retention, tidy
+from service.jobs.retention import Retention, delete_expired
 from service.ports.store import Store
 from service.settings import RetentionSettings
 
@@ -13,7 +13,7 @@ logger = structlog.get_logger(__name__)
 
 
 class Maintenance:
-    """Tidies up every now and then, and counts what was removed."""
+    """Deletes expired data again and again, and counts the deleted rows."""
 
     name = "maintenance"
 
@@ -21,19 +21,19 @@ class Maintenance:
         self._store = store
         self._retention = retention(settings)
         self._every_seconds = settings.every_seconds
-        self.removed = Counter[str]()  # by this process, since it began
+        self.removed = Counter[str]()  # by this process since its start
 
-    async def turn(self) -> float:
-        """Tidy up; the seconds until the next turn, none where there is more to do. Raises StorageUnavailable."""
-        tidied = await tidy(self._store, self._retention)
-        self.removed.update(tidied.removed)
-        if tidied.removed:
-            logger.info("removed what was kept for long enough", **tidied.removed)
-        return 0.0 if tidied.has_more else self._every_seconds
+    async def run_once(self) -> float:
+        """Delete expired data; returns the seconds until the next run, 0 if more is left. Raises StorageUnavailable."""
+        deletions = await delete_expired(self._store, self._retention)
+        self.removed.update(deletions.removed)
+        if deletions.removed:
+            logger.info("deleted data past its retention period", **deletions.removed)
+        return 0.0 if deletions.has_more else self._every_seconds
 
 
 def retention(settings: RetentionSettings) -> Retention:
-    """The operator's settings as spans of time; 0 days are for good."""
+    """The operator's settings as retention periods; 0 days keep the data for ever."""
     return Retention(
         idempotency_keys=timedelta(hours=settings.idempotency_keys_hours),
         events=_days(settings.events_days),

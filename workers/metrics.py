@@ -1,4 +1,4 @@
-"""Metrics of one worker process, and where they are served."""
+"""Collects the metrics of one worker process, and serves them over HTTP."""
 
 import socket
 from collections.abc import Iterable, Iterator
@@ -25,7 +25,7 @@ _DATABASE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.
 
 
 class WorkMetrics:
-    """Counts what a worker tells of its doing."""
+    """The observer that counts a worker's turns, saves and prompts as Prometheus metrics."""
 
     def __init__(self, service: ServiceMetrics) -> None:
         registry = service.registry
@@ -45,7 +45,7 @@ class WorkMetrics:
         turns = Counter(
             "icm_worker_turns", "Turns at work items, by how they ended", ["kind", "outcome"], registry=registry
         )
-        self._turns = {(kind, how): turns.labels(kind.value, how.value) for kind in JOB_KINDS for how in TurnEnd}
+        self._turns = {(kind, end): turns.labels(kind.value, end.value) for kind in JOB_KINDS for end in TurnEnd}
         self._busy = Gauge("icm_worker_busy", "1 while the worker has a work item", registry=registry)
         self._rows = Counter("icm_worker_rows_labelled", "Rows that got their first label", registry=registry)
         self._prompts = Counter("icm_worker_prompts", "Prompts that backends scored", ["backend"], registry=registry)
@@ -58,33 +58,33 @@ class WorkMetrics:
         )
 
     def claimed(self, seconds: float, *, found: bool) -> None:
-        """A worker has looked for work for so long, and got one or not."""
+        """Record how long a claim took, and whether it found a work item."""
         self._claims.labels("yes" if found else "no").observe(seconds)
         self._busy.set(found)
 
     def saved(self, seconds: float, *, rows_labelled: int) -> None:
-        """Labels, checkpoint and cost were stored in so long; so many rows have a label that had none."""
+        """Record how long a save took, and how many rows got their first label."""
         self._saves.observe(seconds)
         self._rows.inc(rows_labelled)
 
     def asked(self, backend: str, usage: Usage) -> None:
-        """So much was asked of a backend, and its answers were stored."""
+        """Count prompts and tokens that a backend has answered."""
         self._prompts.labels(backend).inc(usage.prompts)
         self._sent.labels(backend).inc(usage.tokens_sent)
         self._computed.labels(backend).inc(usage.tokens_computed)
 
     def recalled(self, backend: str, prompts: int) -> None:
-        """So many prompts were answered from memory."""
+        """Count prompts that the answer memory has answered."""
         self._recalled.labels(backend).inc(prompts)
 
-    def ended(self, kind: WorkKind, how: TurnEnd) -> None:
-        """A turn at a work item is over."""
-        self._turns[kind, how].inc()
+    def ended(self, kind: WorkKind, end: TurnEnd) -> None:
+        """Count the end of a turn with a work item."""
+        self._turns[kind, end].inc()
         self._busy.set(0)
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """Serves each request by a thread, over IPv4 or IPv6 as the address asks for."""
+    """Serves each request in a thread, over IPv4 or IPv6 depending on the address."""
 
     daemon_threads = True
 
@@ -97,11 +97,11 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _QuietHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
-        """Say nothing of single requests."""
+        """Log no single requests."""
 
 
 def _guarded(app: WSGIApplication, allowed: AllowedHosts) -> WSGIApplication:
-    """The application for those who ask for it by a name of ours (docs/decisions/0026); to others a problem, 421."""
+    """The application, which answers 421 to requests for a host name that is not ours (docs/decisions/0026)."""
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -118,10 +118,10 @@ def _guarded(app: WSGIApplication, allowed: AllowedHosts) -> WSGIApplication:
 
 @contextmanager
 def served_metrics(metrics: ServiceMetrics, host: str, port: int, hosts: Iterable[str] = ()) -> Iterator[int | None]:
-    """Serve a process's metrics from a thread of their own; the port, or None where nobody asked for them.
+    """Serve a process's metrics in a separate thread; yields the port, or None if they are not served.
 
-    They are told to those who ask for the address by a name of its own or one of `hosts`. Where the port cannot be had
-    the worker labels all the same and says so: a scraper sees that it is missing.
+    It answers requests for the address's own names and for `hosts`. If it cannot open the port, the worker logs an
+    error and works without metrics; the scraper notices that they are missing.
     """
     if not port:
         yield None

@@ -1,4 +1,4 @@
-"""What a worker process does beside labelling: each duty again and again, by itself."""
+"""Runs the periodic tasks of a worker process, such as retention and webhooks, beside its work items."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,39 +10,39 @@ from service.errors import StorageUnavailable
 
 logger = structlog.get_logger(__name__)
 
-RETRY_SECONDS = 5.0  # after a turn that failed
+RETRY_SECONDS = 5.0  # after a failed run
 
 
 class PeriodicTask(Protocol):
-    """Something to be done every now and then, whichever worker process does it."""
+    """A task that worker processes repeat."""
 
     @property
     def name(self) -> str:
-        """What the log calls it."""
+        """The task's name in the log."""
 
-    async def turn(self) -> float:
-        """Do what there is to do; the seconds until the next turn. Raises StorageUnavailable."""
+    async def run_once(self) -> float:
+        """Run the task once; returns the seconds until the next run. Raises StorageUnavailable."""
 
 
-async def attend(duties: Sequence[PeriodicTask]) -> None:
-    """Do every duty, turn after turn, until cancelled; what fails is tried again, and the others go on."""
+async def run_forever(tasks: Sequence[PeriodicTask]) -> None:
+    """Repeat every task until cancelled; a task that fails runs again later and does not stop the others."""
     async with asyncio.TaskGroup() as group:
-        for duty in duties:
-            group.create_task(_attend(duty), name=duty.name)
+        for task in tasks:
+            group.create_task(_repeat(task), name=task.name)
 
 
-async def _attend(duty: PeriodicTask) -> None:
+async def _repeat(task: PeriodicTask) -> None:
     while True:
-        pause_seconds = await _turn(duty)
+        pause_seconds = await _run_once(task)
         await asyncio.sleep(pause_seconds)
 
 
-async def _turn(duty: PeriodicTask) -> float:
-    """One turn, and how long to wait after it."""
+async def _run_once(task: PeriodicTask) -> float:
+    """Run the task once; returns the seconds to wait after it."""
     try:
-        return await duty.turn()
+        return await task.run_once()
     except StorageUnavailable as error:
-        logger.warning("the database cannot be reached", duty=duty.name, reason=str(error))
+        logger.warning("the database cannot be reached", task=task.name, reason=str(error))
     except Exception:
-        logger.exception("a duty failed unexpectedly", duty=duty.name)
+        logger.exception("a periodic task failed unexpectedly", task=task.name)
     return RETRY_SECONDS

@@ -1,4 +1,4 @@
-"""The duty of freeing what a stopped process has locked; whichever worker process comes first does it."""
+"""The periodic task that releases locks of stopped processes, by ending their transactions."""
 
 from datetime import timedelta
 
@@ -8,14 +8,14 @@ from service.ports.store import Store
 
 logger = structlog.get_logger(__name__)
 
-STALLED_SECONDS = 10.0  # as long as Postgres itself lets a transaction wait for its next statement
+STALLED_SECONDS = 10.0  # the same time-out as `idle_in_transaction_session_timeout`
 EVERY_SECONDS = 5.0
 
 
 class Unblocking:
-    """Ends transactions that a process has left half-way: paused, swapped out or cut off, it may hold locks for good.
+    """Ends transactions of processes that were stopped, swapped out or cut off within one, and so keep their locks.
 
-    The lease of its work item has run out by then, but nobody can claim an item that is locked.
+    The lease of such a process's work item has expired by then, but nobody can claim a locked item.
     """
 
     name = "unblocking"
@@ -23,8 +23,8 @@ class Unblocking:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def turn(self) -> float:
-        """End those that there are; the seconds until the next turn. Raises StorageUnavailable."""
+    async def run_once(self) -> float:
+        """End stalled transactions; returns the seconds until the next run. Raises StorageUnavailable."""
         async with self._store.maintenance_unit() as unit:
             ended = await unit.end_stalled_transactions(timedelta(seconds=STALLED_SECONDS))
         if ended:

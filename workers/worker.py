@@ -1,4 +1,4 @@
-"""Claims a work item of any kind, has its handler do it, records how that ended, and begins again."""
+"""The worker's loop: claims a work item, runs the handler of its kind, records the outcome, and begins again."""
 
 import asyncio
 import time
@@ -23,11 +23,11 @@ from workers.heartbeat import LeaseMonitor, keep_lease
 logger = structlog.get_logger(__name__)
 
 STORAGE_DELAY_SECONDS = 2.0
-GRACE_SECONDS = 7.0  # for the step at hand, once the work must end; then it is dropped and done again later
+GRACE_SECONDS = 7.0  # for the current step after a stop; then the worker drops the step, and another one repeats it
 
 
 class Worker:
-    """One worker: one work item at a time, of the kinds that it is for."""
+    """A worker that does one work item at a time, of the given kinds."""
 
     def __init__(
         self,
@@ -39,19 +39,19 @@ class Worker:
         self._store = application.store
         self._queue = application.settings.queue
         self._handlers = {kind: HANDLERS[kind](application, observer) for kind in kinds if kind in HANDLERS}
-        self._kinds = tuple(self._handlers)  # in the order in which they are looked for
+        self._kinds = tuple(self._handlers)  # in the order of the next claim
         self._id = worker_id
         self._observer = observer
         self._stopping = asyncio.Event()
         self._monitor = LeaseMonitor()
 
     def stop(self) -> None:
-        """Ask for the end: the current step is finished, saved, and the work item given back."""
+        """Ask the worker to stop: it finishes and saves the current step, and releases the work item."""
         self._stopping.set()
         self._monitor.stop.set()
 
     async def run(self) -> None:
-        """Work until told to stop."""
+        """Do work items until `stop` is called."""
         while not self._stopping.is_set():
             try:
                 if not await self.work_once():
@@ -63,14 +63,14 @@ class Worker:
                 logger.warning("the lease was lost; another worker goes on", reason=str(error))
 
     async def work_once(self) -> bool:
-        """Claim and do one work item; says whether there was one. Raises LeaseLost and StorageUnavailable."""
+        """Claim and do one work item; returns False if there was none. Raises LeaseLost and StorageUnavailable."""
         began = time.monotonic()
         async with self._store.worker_unit() as unit:
             claimed = await unit.work.claim(self._kinds, self._id, self._queue.lease_seconds)
         self._observer.claimed(time.monotonic() - began, found=claimed is not None)
         if claimed is None:
             return False
-        self._kinds = (*(kind for kind in self._kinds if kind is not claimed.kind), claimed.kind)  # others come first
+        self._kinds = (*(kind for kind in self._kinds if kind is not claimed.kind), claimed.kind)  # other kinds first
         ids, noun = _ids(claimed), claimed.kind.noun
         attributes = {f"icm.{name}": value for name, value in ids.items()}
         with (
@@ -83,39 +83,39 @@ class Worker:
         return True
 
     async def _turn(self, claimed: ClaimedWork, turn: Span) -> TurnEnd:
-        """How the turn ended, of which observers are told; recorded even where this worker itself is cancelled."""
+        """Run a turn and report its end to the observer; if the worker is cancelled, it still records the end."""
         self._monitor = monitor = LeaseMonitor()
         if self._stopping.is_set():
             monitor.stop.set()
-        work = asyncio.create_task(self._work(claimed, monitor))
-        how = TurnEnd.INTERRUPTED
+        work = asyncio.create_task(self._run_and_record(claimed, monitor))
+        end = TurnEnd.INTERRUPTED
         try:
-            how = await asyncio.shield(work)
+            end = await asyncio.shield(work)
         except asyncio.CancelledError:
             monitor.stop.set()
             await asyncio.wait({work})
             raise
         except LeaseLost:
-            how = TurnEnd.LEASE_LOST
+            end = TurnEnd.LEASE_LOST
             raise
         except StorageUnavailable:
-            how = TurnEnd.STORAGE_LOST
+            end = TurnEnd.STORAGE_LOST
             raise
         finally:
-            turn.set_attribute("icm.outcome", how.value)
-            self._observer.ended(claimed.kind, how)
-        return how
+            turn.set_attribute("icm.outcome", end.value)
+            self._observer.ended(claimed.kind, end)
+        return end
 
-    async def _work(self, claimed: ClaimedWork, monitor: LeaseMonitor) -> TurnEnd:
-        """Do the item while its lease is kept, and record its end. Raises LeaseLost and StorageUnavailable."""
+    async def _run_and_record(self, claimed: ClaimedWork, monitor: LeaseMonitor) -> TurnEnd:
+        """Do the item while renewing its lease, and record its end. Raises LeaseLost and StorageUnavailable."""
 
         async def recorded(ending: Ending) -> TurnEnd:
             async with self._store.worker_unit() as unit:
                 await ending.record(unit.work, claimed)
-            return ending.how
+            return ending.end
 
         try:
-            ending = ending_with(await self._leased(claimed, monitor))
+            ending = ending_with(await self._run_handler(claimed, monitor))
         except Exception as error:  # noqa: BLE001 - `ending_by` logs it, or raises it again
             ending = ending_by(error, claimed.kind.noun, self._queue)
         try:
@@ -123,17 +123,17 @@ class Worker:
         except StorageFull as error:
             return await recorded(ending_by(error, claimed.kind.noun, self._queue))
 
-    async def _leased(self, claimed: ClaimedWork, monitor: LeaseMonitor) -> WorkOutcome:
-        """Run the handler until it ends, the lease is lost, or the time of grace after a stop has passed."""
+    async def _run_handler(self, claimed: ClaimedWork, monitor: LeaseMonitor) -> WorkOutcome:
+        """Run the handler until it ends, the lease is lost, or the grace period after a stop is over."""
         run = asyncio.create_task(self._handlers[claimed.kind].run(claimed, monitor))
-        heart = asyncio.create_task(keep_lease(self._store, claimed.lease, self._queue.lease_seconds, monitor))
-        grace = asyncio.create_task(_grace(monitor))
-        async with _first_of(run, heart, grace):
+        heartbeat = asyncio.create_task(keep_lease(self._store, claimed.lease, self._queue.lease_seconds, monitor))
+        grace = asyncio.create_task(_grace_period(monitor))
+        async with _first_of(run, heartbeat, grace):
             if run.done():
                 return run.result()
-            if heart.done():
-                heart.result()
-                raise LeaseLost("the lease ran out or was taken over")
+            if heartbeat.done():
+                heartbeat.result()
+                raise LeaseLost("the lease expired, or another worker has claimed the item")
             return WorkOutcome.STOPPED
 
     async def _until_stopped(self, waiting: Coroutine[Any, Any, None]) -> None:
@@ -144,7 +144,7 @@ class Worker:
 
 
 def _ids(claimed: ClaimedWork) -> dict[str, str | int]:
-    """What the turn's span, and every log line during it, say of the item."""
+    """The item's attributes for the turn's span and for every log line during the turn."""
     lease, request_id = claimed.lease, claimed.origin.request_id
     ids: dict[str, str | int] = {"job": lease.job_id, claimed.kind.noun: lease.number, "epoch": lease.epoch}
     return ids | {"project": claimed.project} | ({} if request_id is None else {"request_id": request_id})
@@ -152,7 +152,7 @@ def _ids(claimed: ClaimedWork) -> dict[str, str | int]:
 
 @asynccontextmanager
 async def _first_of(*tasks: asyncio.Task[Any]) -> AsyncIterator[None]:
-    """Wait for the first of these to end; the others are cancelled afterwards, and have ended by then."""
+    """Wait until one task ends; after the block, cancel the others and wait for their end."""
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         yield
@@ -162,7 +162,7 @@ async def _first_of(*tasks: asyncio.Task[Any]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _grace(monitor: LeaseMonitor) -> None:
-    """Return when the work has been asked to end for long enough."""
+async def _grace_period(monitor: LeaseMonitor) -> None:
+    """Return when the grace period after a stop is over."""
     await monitor.stop.wait()
     await asyncio.sleep(GRACE_SECONDS)

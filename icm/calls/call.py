@@ -1,4 +1,4 @@
-"""Each call of the HTTP interface as a value: the request and the reader of its answer. This module does no I/O."""
+"""Describes one HTTP call as a value: the request, and the function that reads the answer. This module does no I/O."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping

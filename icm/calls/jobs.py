@@ -1,4 +1,4 @@
-"""The calls about jobs, and the list of scoring backends."""
+"""Describes the HTTP calls of the jobs API, and the call that lists scoring backends."""
 
 import uuid
 from collections.abc import Mapping

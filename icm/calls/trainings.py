@@ -1,4 +1,4 @@
-"""The calls about trainings, as values."""
+"""Describes the HTTP calls of the trainings API: each function returns a `Call`, which a client sends and reads."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ _TRAININGS = "/v1/trainings"
 
 
 def create(job_ids: Sequence[str], settings: Mapping[str, Any], *, idempotency_key: str | None) -> Call[Training]:
-    """The key makes the call repeatable: the service answers a second one with the first one's training."""
+    """Create a training. The key makes the call repeatable: a second call gets the first training."""
     headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
     body = {"job_ids": list(job_ids), **settings}
     return Call(method="POST", path=_TRAININGS, read=_training, headers=headers, body=body)
@@ -29,18 +29,18 @@ def estimate(job_ids: Sequence[str], settings: Mapping[str, Any]) -> Call[Docume
 
 
 def get(training_id: str) -> Call[Training]:
-    """The training as it is now."""
+    """Read the present state of a training."""
     return Call(method="GET", path=_path(training_id), read=_training)
 
 
 def listed(*, status: str | None, page_size: int) -> Call[Page[Training]]:
-    """Newest first."""
+    """List trainings, newest first."""
     params = {"limit": str(page_size)} | ({} if status is None else {"status": status})
     return listing(_TRAININGS, params, Training.read)
 
 
 def report(training_id: str) -> Call[Document]:
-    """What it measured, and what it was made of."""
+    """Read the report."""
     return Call(method="GET", path=f"{_path(training_id)}/report", read=document_of)
 
 
@@ -51,12 +51,12 @@ def report_page(training_id: str, to: Path) -> Call[Path]:
 
 
 def adapter(training_id: str, to: Path) -> Call[Path]:
-    """What was trained, as a tar archive that is there once it is whole."""
+    """Download the adapter as a tar archive."""
     return Call(method="GET", path=f"{_path(training_id)}/adapter", read=lambda _: to, save_to=to)
 
 
 def control(training_id: str, what: str) -> Call[Training]:
-    """Pause, resume or cancel; repeated, the same answer."""
+    """Pause, resume or cancel a training; a repeated call gets the same answer."""
     return Call(method="POST", path=f"{_path(training_id)}/{what}", read=_training)
 
 
@@ -68,7 +68,7 @@ def score(training_id: str, texts: Sequence[str], prompts: Sequence[tuple[str, S
 
 
 def delete(training_id: str) -> Call[None]:
-    """Removes one that has ended, with all its files."""
+    """Delete a training that has ended, with all its files."""
     return Call(method="DELETE", path=_path(training_id), read=nothing)
 
 

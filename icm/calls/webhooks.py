@@ -1,4 +1,4 @@
-"""The calls about webhooks, as values."""
+"""Describes the HTTP calls of the webhooks API: each function returns a `Call`, which a client sends and reads."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Remember what backends have answered, record what they were, and let jobs wait for them."""
+"""Add tables for backends' answers and identities, and columns for paused jobs."""
 
 import sqlalchemy as sa
 from alembic import op

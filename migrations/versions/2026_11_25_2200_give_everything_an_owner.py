@@ -1,4 +1,4 @@
-"""Give every job, data set and idempotency key a project, and callers API keys; what there is goes to `default`."""
+"""Add projects, API keys and the audit log; existing jobs, data sets and idempotency keys go to project `default`."""
 
 import sqlalchemy as sa
 from alembic import op

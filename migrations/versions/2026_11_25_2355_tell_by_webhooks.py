@@ -1,4 +1,4 @@
-"""Keep webhooks, what is to be sent to them and how that went."""
+"""Add tables for webhooks, their deliveries and the attempts to deliver."""
 
 import sqlalchemy as sa
 from alembic import op

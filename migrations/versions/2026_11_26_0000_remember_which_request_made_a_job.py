@@ -1,6 +1,6 @@
-"""Remember which request made a job, and its place in the caller's trace; of older jobs both stay unknown.
+"""Add columns to jobs for the id and the traceparent of the request that created them; null in older jobs.
 
-Only adds, so that workers and APIs of the release before go on while both run (docs/operations.md).
+The migration only adds, so workers and APIs of the earlier release can run beside new ones (docs/operations.md).
 """
 
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""Let people pause jobs, and let the maintainer find what is older than it is kept."""
+"""Add columns for pauses by people, and columns and indexes that retention needs."""
 
 import sqlalchemy as sa
 from alembic import op

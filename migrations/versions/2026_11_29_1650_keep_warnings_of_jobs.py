@@ -1,4 +1,4 @@
-"""Keep what was doubtful about a job when it was made."""
+"""Add a column for the warnings of a job."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Keep the probability of each label before calibration."""
+"""Add a column for the probability of each label before calibration."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Say of a row that the backend gives no scores for why that is."""
+"""Add a column for the reason why the backend cannot score a row."""
 
 import sqlalchemy as sa
 from alembic import op

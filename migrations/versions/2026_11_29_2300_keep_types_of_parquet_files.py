@@ -1,4 +1,4 @@
-"""Keep the types of a Parquet file's columns, so that its result has them again."""
+"""Add a column for the column types of a Parquet file, so that the result has the same types."""
 
 import sqlalchemy as sa
 from alembic import op

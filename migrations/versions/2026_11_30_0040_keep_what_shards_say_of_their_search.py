@@ -1,4 +1,4 @@
-"""Keep what a finished shard says of its search beside the shard, so that a report need not read the event log."""
+"""Add a column for the summary of a finished shard's search, so that a report need not read the event log."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Let jobs be of any kind: one queue of work items, and tables of labelling's own for what only labelling has."""
+"""Split shards into work items of any kind and separate tables for the data of labelling jobs."""
 
 import sqlalchemy as sa
 from alembic import op

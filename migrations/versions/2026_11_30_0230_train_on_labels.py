@@ -1,4 +1,4 @@
-"""Keep trainings: what was asked for, how far they are, and which files belong to them."""
+"""Add a table for trainings: their request, progress and artifacts."""
 
 import sqlalchemy as sa
 from alembic import op

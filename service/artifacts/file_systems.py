@@ -1,4 +1,4 @@
-"""Keeps artifacts in whatever `pyarrow.fs` reaches: a local folder, S3, Google Cloud Storage (docs/decisions/0034)."""
+"""The artifact store: keeps files of trainings in a local folder, S3 or Google Cloud Storage (docs/decisions/0034)."""
 
 import hashlib
 import os
@@ -17,15 +17,15 @@ from service.identifiers import JobId
 from service.records.trainings import Artifact, ArtifactFile
 
 _PART_BYTES = 1_000_000
-_PLACE_DEPTH = 3  # of a file: owner, SHA-256, name
+_PATH_PARTS = 3  # of a file: owner, SHA-256, name
 
 Result = TypeVar("Result")
 
 
 class FileSystemArtifacts:
-    """A folder for each training, in it a folder for each artifact, named by its SHA-256.
+    """Artifacts in a file system of `pyarrow.fs`, as `<training>/<SHA-256>/<file>`.
 
-    `place` is a path or a URL such as `s3://bucket/folder`; nothing is connected to before its first use.
+    `place` is a path or a URL such as `s3://bucket/folder`; the first use connects to it.
     """
 
     def __init__(self, place: str) -> None:
@@ -36,12 +36,12 @@ class FileSystemArtifacts:
         return await self._run(lambda: self._put(owner, folder))
 
     async def files(self, owner: JobId, sha256: str) -> list[ArtifactFile]:
-        """The files of an artifact in the order of their names. Raises ArtifactsUnavailable, ArtifactMissing."""
+        """The files of an artifact, sorted by name. Raises ArtifactsUnavailable, ArtifactMissing."""
         return await self._run(lambda: self._files(owner, sha256))
 
     async def read(self, owner: JobId, sha256: str, name: str) -> AsyncGenerator[bytes, None]:
         """The bytes of one file, in parts. Raises ArtifactsUnavailable, ArtifactMissing."""
-        stream = await self._run(lambda: self._files_at.open_input_stream(f"{owner}/{sha256}/{name}"))
+        stream = await self._run(lambda: self._file_system.open_input_stream(f"{owner}/{sha256}/{name}"))
         try:
             while part := await self._run(lambda: stream.read(_PART_BYTES)):
                 yield part
@@ -53,16 +53,16 @@ class FileSystemArtifacts:
         await self._run(lambda: self._fetch(owner, sha256, folder))
 
     async def remove(self, owner: JobId, sha256: str | None = None) -> None:
-        """Delete an artifact, or all of its owner's. Raises ArtifactsUnavailable."""
+        """Delete an artifact, or all artifacts of its owner. Raises ArtifactsUnavailable."""
         await self._run(lambda: self._remove(owner if sha256 is None else f"{owner}/{sha256}"))
 
     async def stored(self) -> Mapping[JobId, frozenset[str]]:
-        """What is there, by owner, complete or not. Raises ArtifactsUnavailable."""
+        """The stored artifacts by owner, incomplete ones among them. Raises ArtifactsUnavailable."""
         return await self._run(self._stored)
 
     @cached_property
-    def _files_at(self) -> Any:
-        """The file system below the place."""
+    def _file_system(self) -> Any:
+        """The file system with `place` as its root."""
         if "://" in self._place:
             file_system, path = fs.FileSystem.from_uri(self._place)
         else:
@@ -74,12 +74,12 @@ class FileSystemArtifacts:
         return fs.SubTreeFileSystem(path, file_system)
 
     async def _run(self, work: Callable[[], Result]) -> Result:
-        """Do what blocks in a thread, its errors in words of ours."""
+        """Run blocking `work` in a thread, and turn its errors into `service.errors`."""
         try:
             return await to_thread.run_sync(work)
         except FileNotFoundError as error:
             raise ArtifactMissing("the files of this training are not where they were stored") from error
-        except (OSError, ValueError) as error:  # the latter of a URL that it cannot read
+        except (OSError, ValueError) as error:  # ValueError: an unreadable URL
             reason = " ".join(str(error).split())
             raise ArtifactsUnavailable(f"the files of trainings cannot be reached: {reason}") from error
 
@@ -96,18 +96,18 @@ class FileSystemArtifacts:
         return Artifact(sha256, sum((folder / name).stat().st_size for name in files))
 
     def _write(self, source: Path, path: str) -> None:
-        self._files_at.create_dir(str(PurePosixPath(path).parent), recursive=True)
-        with source.open("rb") as file, self._files_at.open_output_stream(path) as stream:
+        self._file_system.create_dir(str(PurePosixPath(path).parent), recursive=True)
+        with source.open("rb") as file, self._file_system.open_output_stream(path) as stream:
             while part := file.read(_PART_BYTES):
                 stream.write(part)
-        base = self._files_at.base_fs
-        if isinstance(base, fs.LocalFileSystem):  # an object store has it once the stream is closed
-            _to_disk(Path(self._files_at.base_path) / path)
+        base = self._file_system.base_fs
+        if isinstance(base, fs.LocalFileSystem):  # an object store is durable once the stream is closed
+            _flush_to_disk(Path(self._file_system.base_path) / path)
 
     def _sizes(self, path: str) -> dict[str, int]:
-        """The files below a path by name; none where there is nothing."""
+        """The sizes of the files below a path, by name; empty if the path does not exist."""
         selector = fs.FileSelector(path, recursive=True, allow_not_found=True)
-        found = [info for info in self._files_at.get_file_info(selector) if info.type is fs.FileType.File]
+        found = [info for info in self._file_system.get_file_info(selector) if info.type is fs.FileType.File]
         return {info.path.removeprefix(f"{path}/"): info.size for info in found}
 
     def _files(self, owner: JobId, sha256: str) -> list[ArtifactFile]:
@@ -123,7 +123,7 @@ class FileSystemArtifacts:
             target = staged / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
             with (
-                self._files_at.open_input_stream(f"{owner}/{sha256}/{file.name}") as stream,
+                self._file_system.open_input_stream(f"{owner}/{sha256}/{file.name}") as stream,
                 target.open("wb") as written,
             ):
                 shutil.copyfileobj(stream, written, _PART_BYTES)
@@ -133,19 +133,19 @@ class FileSystemArtifacts:
         staged.rename(folder)
 
     def _remove(self, path: str) -> None:
-        if self._files_at.get_file_info(path).type is not fs.FileType.NotFound:
-            self._files_at.delete_dir(path)
+        if self._file_system.get_file_info(path).type is not fs.FileType.NotFound:
+            self._file_system.delete_dir(path)
 
     def _stored(self) -> Mapping[JobId, frozenset[str]]:
         found: dict[JobId, set[str]] = defaultdict(set)
         for path in self._sizes(""):
-            owner, *rest = path.lstrip("/").split("/", _PLACE_DEPTH - 1)
+            owner, *rest = path.lstrip("/").split("/", _PATH_PARTS - 1)
             found[JobId(owner)].update(rest[:1])
         return {owner: frozenset(hashes) for owner, hashes in found.items()}
 
 
 def content_sha256(hashes: Mapping[str, str]) -> str:
-    """SHA-256 over the lines that `sha256sum` prints for files, in the order of their names as bytes."""
+    """SHA-256 over the lines that `sha256sum` prints for the files, sorted by their names as bytes."""
     lines = (f"{hashes[name]}  {name}\n" for name in sorted(hashes, key=os.fsencode))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -156,8 +156,8 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _to_disk(path: Path) -> None:
-    """Whatever is written there survives a power cut."""
+def _flush_to_disk(path: Path) -> None:
+    """Flush a file and its folder to disk, so that they survive a power cut."""
     for place, flags in ((path, os.O_RDONLY), (path.parent, os.O_RDONLY | os.O_DIRECTORY)):
         descriptor = os.open(place, flags)
         try:

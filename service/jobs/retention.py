@@ -11,7 +11,7 @@ from service.records.jobs import Swept
 
 CHUNK_ROWS = 5_000  # rows that one unit of work deletes, within milliseconds
 CHUNK_JOBS = 100
-MOST_CHUNKS = 50  # of one kind per run; the next run deletes the rest, so that no kind delays the others
+MAX_CHUNKS = 50  # of one kind per run; the next run deletes the rest, so that no kind delays the others
 
 Sweep = Callable[[RetentionStore], Awaitable[Swept]]
 
@@ -29,28 +29,28 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
-class Tidied:
+class Deletions:
     """The number of rows that one run deleted, by kind, and whether more data is past its period."""
 
     removed: Mapping[str, int]
     has_more: bool
 
 
-async def tidy(store: Store, retention: Retention) -> Tidied:
+async def delete_expired(store: Store, retention: Retention) -> Deletions:
     """Run all deletions once; does nothing while another process runs them. Raises StorageUnavailable."""
     removed, has_more = Counter[str](), False
     for name, sweep in _sweeps(retention):
-        for _ in range(MOST_CHUNKS):
+        for _ in range(MAX_CHUNKS):
             async with store.maintenance_unit() as unit:
                 if not await unit.is_elected():
-                    return Tidied(+removed, has_more=False)
+                    return Deletions(+removed, has_more=False)
                 swept = await sweep(unit)
             removed[name] += swept.removed
             if swept.is_done:
                 break
         else:
             has_more = True
-    return Tidied(+removed, has_more)
+    return Deletions(+removed, has_more)
 
 
 def _sweeps(kept: Retention) -> Iterator[tuple[str, Sweep]]:

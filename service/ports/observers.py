@@ -25,14 +25,14 @@ class WorkObserver(Protocol):
     def recalled(self, backend: str, prompts: int) -> None:
         """So many prompts were answered from memory."""
 
-    def ended(self, kind: WorkKind, how: TurnEnd) -> None:
+    def ended(self, kind: WorkKind, end: TurnEnd) -> None:
         """A turn at a work item is over."""
 
 
 class CallObserver(Protocol):
     """Told by those who drive an inference server."""
 
-    def called(self, seconds: float, how: CallEnd) -> None:
+    def called(self, seconds: float, end: CallEnd) -> None:
         """A call has ended after so long on its way."""
 
 
@@ -79,10 +79,10 @@ class Unobserved:
     def recalled(self, backend: str, prompts: int) -> None:
         """Nothing."""
 
-    def ended(self, kind: WorkKind, how: TurnEnd) -> None:
+    def ended(self, kind: WorkKind, end: TurnEnd) -> None:
         """Nothing."""
 
-    def called(self, seconds: float, how: CallEnd) -> None:
+    def called(self, seconds: float, end: CallEnd) -> None:
         """Nothing."""
 
 

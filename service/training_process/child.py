@@ -1,4 +1,4 @@
-"""Runs `python -m training` as a child and tells what it tells (docs/training.md)."""
+"""Runs `python -m training` as a child process, and passes on its events (docs/training.md)."""
 
 import asyncio
 import json
@@ -22,23 +22,23 @@ from service.training_process.lines import lines_of
 logger = structlog.get_logger(__name__)
 
 SPEC, EXAMPLES, OUT = "SPEC.json", "examples.jsonl", "out"
-TRAINING = (sys.executable, "-P", "-m", "training")  # -P keeps folders of that name where we were started out of it
-_FINISHED, _IN_USE, _STOPPED = 0, 4, 75  # statuses of the command
-SECRET = ("ICM_", "DATABASE_URL")  # what the environment's names begin with that is not for the child
+TRAINING = (sys.executable, "-P", "-m", "training")  # -P: no module from the working folder
+_FINISHED, _IN_USE, _STOPPED = 0, 4, 75  # exit statuses of the command
+SECRET = ("ICM_", "DATABASE_URL")  # prefixes of environment variables that the child must not see
 _TAIL_LINES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildLimits:
-    """How long a child is waited for, and how much it may say at once."""
+    """Limits of time and of line length for a child."""
 
-    grace_seconds: float = 5.0  # to save and end, once told to; then it is killed, and loses steps since its checkpoint
-    taken_seconds: float = 1.0  # between two looks at a folder that another process trains in
+    grace_seconds: float = 5.0  # to save and end after a stop; then the child is killed and loses unsaved steps
+    locked_poll_seconds: float = 1.0  # between two tries to use a folder in which another process trains
     longest_line_bytes: int = 1_000_000
 
 
 def write_examples(folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write the rows of a training into its folder, whole or not at all; how many."""
+    """Write a training's rows into its folder, all of them or none; returns how many."""
     count = 0
     folder.mkdir(parents=True, exist_ok=True)
     staged = folder / f".{EXAMPLES}.partial"
@@ -50,9 +50,9 @@ def write_examples(folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:
 
 
 class TrainingChild:
-    """One training in a folder of its own, which has its rows already (`write_examples`).
+    """One training in its own folder, which already contains its rows (`write_examples`).
 
-    `spec` is the specification without `examples`. Whatever was done in the folder before is not done again.
+    `spec` is the specification without `examples`. The command resumes from earlier work in the folder.
     """
 
     def __init__(
@@ -71,50 +71,50 @@ class TrainingChild:
 
     @property
     def out(self) -> Path:
-        """Where the command leaves what it made: the artifact, `manifest.json`, `report.json`."""
+        """The command's output folder: the artifact, `manifest.json`, `report.json`."""
         return self._folder / OUT
 
     async def run(self, on_event: OnEvent, stop: asyncio.Event) -> TrainingOutcome:
-        """Train until the end, or until `stop` is set; every event is awaited, and what it raises ends the training.
+        """Train until the end or until `stop` is set. An error of `on_event` ends the training.
 
-        Use it from the main thread: the child ends with the thread that started it (Linux).
+        Call it from the main thread: on Linux the child ends with the thread that started it.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         staged = self._folder / f".{SPEC}.partial"
         staged.write_text(json.dumps({**self._spec, "examples": EXAMPLES}, ensure_ascii=False), "utf-8")
         staged.replace(self._folder / SPEC)
         while not stop.is_set():
-            turn = _Turn(self._limits, on_event)
-            outcome = await turn.run(self._command, self.out, stop)
-            if turn.status != _IN_USE:
+            child_run = _ChildRun(self._limits, on_event)
+            outcome = await child_run.run(self._command, self.out, stop)
+            if child_run.status != _IN_USE:
                 return outcome
             logger.info("another process still trains in the folder", folder=str(self._folder))
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), self._limits.taken_seconds)
+                await asyncio.wait_for(stop.wait(), self._limits.locked_poll_seconds)
         return TrainingOutcome(TrainingEnd.STOPPED)
 
 
 class _Protocol(asyncio.subprocess.SubprocessStreamProtocol):
-    """Says when the process has exited; `Process.wait` waits as well for whatever holds its output open."""
+    """Signals the exit of the process; `Process.wait` also waits for grandchildren that hold its output open."""
 
     def __init__(self) -> None:
         super().__init__(limit=65_536, loop=asyncio.get_running_loop())
         self.exited = asyncio.Event()
 
     def process_exited(self) -> None:
-        """Called by the event loop."""
+        """Set the event; the event loop calls this."""
         super().process_exited()
         self.exited.set()
 
 
-class _Turn:
-    """One process from its start to its end."""
+class _ChildRun:
+    """One run of the child process, from its start to its end."""
 
     def __init__(self, limits: ChildLimits, on_event: OnEvent) -> None:
         self._limits = limits
         self._on_event = on_event
         self._last: Mapping[str, Any] = {}
-        self._said: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._last_lines: deque[str] = deque(maxlen=_TAIL_LINES)
         self.status: int | None = None
 
     async def run(self, command: Sequence[str], out: Path, stop: asyncio.Event) -> TrainingOutcome:
@@ -127,7 +127,7 @@ class _Turn:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={name: value for name, value in os.environ.items() if not name.startswith(SECRET)},
-            process_group=0,  # what it starts can be ended with it
+            process_group=0,  # so that its own children can be killed with it
         )
         process = asyncio.subprocess.Process(transport, protocol, loop)
         try:
@@ -138,14 +138,14 @@ class _Turn:
         return self._outcome(out, process.returncode, was_stopped=stop.is_set())
 
     async def _follow(self, process: asyncio.subprocess.Process, exited: asyncio.Event, stop: asyncio.Event) -> None:
-        """Until it has ended and everything it wrote is told."""
+        """Read the process's output until it has ended, and stop it if `stop` is set."""
         reading = asyncio.create_task(self._read(process))
         ending = asyncio.create_task(exited.wait())
         stopping = asyncio.create_task(self._stop(process, stop))
         try:
             await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
             if ending.done():
-                _kill(process)  # what it started may hold its output open
+                _kill(process)  # its own children may hold its output open
             await reading
             await process.wait()
         finally:
@@ -162,28 +162,28 @@ class _Turn:
         _kill(process)
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
-        words = asyncio.create_task(self._read_words(process))
+        errors = asyncio.create_task(self._read_errors(process))
         try:
             await self._read_events(process)
-            await words
+            await errors
         finally:
-            words.cancel()
+            errors.cancel()
 
     async def _read_events(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None  # noqa: S101 - it was asked for
         async for line in lines_of(process.stdout, self._limits.longest_line_bytes):
             event = event_of(line)
             if event is None:
-                logger.warning("the training wrote something that is no event", line=shown(line))
+                logger.warning("the training wrote a line that is no event", line=shown(line))
                 continue
             if event.name == "end":
                 self._last = event.facts
             await self._on_event(event)
 
-    async def _read_words(self, process: asyncio.subprocess.Process) -> None:
+    async def _read_errors(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None  # noqa: S101 - it was asked for
         async for line in lines_of(process.stderr, self._limits.longest_line_bytes):
-            self._said.append(shown(line))
+            self._last_lines.append(shown(line))
             logger.debug("the training says", line=shown(line))
 
     def _outcome(self, out: Path, status: int | None, *, was_stopped: bool) -> TrainingOutcome:
@@ -195,18 +195,18 @@ class _Turn:
         if last.get("outcome") == "failed":
             return TrainingOutcome(TrainingEnd.FAILED, str(last.get("reason", "")))
         how = f"was ended by {signal.Signals(-status).name}" if status and status < 0 else f"ended with status {status}"
-        logger.warning("the training died", how=how, last_words=list(self._said))
+        logger.warning("the training died", how=how, last_words=list(self._last_lines))
         return TrainingOutcome(TrainingEnd.CRASHED, f"the training {how}")
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Whatever happened, nothing of it runs on."""
+    """Kill the process and its children, and wait for its end."""
     _kill(process)
     await asyncio.shield(process.wait())
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
+    with suppress(ProcessLookupError, PermissionError):  # macOS raises the latter for a group of zombies
         os.killpg(process.pid, signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""Says whether this installation can train."""
+"""Checks whether this installation can train."""
 
 from importlib.util import find_spec
 
@@ -6,10 +6,10 @@ NEEDED = ("training", "torch", "transformers", "peft", "trl", "accelerate", "dat
 
 
 def missing_modules() -> tuple[str, ...]:
-    """The modules of the extra `training` that are not installed here; none of the others is loaded."""
+    """The modules of the extra `training` that are not installed; it imports none of them."""
     return tuple(name for name in NEEDED if find_spec(name) is None)
 
 
 def can_train() -> bool:
-    """Whether the training command has everything that it needs."""
+    """Whether all modules that the training command needs are installed."""
     return not missing_modules()

@@ -1,4 +1,4 @@
-"""Reads what a process writes, line by line, none of them longer than a bound."""
+"""Reads a process's output line by line, and skips lines over a maximum length."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +7,7 @@ _CHUNK_BYTES = 65_536
 
 
 async def lines_of(stream: asyncio.StreamReader, longest_bytes: int) -> AsyncIterator[bytes | None]:
-    """Every line without its end, which the last one may lack; None for one that is longer and is passed over."""
+    """Every line without its line break; None for a line that is too long."""
     kept, too_long = b"", False
     while chunk := await stream.read(_CHUNK_BYTES):
         *whole, rest = chunk.split(b"\n")

@@ -19,7 +19,7 @@ from service.records.rewards import Rewarded, RewardModel
 from service.training_process.child import TRAINING
 from service.training_process.installed import missing_modules
 from service.training_process.reward_child import RewardChild
-from service.training_process.trained_scorer import as_folder, forget_idle
+from service.training_process.trained_scorer import as_folder, remove_idle
 
 logger = structlog.get_logger(__name__)
 
@@ -141,7 +141,7 @@ class ChildRewardScorer:
 
     def _new_folder(self) -> Path:
         self._settings.folder.mkdir(parents=True, exist_ok=True)
-        forget_idle(self._settings.folder, _LEFT_SECONDS)
+        remove_idle(self._settings.folder, _LEFT_SECONDS)
         return Path(tempfile.mkdtemp(dir=self._settings.folder))
 
     async def _lay_out(self, model: RewardModel, folder: Path) -> None:

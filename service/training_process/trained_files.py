@@ -1,4 +1,4 @@
-"""A training that a search asks for, as files: what the command is given, and what it has made of further rows."""
+"""Writes the input files of a search's training, and reads the scores that the trained model gives to further rows."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,19 +18,19 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def examples_of(asked: TrainAndScore, labels: Sequence[str]) -> Rows:
-    """The labelled rows."""
+    """The labelled rows to train on."""
     return [_row(example.text, labels[example.label], example.weight) for example in asked.examples]
 
 
 def questions_of(asked: TrainAndScore) -> Rows:
-    """The rows to be scored, each known by its position."""
+    """The rows to score, with their positions as ids."""
     return [{"prompt": query.text, "id": str(query.row)} for query in asked.queries]
 
 
 def spec_of(
     asked: TrainAndScore, labels: Sequence[str], separator: str, *, all_spellings: bool = False
 ) -> dict[str, Any]:
-    """The specification without base, device and examples; no row is held out, since the search measures by itself."""
+    """The specification without base, device and examples. It holds out no row, since the search measures by itself."""
     rate = {} if asked.learning_rate is None else {"learning_rate": asked.learning_rate}
     weighted = any(example.weight != 1 for example in asked.examples)
     further = further_spellings(labels, all_spellings=all_spellings)
@@ -48,7 +48,7 @@ def spec_of(
 
 
 def write_rows(folder: Path, examples: Rows, questions: Rows) -> None:
-    """Both files, each whole or not at all."""
+    """Write both files; a crash leaves no partial file."""
     write_examples(folder, examples)
     staged = folder / f".{_QUESTIONS}.partial"
     staged.write_text("".join(json.dumps(question, ensure_ascii=False) + "\n" for question in questions), "utf-8")
@@ -60,10 +60,10 @@ def _row(text: str, label: str, weight: float) -> dict[str, Any]:
 
 
 def read_scores(out: Path, asked: TrainAndScore, classes: int) -> TreeScores:
-    """The scores and the cost of a finished training. Raises TrainingFailed where a row has none."""
+    """The scores and the cost of a finished training. Raises TrainingFailed if a row has no scores."""
     lines = (out / _SCORES).read_text("utf-8").splitlines()
-    told = {row["id"]: tuple(map(float, row["log_probabilities"])) for row in map(json.loads, lines)}
-    found = {query.row: told[str(query.row)] for query in asked.queries if str(query.row) in told}
+    scores_by_id = {row["id"]: tuple(map(float, row["log_probabilities"])) for row in map(json.loads, lines)}
+    found = {query.row: scores_by_id[str(query.row)] for query in asked.queries if str(query.row) in scores_by_id}
     if len(found) < len(asked.queries) or any(len(values) != classes for values in found.values()):
         raise TrainingFailed("a training ended without the scores of all rows")
     report = json.loads((out / _REPORT).read_text("utf-8"))

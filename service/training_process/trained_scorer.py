@@ -1,4 +1,4 @@
-"""Trains the base that a backend names in child processes, and reads what each of them makes of further rows."""
+"""Runs a search's trainings in child processes, and returns the scores that the trained models give to further rows."""
 
 import asyncio
 import hashlib
@@ -22,13 +22,13 @@ from service.training_process.child import TRAINING, TrainingChild
 from service.training_process.installed import missing_modules
 from service.training_process.trained_files import examples_of, questions_of, read_scores, spec_of, write_rows
 
-TRIES = 3  # of a training that is killed or ends without a word; each goes on from the last one's checkpoint
-_END_BYTES = 65_536  # of each end of a file, by which it is told from others
+TRIES = 3  # of a training that crashes; each resumes from the last checkpoint
+_END_BYTES = 65_536  # of each end of a file; the fingerprint reads no more of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """What may be trained, by folder or hub name; on which device, and how many trainings run side by side."""
+    """The base that may be trained, by folder or hub name; the device, and the number of concurrent trainings."""
 
     name: str
     device: str = "auto"
@@ -36,16 +36,16 @@ class Base:
 
 
 class ChildTrainer:
-    """Trainings in a folder of their own each, below `folder`; one that was stopped goes on there."""
+    """Runs each training in its own folder below `folder`; a stopped one resumes there."""
 
     def __init__(self, base: Base, folder: Path, *, program: Sequence[str] = TRAINING) -> None:
         self._base = base
         self._folder = folder
         self._program = program
-        self._turn = asyncio.Semaphore(base.at_once)
+        self._slots = asyncio.Semaphore(base.at_once)
 
     async def problem(self) -> str | None:
-        """What is missing here."""
+        """Why this installation cannot train the base; None if it can."""
         if missing := missing_modules():
             return (
                 f"training needs {', '.join(missing)}, which is not installed here: install the extra `training` "
@@ -58,7 +58,7 @@ class ChildTrainer:
         return None
 
     async def identify(self) -> str:
-        """A hash of the base's files, and the device. Raises TrainingFailed where there are none."""
+        """A fingerprint of the base's files, and the device. Raises TrainingFailed if the base is not there."""
         found = await asyncio.to_thread(_fingerprint, self._base.name)
         return f"{found} {self._base.device}"
 
@@ -71,24 +71,24 @@ class ChildTrainer:
         stop: asyncio.Event,
         all_spellings: bool = False,
     ) -> TreeScores | None:
-        """Run a child to its end, or until `stop` is set. Raises TrainingFailed."""
+        """Train and score; None if `stop` was set meanwhile. Raises TrainingFailed."""
         spec = spec_of(asked, labels, separator, all_spellings=all_spellings)
         spec |= {"base": as_folder(self._base.name), "device": self._base.device}
         examples, questions = examples_of(asked, labels), questions_of(asked)
-        told = json.dumps([await self.identify(), spec, examples, questions]).encode()
-        folder = self._folder / hashlib.sha256(told).hexdigest()[:32]
-        async with self._turn:
+        identity = json.dumps([await self.identify(), spec, examples, questions]).encode()
+        folder = self._folder / hashlib.sha256(identity).hexdigest()[:32]
+        async with self._slots:
             await asyncio.to_thread(write_rows, folder, examples, questions)
-            if not await self._finished(TrainingChild(folder, spec, program=self._program), Alive(folder), stop):
+            if not await self._finished(TrainingChild(folder, spec, program=self._program), TouchFolder(folder), stop):
                 return None
             found = await asyncio.to_thread(read_scores, folder / "out", asked, len(labels))
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         return found
 
-    async def _finished(self, child: TrainingChild, alive: OnEvent, stop: asyncio.Event) -> bool:
-        """Whether the training came to its end; not where it was told to stop. Raises TrainingFailed."""
+    async def _finished(self, child: TrainingChild, on_event: OnEvent, stop: asyncio.Event) -> bool:
+        """Run the training to its end; returns False if it was stopped. Raises TrainingFailed."""
         for _ in range(TRIES):
-            outcome = await child.run(alive, stop)
+            outcome = await child.run(on_event, stop)
             match outcome.end:
                 case TrainingEnd.FINISHED:
                     return True
@@ -100,21 +100,21 @@ class ChildTrainer:
 
 
 @dataclass(frozen=True, slots=True)
-class Alive:
-    """Keeps the folder of a training from looking idle; beyond that a search waits for the scores alone."""
+class TouchFolder:
+    """Handles the events of a search's training: touches its folder, so that it does not look idle."""
 
     folder: Path
 
     async def __call__(self, event: TrainingEvent) -> None:
-        """Whatever was told."""
+        """Touch the folder, whatever the event."""
         del event
         os.utime(self.folder)
 
 
-def forget_idle(folder: Path, idle_seconds: float) -> int:
-    """Remove the folders of trainings in which nothing has happened for so long; how many. They hold rows of jobs.
+def remove_idle(folder: Path, idle_seconds: float) -> int:
+    """Remove the folders of trainings, which contain rows of jobs, that were idle for `idle_seconds`; returns how many.
 
-    A training that was stopped and is asked for again begins anew then. Ages go by the file system's own clock.
+    A stopped training without its folder begins anew. The file system's clock measures ages.
     """
     if not folder.is_dir():
         return 0
@@ -127,13 +127,13 @@ def forget_idle(folder: Path, idle_seconds: float) -> int:
 
 
 def as_folder(name: str) -> str:
-    """The whole path of a folder, since the training runs elsewhere; a hub name as it is."""
+    """The absolute path of a folder, since the training runs in another folder; a hub name unchanged."""
     folder = Path(name).expanduser()
     return str(folder.resolve()) if folder.is_dir() else name
 
 
 def _fingerprint(name: str) -> str:
-    """Tells one base from another: SHA-256 over the name, the size and both ends of each of its files."""
+    """The base's fingerprint: SHA-256 over the name, the size and both ends of each file."""
     digest = hashlib.sha256()
     for path in sorted(_files(name)):
         size = path.stat().st_size

@@ -21,7 +21,7 @@ class ArtifactSweep:
         self._artifacts = artifacts
         self._seen: Unnamed = frozenset()
 
-    async def turn(self) -> int:
+    async def run_once(self) -> int:
         """Run once; returns how many artifacts it removed. Raises ArtifactsUnavailable and StorageUnavailable."""
         stored = await self._artifacts.stored()
         async with self._store.maintenance_unit() as unit:

@@ -1,4 +1,4 @@
-"""The API as operators run it: a process of its own over a real Postgres."""
+"""Runs the API as operators do: in a separate process over a real Postgres."""
 
 import asyncio
 import json
@@ -18,13 +18,13 @@ START_SECONDS = 60.0
 
 @dataclass
 class ApiProcess:
-    """A running API, and a client of it."""
+    """A running API with a client."""
 
     process: ForkServerProcess
     client: httpx.AsyncClient
 
     async def terminate(self) -> int | None:
-        """Ask it to stop, as supervisors do; its exit code, or None where it goes on all the same."""
+        """Send SIGTERM; returns the exit code, or None if the process does not end."""
         self.process.terminate()
         await asyncio.to_thread(self.process.join, 30)
         return self.process.exitcode
@@ -34,7 +34,7 @@ class ApiProcess:
 async def api_process(
     database_url: str, *, ready: bool = True, log: Path | None = None, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[ApiProcess]:
-    """Started with the deterministic backend; ready, or at least alive; what it logs may go into a file."""
+    """Start the API with the deterministic backend until it is ready or at least alive; its log may go to a file."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

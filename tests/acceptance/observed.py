@@ -1,4 +1,4 @@
-"""One run of API, worker and inference server as processes, with everything that operators can see of it."""
+"""Runs API, worker and inference server as processes once, and collects everything that operators can observe."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ PATIENCE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Observed:
-    """What was to be seen."""
+    """Everything observed in the run."""
 
     job: dict[str, Any]
     shards: int
@@ -47,12 +47,12 @@ class Observed:
     received: bytes  # all of them as they were sent
 
     def lines(self, log: str) -> list[dict[str, Any]]:
-        """A log's lines; each of them has to be JSON."""
+        """A log's lines; each must be JSON."""
         return [json.loads(line) for line in log.splitlines()]
 
 
 async def observed_run(database_url: str, folder: Path) -> Observed:
-    """Post a job with a request id and a trace, let a worker end it, ask for metrics, stop everything."""
+    """Post a job with a request id and a trace, let a worker finish it, read the metrics, and stop everything."""
     secret = await _new_key(database_url)
     with running_server() as inference, otlp_receiver() as receiver:
         settings = {
@@ -112,7 +112,7 @@ def _worker(settings: dict[str, str], log: Path) -> Iterator[ForkServerProcess]:
 
 
 async def _labelled(client: httpx.AsyncClient) -> dict[str, Any]:
-    """The job once it has ended."""
+    """Wait until the job has ended; returns it."""
     headers = {"X-Request-ID": REQUEST_ID, "traceparent": TRACEPARENT}
     created = await client.post(
         "/v1/jobs", json={"config": {**CONFIG, "model": "twin"}, "examples": ROWS}, headers=headers
@@ -125,7 +125,7 @@ async def _labelled(client: httpx.AsyncClient) -> dict[str, Any]:
 
 
 async def _once(client: httpx.AsyncClient, url: str, is_so: Callable[[str], bool]) -> str:
-    """What is there once it is as it should be."""
+    """Poll until the answer is as expected; returns it."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             text = (await client.get(url)).text
@@ -141,7 +141,7 @@ async def _shards(client: httpx.AsyncClient, job_id: str) -> int:
 
 
 async def _misplace(client: httpx.AsyncClient, secret: str) -> None:
-    """Put the key where it does not belong."""
+    """Send requests with the key in wrong places."""
     for path in (f"/v1/jobs/{secret}", f"/v1/jobs?api_key={secret}", f"/{secret}", f"/v1/jobs/{secret}/labels"):
         await client.get(path)
     for headers in ({"traceparent": secret}, {"X-Request-ID": secret}, {"tracestate": f"icm={secret}"}):

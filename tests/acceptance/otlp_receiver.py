@@ -1,4 +1,4 @@
-"""A tiny receiver of OTLP over HTTP on loopback: what a collector would be sent."""
+"""A tiny OTLP receiver over HTTP on loopback, in place of a collector."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 @dataclass(frozen=True)
 class ReceivedSpan:
-    """A span as it came over the wire."""
+    """A received span."""
 
     service: str
     name: str
@@ -25,23 +25,23 @@ class ReceivedSpan:
 
 @dataclass
 class Receiver:
-    """Where spans are to be sent, and those that were."""
+    """The receiver's address and the spans it has received."""
 
     url: str
     bodies: list[bytes] = field(default_factory=list)
 
     def spans(self) -> list[ReceivedSpan]:
-        """Everything received so far."""
+        """All spans so far."""
         return [span for body in self.bodies for span in _read(body)]
 
     def named(self, name: str) -> list[ReceivedSpan]:
-        """Those of this name."""
+        """The spans with this name."""
         return [span for span in self.spans() if span.name == name]
 
 
 @contextmanager
 def otlp_receiver() -> Iterator[Receiver]:
-    """A receiver on a free port."""
+    """Run a receiver on a free port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -52,7 +52,7 @@ def otlp_receiver() -> Iterator[Receiver]:
             self.end_headers()
 
         def log_request(self, code: object = "-", size: object = "-") -> None:
-            """Say nothing."""
+            """Log no requests."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         received = Receiver(f"http://127.0.0.1:{server.server_port}")

@@ -1,4 +1,4 @@
-"""`icm serve` as people run it, and its command line against it."""
+"""Runs `icm serve` as people do, and its command line against it."""
 
 import json
 import os
@@ -30,27 +30,27 @@ class Served:
     data_dir: Path
 
     def parts(self) -> list[psutil.Process]:
-        """Every process it consists of, itself included."""
+        """The processes of the service, this one included."""
         own = psutil.Process(self.process.pid)
         return [own, *own.children(recursive=True)]
 
     def pids_of(self, module: str) -> list[int]:
-        """The parts that run this module."""
+        """The ids of the parts that run this module."""
         return [part.pid for part in self.parts() if is_alive(part) and f" -m {module}" in " ".join(part.cmdline())]
 
     def pids_of_labellers(self) -> list[int]:
-        """The workers that label; beside them there may be one that trains."""
+        """The ids of the workers that label; a worker that trains may run beside them."""
         return [pid for pid in self.pids_of("workers") if pid not in self.pids_of("workers --kinds train")]
 
     def pids_of_server(self) -> list[int]:
-        """The embedded Postgres; its children are no children of ours."""
+        """The ids of the embedded Postgres servers."""
         own = psutil.Process(self.process.pid)
         return [part.pid for part in own.children() if is_alive(part) and part.name() == "postgres"]
 
 
 @contextmanager
 def data_folder() -> Iterator[Path]:
-    """A folder that the user Postgres runs as can enter where we are root, unlike pytest's."""
+    """A folder that the user of Postgres can enter if we are root, unlike pytest's."""
     with tempfile.TemporaryDirectory(prefix="icm-test-") as folder:
         Path(folder).chmod(0o711)
         yield Path(folder) / "data"
@@ -58,7 +58,7 @@ def data_folder() -> Iterator[Path]:
 
 @contextmanager
 def served(data_dir: Path, *arguments: str) -> Iterator[Served]:
-    """A service with the deterministic backend; its parts are gone at the end, or the test fails."""
+    """Run a service with the deterministic backend; the test fails if a part is left at the end."""
     command = (*ICM, "serve", "--port", "0", "--data-dir", str(data_dir), "--backends", TWIN, "--json", *arguments)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -69,7 +69,7 @@ def served(data_dir: Path, *arguments: str) -> Iterator[Served]:
 
 
 def icm(*arguments: str | Path, url: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command in a separate process."""
     environment = {name: value for name, value in os.environ.items() if name != "ICM_URL"}
     if url is not None:
         environment["ICM_URL"] = url
@@ -77,24 +77,24 @@ def icm(*arguments: str | Path, url: str | None = None) -> subprocess.CompletedP
 
 
 def icm_here(*arguments: str | Path, url: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end in this process, without the second that a process of its own takes to begin."""
+    """Run a command in this process, without the second that a separate process takes to start."""
     words = [str(argument) for argument in arguments]
     done = CliRunner().invoke(build_app(), words, env={"ICM_URL": url}, catch_exceptions=False)
     return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
 
 
 def documents(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
-    """What a command wrote with --json: every line a document."""
+    """The output of a command with --json: each line is a document."""
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def all_gone(processes: Sequence[psutil.Process], seconds: float = 30) -> bool:
-    """Whether all of them end in time."""
+    """Whether all processes end in time."""
     return until(lambda: not any(is_alive(process) for process in processes), seconds)
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether it still runs; one that only waits to be buried does not."""
+    """Whether the process runs; a zombie does not."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -102,7 +102,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> bool:
-    """Whether it comes true in time."""
+    """Whether the condition becomes true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

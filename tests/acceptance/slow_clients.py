@@ -1,4 +1,4 @@
-"""Clients who take their time, over bare sockets."""
+"""Slow clients over bare sockets."""
 
 import asyncio
 import re
@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 PATIENCE_SECONDS = 60.0
-_RECEIVE_BYTES = 4096  # so little that the server notices soon that nobody reads
+_RECEIVE_BYTES = 4096  # so few that the server soon notices a client that does not read
 
 
 @asynccontextmanager
 async def connected(port: int) -> AsyncIterator["SlowClient"]:
-    """A client who has said nothing yet."""
+    """Open a connection and send nothing yet."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
     connection.setblocking(False)
@@ -24,23 +24,23 @@ async def connected(port: int) -> AsyncIterator["SlowClient"]:
 
 
 class SlowClient:
-    """Sends and reads just what it is told to."""
+    """A client that sends and reads exactly what a test says."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
 
     @property
     def port(self) -> int:
-        """Its end of the connection."""
+        """The client's port."""
         found: int = self._connection.getsockname()[1]
         return found
 
     async def send(self, text: str) -> None:
-        """Send this and no more."""
+        """Send this text and no more."""
         await asyncio.get_running_loop().sock_sendall(self._connection, text.encode())
 
     async def drip(self, text: str, seconds: float) -> None:
-        """Send the same again and again, until the server hangs up."""
+        """Send the same text again and again until the server hangs up."""
         try:
             while True:
                 await self.send(text)
@@ -49,7 +49,7 @@ class SlowClient:
             return
 
     async def read(self, length: int = 65536) -> bytes:
-        """Something of what has come; nothing once the server has hung up."""
+        """Some of the received bytes; empty after the server has hung up."""
         loop = asyncio.get_running_loop()
         try:
             return await asyncio.wait_for(loop.sock_recv(self._connection, length), PATIENCE_SECONDS)
@@ -57,14 +57,14 @@ class SlowClient:
             return b""
 
     async def answer(self) -> bytes:
-        """A whole answer, by the length that it declares; the server may hold the connection on."""
+        """One whole answer by its declared length; the server may keep the connection open."""
         found = b""
         while not _is_whole(found) and (part := await self.read()):
             found += part
         return found
 
     async def everything(self) -> bytes:
-        """All that comes until the server hangs up."""
+        """All bytes until the server hangs up."""
         found = b""
         while part := await self.read():
             found += part

@@ -56,7 +56,7 @@ async def _claim(store: PostgresStore) -> Any:
         return await claim_shard(unit, WorkerId("worker"), 60.0)
 
 
-async def test_a_data_set_goes_in_packed_and_comes_back_labelled(api: ApiProcess, database_url: str) -> None:
+async def test_a_compressed_data_set_comes_back_labelled(api: ApiProcess, database_url: str) -> None:
     job = (await upload(api, gzip.compress(jsonl(pairs(600))), "pairs.jsonl.gz")).json()
     await work(database_url)
     finished = (await api.client.get(job["links"]["self"])).json()
@@ -95,7 +95,7 @@ async def test_events_arrive_while_the_job_runs_and_the_stream_ends_with_it(api:
     assert again == found[2:]
 
 
-async def test_open_streams_do_not_hold_up_the_end(api: ApiProcess) -> None:
+async def test_open_streams_do_not_delay_the_shutdown(api: ApiProcess) -> None:
     job, seen = await posted(api), asyncio.Queue[int]()
     streams = [asyncio.create_task(read_stream(api, job["links"]["events"], seen)) for _ in range(5)]
     for _ in streams:
@@ -104,7 +104,7 @@ async def test_open_streams_do_not_hold_up_the_end(api: ApiProcess) -> None:
     assert [len(found) for found in await asyncio.gather(*streams)] == [1] * 5
 
 
-async def test_a_key_makes_one_job_however_many_send_it_at_once(api: ApiProcess) -> None:
+async def test_concurrent_requests_with_one_key_create_one_job(api: ApiProcess) -> None:
     content = jsonl(pairs(50))
     answers = await asyncio.gather(*(upload(api, content, **{"Idempotency-Key": "key"}) for _ in range(20)))
     assert {answer.status_code for answer in answers} == {202}
@@ -113,7 +113,7 @@ async def test_a_key_makes_one_job_however_many_send_it_at_once(api: ApiProcess)
     assert len((await api.client.get("/v1/jobs")).json()["data"]) == 1
 
 
-async def test_many_rows_are_taken_in_with_little_memory(api: ApiProcess) -> None:
+async def test_many_rows_are_read_with_little_memory(api: ApiProcess) -> None:
     content = jsonl(pairs(50_000))
     process = psutil.Process(api.process.pid)
     before = process.memory_info().rss
@@ -124,7 +124,7 @@ async def test_many_rows_are_taken_in_with_little_memory(api: ApiProcess) -> Non
     assert [state["id"] for state in page["data"]] == [f"row-{number}" for number in range(1000)]
 
 
-async def test_a_reader_who_leaves_gives_the_connection_back(api: ApiProcess, database_url: str) -> None:
+async def test_a_reader_who_leaves_releases_the_connection(api: ApiProcess, database_url: str) -> None:
     job = await posted(api, 2_000)
     await api.client.post(job["links"]["cancel"])
     for _ in range(30):  # more than the pool has connections

@@ -54,7 +54,7 @@ async def test_the_seed_decides_the_labels(database_url: str, strategy: str) -> 
     assert found[0] == found[1]
 
 
-async def test_a_token_limit_ends_the_job_with_what_there_is_and_says_so(database_url: str) -> None:
+async def test_a_token_limit_ends_the_job_with_the_labels_so_far_and_the_report_says_so(database_url: str) -> None:
     config = config_for(limits={"max_tokens_computed": 2_000}, search={"objective": "utility"})
     async with whole_service(database_url) as (client, application):
         job = await finished_job(client, application, rows_with_gold(200), config)

@@ -89,7 +89,7 @@ async def test_keys_are_created_listed_and_revoked(database_url: str) -> None:
     assert secret not in shown
 
 
-async def test_what_cannot_be_done_about_keys_is_told_by_exit_codes(database_url: str, tmp_path: Path) -> None:
+async def test_key_commands_that_fail_end_with_exit_codes(database_url: str, tmp_path: Path) -> None:
     assert (await keys(database_url, "revoke", "abcdefghijkl")).exit_code == 5
     pasted = new_key().text
     refused = await keys(database_url, "revoke", pasted)

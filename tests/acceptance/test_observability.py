@@ -19,7 +19,7 @@ async def seen(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> 
     DATABASES.release(url)
 
 
-def test_every_line_says_when_it_was_written_how_bad_it_is_who_says_it_and_what(seen: Observed) -> None:
+def test_every_line_has_time_level_logger_and_message(seen: Observed) -> None:
     for log in (seen.api_log, seen.worker_log):
         lines = seen.lines(log)
         assert lines
@@ -40,7 +40,7 @@ def test_one_id_leads_from_the_request_to_every_shard(seen: Observed) -> None:
     assert seen.shards > 3
 
 
-def test_a_workers_lines_during_a_shard_say_which_one_whose_and_under_which_epoch(seen: Observed) -> None:
+def test_a_workers_lines_during_a_shard_name_shard_project_and_epoch(seen: Observed) -> None:
     lines = seen.lines(seen.worker_log)
     assert len({line["worker"] for line in lines if "worker" in line}) == 1
     during = [line for line in lines if "shard" in line]
@@ -57,7 +57,7 @@ def test_every_request_line_has_an_id_and_names_the_job_it_is_about(seen: Observ
     assert {line["job"] for line in about} == {seen.job["id"]}
 
 
-def test_counters_of_a_worker_have_moved_by_what_the_job_took(seen: Observed) -> None:
+def test_a_workers_counters_grow_by_the_cost_of_the_job(seen: Observed) -> None:
     values = samples(seen.worker_metrics)
     progress = seen.job["progress"]
     assert values["icm_worker_turns_total", "label", "succeeded"] == seen.shards

@@ -84,7 +84,7 @@ async def test_the_secret_of_a_webhook_is_in_the_answer_that_makes_it_and_nowher
             assert secret.removeprefix("whsec_")[:16] not in text
 
 
-async def test_neither_key_nor_database_password_is_told_when_the_database_is_away(tmp_path: Path) -> None:
+async def test_errors_of_an_unreachable_database_show_neither_key_nor_password(tmp_path: Path) -> None:
     key, log = new_key(), tmp_path / "log"
     async with api_process(NOWHERE, ready=False, log=log, settings=DEMANDED) as api:
         answers = [await _sent(api.client, request) for request in (*placed(key), *misplaced(key, key))]

@@ -159,7 +159,7 @@ def test_however_a_service_ends_nothing_is_left_running_and_the_data_stays(
             assert all_gone(parts), how
 
 
-def test_settings_that_a_part_could_not_use_are_told_before_anything_starts(data_dir: Path) -> None:
+def test_settings_that_a_part_cannot_use_are_reported_before_anything_starts(data_dir: Path) -> None:
     done = icm("serve", "--port", "0", "--data-dir", data_dir, "--backends", '{"kind": "oracle"}')
     assert done.returncode == 3
     assert "backends[0].kind" in done.stderr

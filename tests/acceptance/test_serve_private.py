@@ -69,7 +69,7 @@ def environment(temporary: Path) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "ICM_URL"} | {"TMPDIR": str(temporary)}
 
 
-def test_without_a_url_a_private_service_labels_and_leaves_nothing(
+def test_without_a_url_a_private_service_labels_and_leaves_no_files(
     command: list[str], temporary: Path, tmp_path: Path
 ) -> None:
     done = subprocess.run(command, env=environment(temporary), capture_output=True, text=True, check=False)
@@ -87,7 +87,7 @@ def test_without_a_url_a_private_service_labels_and_leaves_nothing(
     [pytest.param(signal.SIGINT, 130, marks=pytest.mark.long), (signal.SIGKILL, -9)],
     ids=["interrupted", "killed"],
 )
-def test_a_labelling_that_is_ended_leaves_nothing(
+def test_an_interrupted_labelling_leaves_no_files(
     command: list[str], temporary: Path, how: signal.Signals, expected: int
 ) -> None:
     command = [sys.executable, "-c", LISTENING_TO_CTRL_C, *command[len(ICM) :]]

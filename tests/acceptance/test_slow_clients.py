@@ -45,7 +45,7 @@ def problem_of(answer: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
     return int(first.split()[1]), headers, orjson.loads(body)
 
 
-async def test_who_says_nothing_is_hung_up_on(api: ApiProcess) -> None:
+async def test_a_silent_client_is_disconnected(api: ApiProcess) -> None:
     async with connected(port(api)) as client:
         assert await client.everything() == b""
 
@@ -97,7 +97,7 @@ async def test_a_body_that_is_declared_too_large_is_refused_before_it_is_read(
     assert (status, body["type"]) == (413, "urn:icm:problem:payload-too-large")
 
 
-async def test_who_expects_100_is_told_to_go_on_where_the_body_is_wanted(api: ApiProcess) -> None:
+async def test_a_client_that_expects_100_gets_it_if_the_body_is_wanted(api: ApiProcess) -> None:
     async with connected(port(api)) as client:
         head = post("/v1/jobs", "Content-Type: application/json", "Content-Length: 2", "Expect: 100-continue")
         await client.send(head)
@@ -106,7 +106,7 @@ async def test_who_expects_100_is_told_to_go_on_where_the_body_is_wanted(api: Ap
         assert (await client.read()).startswith(b"HTTP/1.1 422 ")
 
 
-async def test_what_is_no_http_is_answered_with_a_problem(api: ApiProcess) -> None:
+async def test_a_request_that_is_no_http_is_answered_with_a_problem(api: ApiProcess) -> None:
     async with connected(port(api)) as client:
         await client.send("NONSENSE\r\n\r\n")
         status, _, body = problem_of(await client.everything())
@@ -120,7 +120,7 @@ async def test_an_upload_for_which_the_disk_has_no_room_is_refused_before_it_is_
     assert (status, headers["retry-after"], body["type"]) == (507, "5", "urn:icm:problem:spool-full")
 
 
-async def test_a_connection_too_many_is_told_to_come_back_but_may_ask_for_health() -> None:
+async def test_a_connection_over_the_limit_gets_503_except_for_health() -> None:
     settings = {"ICM_SERVER__MAX_CONNECTIONS": "3"}
     async with api_process(NOWHERE, ready=False, settings=settings) as api, AsyncExitStack() as stack:
         for _ in range(3):

@@ -55,7 +55,7 @@ async def cut_off(api: ApiProcess, client: SlowClient) -> None:
     await until(is_gone)
 
 
-async def test_stalled_downloads_hold_no_connection_to_the_database(
+async def test_stalled_downloads_keep_no_connection_to_the_database(
     database_url: str, operator: asyncpg.Connection
 ) -> None:
     async with api_process(database_url, settings=FEW_CONNECTIONS) as api, AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The whole service in one process: the real API, Postgres, queue, worker and search; the twin scores."""
+"""The whole service in one process: the real API, Postgres, queue, worker and search, and the deterministic scorer."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ Row = Mapping[str, Any]
 async def whole_service(
     database_url: str, *backends: AnyBackend, **more: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Application]]:
-    """A client of the API, and the wired service for workers to run on; the twin scores unless others are given.
+    """A client of the API, and the application for workers; the deterministic scorer unless the test gives others.
 
     `more` are further settings.
     """
@@ -43,7 +43,7 @@ async def whole_service(
 async def finished_job(
     client: httpx.AsyncClient, application: Application, rows: Sequence[Row], config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """POST a job, work until nothing is left to do, GET the job."""
+    """Post a job, work until the queue is empty, and read the job."""
     created = await client.post("/v1/jobs", json={"config": config, "examples": list(rows)})
     assert created.status_code == 202, created.text
     worker = Worker(application, WorkerId("worker"))
@@ -61,5 +61,5 @@ async def result_rows(client: httpx.AsyncClient, job: Mapping[str, Any], **param
 
 
 def found_labels(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
-    """What the search found, without the users' columns."""
+    """The fields that the search found, without the users' columns."""
     return [(row["icm_label"], row["icm_confidence"], row["icm_margin"], row["icm_status"]) for row in rows]

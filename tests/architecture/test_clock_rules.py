@@ -11,7 +11,7 @@ WALL_CLOCKS = {("time", "time"), ("time", "time_ns"), ("time", "localtime"), ("t
 }
 
 
-def test_no_part_of_the_service_asks_its_own_machine_what_time_it_is(shipped: Mapping[str, ast.Module]) -> None:
+def test_no_part_of_the_service_reads_its_machines_clock(shipped: Mapping[str, ast.Module]) -> None:
     asking = {name: list(wall_clock_calls(module)) for name, module in shipped.items() if name.startswith(CLOCKLESS)}
     assert {name: lines for name, lines in asking.items() if lines} == {}
 
@@ -28,7 +28,7 @@ def test_no_part_of_the_service_asks_its_own_machine_what_time_it_is(shipped: Ma
         ("moment = func.now()", []),
     ],
 )
-def test_clocks_of_the_wall_are_told_from_others(source: str, lines: list[int]) -> None:
+def test_wall_clocks_are_distinguished_from_others(source: str, lines: list[int]) -> None:
     assert list(wall_clock_calls(ast.parse(source))) == lines
 
 

@@ -26,7 +26,7 @@ def test_transactions_end_at_the_storage_edge_only(shipped: Mapping[str, ast.Mod
     assert {name: lines for name, lines in endings.items() if lines and name not in {EDGE, MIGRATING}} == {}
 
 
-def test_the_edge_is_where_this_test_looks(shipped: Mapping[str, ast.Module]) -> None:
+def test_the_storage_edge_is_where_this_test_looks(shipped: Mapping[str, ast.Module]) -> None:
     assert transaction_endings(shipped[EDGE]) != []
 
 
@@ -52,7 +52,7 @@ def test_no_sql_text_is_assembled_at_run_time(shipped: Mapping[str, ast.Module])
         ('COLUMNS = "a, b"\ntext(COLUMNS)', []),
     ],
 )
-def test_assembled_statements_are_told_from_constant_ones(source: str, lines: list[int]) -> None:
+def test_assembled_statements_are_distinguished_from_constant_ones(source: str, lines: list[int]) -> None:
     assert list(assembled_statements(ast.parse(source))) == lines
 
 

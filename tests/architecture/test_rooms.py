@@ -52,7 +52,7 @@ def test_rooms_import_one_another_one_way_only(root: Path) -> None:
     list(TopologicalSorter(imports_between_rooms(root)).static_order())  # raises CycleError, which names the circle
 
 
-def test_a_circle_between_rooms_would_be_noticed(tmp_path: Path) -> None:
+def test_an_import_cycle_between_rooms_would_be_noticed(tmp_path: Path) -> None:
     for name, other in (("one", "two"), ("two", "one")):
         folder = tmp_path / "service" / name
         folder.mkdir(parents=True)
@@ -83,5 +83,5 @@ def sizes(root: Path) -> dict[str, int]:
     return count
 
 
-def test_rooms_stay_small_but_for_those_that_are_known(root: Path) -> None:
+def test_rooms_stay_small_except_known_ones(root: Path) -> None:
     assert {room for room, size in sizes(root).items() if size > MOST_MODULES} == FLAT

@@ -21,7 +21,7 @@ def guide(root: Path) -> str:
     return (root / "docs/webhooks.md").read_text("utf-8")
 
 
-async def test_the_receiver_that_is_shown_takes_each_message_once_and_forgeries_never(
+async def test_the_example_receiver_accepts_each_message_once_and_no_forgery(
     guide: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [shown] = re.findall(r"^```python\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)

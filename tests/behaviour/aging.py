@@ -1,4 +1,4 @@
-"""Stores in which time passes: every stored time goes back."""
+"""Stores whose contents a test can make older: it moves every stored time back."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import asyncpg
 
 from benchmarks import timelapse
 from service.access.caller_store import CallerStore
-from service.jobs.retention import Retention, tidy
+from service.jobs.retention import Retention, delete_expired
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
 from service.storage.engine import driver_address
@@ -21,25 +21,25 @@ KEPT = Retention(
 
 @dataclass
 class Aging:
-    """A store whose contents can grow older."""
+    """A store with contents that a test can make older."""
 
     store: Store
     let_pass: Callable[[timedelta], Awaitable[None]]
 
     @property
     def project_store(self) -> CallerStore:
-        """What the API sees of it."""
+        """The store for the API's use cases."""
         return CallerStore(self.store, LOCAL_CALLER)
 
-    async def tidied(self, **changes: timedelta | None) -> dict[str, int]:
-        """What one turn of the maintainer removes."""
-        found = await tidy(self.store, kept(**changes))
+    async def delete_expired(self, **changes: timedelta | None) -> dict[str, int]:
+        """The number of rows that one run of retention deletes, by kind."""
+        found = await delete_expired(self.store, kept(**changes))
         assert not found.has_more
         return dict(found.removed)
 
 
 def kept(**changes: timedelta | None) -> Retention:
-    """The retention of these tests with some changes."""
+    """The retention periods of these tests, with changes."""
     return Retention(**{**{name: getattr(KEPT, name) for name in Retention.__slots__}, **changes})
 
 

@@ -1,10 +1,10 @@
-"""A store that does what another one does, for tests that change one thing about it."""
+"""A store that forwards to another one, for tests that change one part of it."""
 
 from service.ports.store import Store
 
 
 class ForwardingStore:
-    """All of a store but its workbench, which is the subclass's own."""
+    """Forwards everything except the worker unit, which the subclass provides."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Webhooks for tests of the store, and each step of a delivery as one call."""
+"""Helpers for tests of webhooks in the store: each step of a delivery as one call."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Jobs for tests of the store: only what a test cares about is spelled out."""
+"""Helpers for tests of the store: jobs, shards and trainings with defaults for everything but the point of a test."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,15 +30,15 @@ from service.search.predictions.prompt_tree import Usage
 from tests.support.claiming import claim_shard
 
 ALICE, BOB = WorkerId("alice"), WorkerId("bob")
-LONG = 60.0  # a lease that does not run out during a test, in seconds
-NO_TIME = -0.001  # a lease that has run out when it is given
+LONG = 60.0  # seconds of a lease that does not expire during a test
+NO_TIME = -0.001  # seconds of a lease that has expired when it is given
 PATIENT, NOTHING = Backoff(), Usage()
 AT_ONCE = Backoff(0.0, 0.0)
 # The error of a job that a person has paused.
 ON_REQUEST = {"code": "requested", "message": "paused on request; the job goes on once it is resumed"}
 CONFIG = JobConfig(name="sums", task=Task(template="{sum}", gold_field="gold"))
 
-# What intake keeps of a Parquet file with these two columns.
+# The Arrow schema of a Parquet file with these two columns.
 ARROW_TYPES = pa.schema([("sum", pa.string()), ("gold", pa.string())]).serialize().to_pybytes()
 
 
@@ -49,7 +49,7 @@ async def queued(
     gold: Sequence[bytes | None] = (),
     backend: BackendId | None = None,
 ) -> JobId:
-    """A job stored with shards of so many rows (default: one of two); later ones wait for an anchor."""
+    """Store a job with shards of these sizes (default: one of two rows); with an anchor, later ones wait for it."""
     async with store.project_unit(LOCAL_CALLER) as unit:
         return await added(unit, *shard_rows, anchor=anchor, gold=gold, backend=backend)
 
@@ -62,7 +62,7 @@ async def added(
     backend: BackendId | None = None,
     origin: Origin = UNKNOWN_ORIGIN,
 ) -> JobId:
-    """The same within a unit of work that is open already."""
+    """The same as `queued`, within an open unit of work."""
     sizes = shard_rows or (2,)
     shard_of = [index for index, size in enumerate(sizes) for _ in range(size)]
     golds = [*gold, *[None] * (len(shard_of) - len(gold))]
@@ -98,7 +98,7 @@ async def claimed(store: Store, worker: WorkerId = ALICE, lease_seconds: float =
 
 
 async def claim_work(store: Store, *kinds: WorkKind, lease_seconds: float = LONG) -> ClaimedWork | None:
-    """A work item of one of these kinds, leased to Alice."""
+    """Lease a work item of one of these kinds to Alice."""
     async with store.worker_unit() as unit:
         return await unit.work.claim(kinds or (WorkKind.LABEL,), ALICE, lease_seconds)
 
@@ -161,7 +161,7 @@ async def release(store: Store, shard: ClaimedShard, *, delay_seconds: float = 0
 async def pause(
     store: Store, shard: ClaimedShard, *, backoff: Backoff = PATIENT, at_least_seconds: float = 0.0
 ) -> None:
-    """The backend of the shard's job is away; it is tried again after 5 seconds, then 10, 20 and so on."""
+    """Report the backend of the shard's job as away; workers retry after 5 seconds, then 10, 20 and so on."""
     async with store.worker_unit() as unit:
         await unit.work.pause(
             shard.lease,
@@ -174,7 +174,7 @@ async def pause(
 
 
 async def outage(store: Store, shard: ClaimedShard, backoff: Backoff = AT_ONCE) -> None:
-    """The backend of the shard's job is away, and may be tried again at once."""
+    """Report the backend of the shard's job as away; workers may retry at once."""
     await pause(store, shard, backoff=backoff)
 
 
@@ -204,13 +204,13 @@ async def cancel(store: Store, job_id: JobId) -> Job:
 
 
 async def put_on_hold(store: Store, job_id: JobId) -> Job:
-    """A person pauses the job."""
+    """Pause the job on a person's request."""
     async with store.project_unit(LOCAL_CALLER) as unit:
         return await unit.jobs.pause(job_id)
 
 
 async def let_go_on(store: Store, job_id: JobId) -> Job:
-    """A person resumes the job."""
+    """Resume the job on a person's request."""
     async with store.project_unit(LOCAL_CALLER) as unit:
         return await unit.jobs.resume(job_id)
 

@@ -52,7 +52,7 @@ async def test_a_job_about_to_be_stored_is_not_counted_against_itself(projects: 
         assert (await unit.account.usage()).rows == 2
 
 
-async def test_deleting_a_job_gives_its_rows_back_and_not_its_tokens(projects: Store) -> None:
+async def test_deleting_a_job_frees_its_rows_and_not_its_tokens(projects: Store) -> None:
     job_id = await queued(projects, BIRDS)
     shard = await claimed(projects)
     await save(projects, shard, tokens_computed=70)
@@ -63,7 +63,7 @@ async def test_deleting_a_job_gives_its_rows_back_and_not_its_tokens(projects: S
     assert (found.jobs_in_flight, found.rows, found.bytes, found.tokens_today) == (0, 0, 0, 70)
 
 
-async def test_tokens_are_charged_once_to_the_project_whose_job_had_them_computed(projects: Store) -> None:
+async def test_tokens_are_charged_once_to_the_project_of_the_job(projects: Store) -> None:
     await queued(projects, BIRDS)
     shard = await claimed(projects)
     for tokens in (10, 10, 25):

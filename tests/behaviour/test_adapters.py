@@ -96,7 +96,7 @@ async def test_the_probe_finds_an_adapter_ready_and_names_base_and_adapter(appli
     ).count_tokens(TEXTS)
 
 
-async def test_base_and_adapters_are_told_apart_by_fingerprint_and_by_canary(application: Application) -> None:
+async def test_base_and_adapters_differ_in_fingerprint_and_canary(application: Application) -> None:
     found = [await application.scorers.get(name).identify() for name in ("default", "one", "two")]
     assert len({identity.fingerprint for identity in found}) == len({identity.canary for identity in found}) == 3
     again = await application.scorers.get("one").identify()

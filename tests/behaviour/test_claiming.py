@@ -71,7 +71,7 @@ async def test_the_first_claim_starts_the_job(store: Store) -> None:
     assert await event_types(store, job_id) == ["job.created", "job.running", "shard.started", "shard.started"]
 
 
-async def test_a_shard_whose_lease_ran_out_goes_on_where_it_was_saved(store: Store) -> None:
+async def test_a_shard_whose_lease_expired_resumes_from_its_checkpoint(store: Store) -> None:
     await queued(store)
     dead = await claimed(store, ALICE)
     await save(store, dead, b"half-way", labeled=1, iterations=4, tokens_sent=70, utility=-0.5)
@@ -82,20 +82,20 @@ async def test_a_shard_whose_lease_ran_out_goes_on_where_it_was_saved(store: Sto
     assert shard.progress == Progress(rows=2, labeled=1, iterations=4, tokens_sent=70, utility=-0.5)
 
 
-async def test_a_shard_whose_lease_ran_out_comes_before_new_ones(store: Store) -> None:
+async def test_a_shard_whose_lease_expired_comes_before_new_ones(store: Store) -> None:
     await queued(store, 1, 1)
     await claimed(store, ALICE, NO_TIME)
     assert (await claimed(store, BOB)).lease.number == 0
 
 
-async def test_a_renewed_lease_does_not_run_out(store: Store) -> None:
+async def test_a_renewed_lease_does_not_expire(store: Store) -> None:
     await queued(store)
     shard = await claimed(store, ALICE, NO_TIME)
     assert await renew(store, shard) is False
     assert await claim(store, BOB) is None
 
 
-async def test_a_lease_that_ran_out_stands_until_somebody_takes_the_shard(store: Store) -> None:
+async def test_an_expired_lease_is_valid_until_another_worker_claims_the_shard(store: Store) -> None:
     await queued(store)
     late = await claimed(store, ALICE, NO_TIME)
     await save(store, late, b"just in time")
@@ -104,7 +104,7 @@ async def test_a_lease_that_ran_out_stands_until_somebody_takes_the_shard(store:
         await save(store, late, b"too late")
 
 
-async def test_a_shard_given_back_can_be_claimed_at_once(store: Store) -> None:
+async def test_a_released_shard_can_be_claimed_at_once(store: Store) -> None:
     job_id = await queued(store)
     shard = await claimed(store, ALICE)
     await release(store, shard)
@@ -113,13 +113,13 @@ async def test_a_shard_given_back_can_be_claimed_at_once(store: Store) -> None:
     assert (await event_types(store, job_id))[2:] == ["shard.started", "shard.released", "shard.started"]
 
 
-async def test_a_shard_given_back_with_a_delay_is_not_claimed_before(store: Store) -> None:
+async def test_a_shard_released_with_a_delay_is_not_claimed_before(store: Store) -> None:
     await queued(store)
     await release(store, await claimed(store), delay_seconds=60.0)
     assert await claim(store) is None
 
 
-async def test_a_worker_who_comes_back_does_not_hold_the_lease_it_had_before(store: Store) -> None:
+async def test_a_worker_that_claims_a_shard_again_does_not_hold_its_earlier_lease(store: Store) -> None:
     await queued(store)
     before = await claimed(store, ALICE)
     await release(store, before)
@@ -128,7 +128,7 @@ async def test_a_worker_who_comes_back_does_not_hold_the_lease_it_had_before(sto
         await renew(store, before)
 
 
-async def test_a_shard_that_ends_workers_without_progress_is_given_up(store: Store) -> None:
+async def test_a_shard_that_crashes_workers_without_progress_fails(store: Store) -> None:
     job_id = await queued(store, 1, 1)
     for _ in range(3):
         assert (await claimed(store, ALICE, NO_TIME)).lease.number == 0
@@ -149,7 +149,7 @@ async def test_crashes_that_workers_report_count_as_well(store: Store) -> None:
     assert (await job(store, job_id)).status is JobStatus.FAILED
 
 
-async def test_a_shard_that_advances_between_crashes_is_never_given_up(store: Store) -> None:
+async def test_a_shard_that_advances_between_crashes_never_fails(store: Store) -> None:
     job_id = await queued(store)
     for number in range(8):
         shard = await claimed(store)

@@ -116,7 +116,7 @@ async def test_a_fault_that_passes_leaves_no_trace_in_the_scores(kind: str, faul
 
 
 @adapters
-async def test_a_server_that_falls_silent_is_left_and_asked_again(kind: str, server: FakeServer) -> None:
+async def test_a_call_to_a_server_that_falls_silent_is_repeated(kind: str, server: FakeServer) -> None:
     plan = Plan(at={2: Fault.SILENT})
     async with rig_of(kind, server, timeout_seconds=SHORT_SECONDS, patience_seconds=PATIENT) as rig:
         expected = await clean(rig)
@@ -199,7 +199,7 @@ async def test_a_label_of_probability_zero_is_never_a_number(kind: str, server: 
 
 @adapters
 @pytest.mark.parametrize("fault", IMPOSSIBLE)
-async def test_values_that_cannot_be_are_never_scores(kind: str, fault: Fault, server: FakeServer) -> None:
+async def test_impossible_values_are_never_scores(kind: str, fault: Fault, server: FakeServer) -> None:
     async with rig_of(kind, server) as rig:
         server.plan_from_now(Plan.always(fault))
         with pytest.raises(BackendError):
@@ -211,7 +211,7 @@ async def test_values_that_cannot_be_are_never_scores(kind: str, fault: Fault, s
     [(kind, Fault.NULL_VALUES) for kind in KINDS]
     + [(kind, fault) for kind in THOROUGH for fault in IMPOSSIBLE if (kind, fault) != ("vllm", Fault.NULL_VALUES)],
 )
-async def test_values_that_cannot_be_for_once_are_asked_for_again_or_refused(
+async def test_impossible_values_in_one_answer_are_asked_for_again_or_refused(
     kind: str, fault: Fault, server: FakeServer
 ) -> None:
     async with rig_of(kind, server, patience_seconds=PATIENT) as rig:

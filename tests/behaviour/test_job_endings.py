@@ -57,7 +57,7 @@ async def test_two_last_successes_at_once_end_the_job_once(store: Store) -> None
     assert (await event_types(store, job_id)).count("job.succeeded") == 1
 
 
-async def test_what_a_shard_found_out_stands_in_the_log(store: Store) -> None:
+async def test_a_shards_summary_is_in_the_log(store: Store) -> None:
     job_id = await queued(store)
     shard = await claimed(store)
     async with store.worker_unit() as unit:
@@ -96,7 +96,7 @@ async def test_a_queued_job_is_cancelled_at_once(store: Store) -> None:
     assert await event_types(store, job_id) == ["job.created", "job.cancel_requested", "job.cancelled"]
 
 
-async def test_a_running_job_is_cancelled_when_its_last_worker_lets_go(store: Store) -> None:
+async def test_a_running_job_is_cancelled_when_its_last_worker_releases_its_shard(store: Store) -> None:
     job_id = await queued(store, 1, 1, 1)
     first, second = await claimed(store), await claimed(store)
     asked = await cancel(store, job_id)
@@ -117,7 +117,7 @@ async def test_labels_found_before_a_cancellation_stay(store: Store) -> None:
         assert await unit.labels.of_shard(job_id, 0) == {1: 1}
 
 
-async def test_a_shard_given_back_after_a_cancellation_is_not_queued_again(store: Store) -> None:
+async def test_a_shard_released_after_a_cancellation_is_not_queued_again(store: Store) -> None:
     job_id = await queued(store)
     shard = await claimed(store)
     await cancel(store, job_id)
@@ -132,7 +132,7 @@ async def test_a_job_whose_workers_died_is_cancelled_at_once(store: Store) -> No
     assert (await cancel(store, job_id)).status is JobStatus.CANCELLED
 
 
-async def test_an_expired_shard_of_a_job_to_be_cancelled_ends_with_the_next_claim(store: Store) -> None:
+async def test_an_expired_shard_of_a_job_that_is_being_cancelled_ends_with_the_next_claim(store: Store) -> None:
     job_id = await queued(store)
     shard = await claimed(store, ALICE)
     await cancel(store, job_id)
@@ -195,7 +195,7 @@ async def test_removing_a_job_leaves_nothing_of_it(store: Store) -> None:
     assert (await job(store, other)).status is JobStatus.QUEUED
 
 
-async def test_whatever_a_failed_unit_of_work_did_is_taken_back(store: Store) -> None:
+async def test_a_failed_unit_of_work_is_rolled_back(store: Store) -> None:
     with pytest.raises(RuntimeError, match="half-way"):
         await add_and_fail(store)
     assert await claim(store) is None

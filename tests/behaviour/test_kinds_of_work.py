@@ -31,7 +31,7 @@ async def got(store: Store, *kinds: WorkKind, lease_seconds: float = 60.0) -> Cl
     return found
 
 
-async def test_a_worker_gets_no_work_of_a_kind_that_it_is_not_for(store: Store) -> None:
+async def test_a_worker_claims_no_work_of_another_kind(store: Store) -> None:
     await queued(store)
     trained = await training(store)
     assert (await got(store, TRAIN)).lease.job_id == trained
@@ -45,7 +45,7 @@ async def test_the_first_kind_that_has_work_is_served_though_another_waits_for_l
     assert [(await got(store, TRAIN, LABEL)).lease.job_id for _ in range(2)] == [trained, labelled]
 
 
-async def test_work_whose_lease_has_run_out_goes_to_a_worker_for_its_kind_alone(store: Store) -> None:
+async def test_work_with_an_expired_lease_goes_only_to_a_worker_for_its_kind(store: Store) -> None:
     await training(store)
     first = await got(store, TRAIN, lease_seconds=NO_TIME)
     assert await claim_work(store, LABEL) is None
@@ -80,7 +80,7 @@ async def test_the_end_of_the_first_item_of_another_kind_unblocks_nothing(store:
     assert await claim_work(store, LABEL) is None
 
 
-async def test_who_asks_for_jobs_that_label_finds_none_that_trains(store: Store) -> None:
+async def test_a_list_of_labelling_jobs_has_no_trainings(store: Store) -> None:
     labelled, trained = await queued(store), await training(store)
     async with store.project_unit(LOCAL_CALLER) as unit:
         assert [one.id for one in await unit.jobs.page(limit=9, before=None, status=None)] == [labelled]

@@ -37,7 +37,7 @@ from tests.behaviour.hooks import (
 from tests.behaviour.stored import NO_TIME, added, cancel, claimed, finish, pause, queued, save
 
 
-async def test_every_change_of_a_job_is_told_in_its_order_and_its_progress_is_not(store: Store) -> None:
+async def test_webhooks_report_every_change_of_a_job_in_order_except_progress(store: Store) -> None:
     webhook = await made(store)
     job_id = await queued(store)
     shard = await claimed(store)
@@ -55,7 +55,7 @@ async def test_every_change_of_a_job_is_told_in_its_order_and_its_progress_is_no
     assert "error" not in bodies["job.running"]
 
 
-async def test_the_end_of_a_job_is_told_with_its_error(store: Store) -> None:
+async def test_webhooks_report_the_end_of_a_job_with_its_error(store: Store) -> None:
     await made(store, "job.failed")
     job_id = await queued(store)
     shard = await claimed(store)
@@ -72,7 +72,7 @@ async def test_the_end_of_a_job_is_told_with_its_error(store: Store) -> None:
     }
 
 
-async def test_an_endpoint_gets_what_it_wants_and_nothing_of_other_projects(store: Store) -> None:
+async def test_an_endpoint_gets_the_events_of_its_choice_and_none_of_other_projects(store: Store) -> None:
     await create_key(store, project=FISH.project, name="a", scopes=[Scope.READ])
     ends = [await made(store, "job.succeeded") for _ in range(2)]
     failures, foreign = await made(store, "job.failed"), await made(store, caller=FISH)
@@ -85,7 +85,7 @@ async def test_an_endpoint_gets_what_it_wants_and_nothing_of_other_projects(stor
     assert {due.lease.webhook_id for due in await claim(store)} == {webhook.id for webhook in ends}
 
 
-async def test_what_is_taken_back_is_not_told(store: Store) -> None:
+async def test_a_change_that_is_rolled_back_is_not_reported(store: Store) -> None:
     webhook = await made(store)
     with suppress(ZeroDivisionError):
         async with store.project_unit(LOCAL_CALLER) as unit:
@@ -94,7 +94,7 @@ async def test_what_is_taken_back_is_not_told(store: Store) -> None:
     assert await log_of(store, webhook) == []
 
 
-async def test_a_message_is_claimed_once_and_due_again_when_its_lease_has_run_out(store: Store) -> None:
+async def test_a_message_is_claimed_once_and_due_again_when_its_lease_has_expired(store: Store) -> None:
     webhook = await made(store)
     await send(store, webhook)
     [first] = await claim(store, lease_seconds=NO_TIME)
@@ -113,7 +113,7 @@ async def test_a_message_is_claimed_once_and_due_again_when_its_lease_has_run_ou
         await record(store, second, GOOD, DELIVERED)
 
 
-async def test_rivals_claim_every_message_once(store: Store) -> None:
+async def test_concurrent_workers_claim_every_message_once(store: Store) -> None:
     webhook = await made(store)
     sent = {(await send(store, webhook)).id for _ in range(12)}
     taken = await asyncio.gather(*(claim(store, limit=3) for _ in range(8)))
@@ -135,7 +135,7 @@ async def test_one_endpoint_does_not_take_the_place_of_others(store: Store) -> N
     assert [due.lease.webhook_id for due in await claim(store, per_webhook=2)] == [busy.id]
 
 
-async def test_a_try_in_vain_is_kept_and_the_next_one_waited_for(store: Store) -> None:
+async def test_a_failed_attempt_is_recorded_and_the_next_one_waits(store: Store) -> None:
     webhook = await made(store)
     await send(store, webhook)
     [due] = await claim(store)
@@ -149,7 +149,7 @@ async def test_a_try_in_vain_is_kept_and_the_next_one_waited_for(store: Store) -
     assert (await told(store, webhook)).failing_since is not None
 
 
-async def test_a_success_ends_the_count_of_days_in_vain(store: Store) -> None:
+async def test_a_success_resets_the_time_of_failing(store: Store) -> None:
     webhook = await made(store)
     await send(store, webhook)
     for attempt, verdict in ((BAD, AT_ONCE), (GOOD, DELIVERED)):
@@ -158,7 +158,7 @@ async def test_a_success_ends_the_count_of_days_in_vain(store: Store) -> None:
     assert (await told(store, webhook)).failing_since is None
 
 
-async def test_an_endpoint_that_is_gone_is_disabled_and_the_rest_given_up(store: Store) -> None:
+async def test_a_verdict_that_disables_an_endpoint_fails_its_pending_messages(store: Store) -> None:
     webhook, other = await made(store), await made(store)
     for target in (webhook, webhook, other):
         await send(store, target)
@@ -189,7 +189,7 @@ async def test_a_message_is_resent_under_its_old_id_with_all_its_tries(store: St
     assert (await log_of(store, webhook))[0].attempts == (BAD, GOOD)
 
 
-async def test_a_removed_job_takes_what_was_told_of_it_along(store: Store) -> None:
+async def test_deleting_a_job_deletes_its_messages(store: Store) -> None:
     webhook = await made(store)
     job_id = await queued(store)
     await cancel(store, job_id)

@@ -26,7 +26,7 @@ from tests.behaviour.stored import (
     save,
     seconds_of,
 )
-from tests.support.stores import Hours, ScratchStore
+from tests.support.stores import ScratchStore, StoppedClock
 
 NOW = Backoff(0.0, 0.0)
 
@@ -61,7 +61,7 @@ async def test_no_shard_of_a_paused_job_is_claimed_before_its_time_and_other_job
     assert await claim(store, BOB) is None
 
 
-async def test_a_server_that_names_a_time_is_left_alone_until_then(store: Store) -> None:
+async def test_a_server_that_names_a_time_is_not_called_before(store: Store) -> None:
     job_id = await queued(store)
     before = datetime.now(UTC)
     await pause(store, await claimed(store), at_least_seconds=300.0)
@@ -69,7 +69,7 @@ async def test_a_server_that_names_a_time_is_left_alone_until_then(store: Store)
     assert datetime.fromisoformat(event.data["retry_at"]) >= before + timedelta(seconds=300.0)
 
 
-async def test_one_worker_at_a_time_looks_whether_the_backend_is_back(store: Store) -> None:
+async def test_one_worker_at_a_time_tries_whether_the_backend_is_back(store: Store) -> None:
     await queued(store, *[1] * 6)
     await pause_for_no_time(store, await claimed(store))
     found = await asyncio.gather(*(claim(store, WorkerId(f"worker-{i}")) for i in range(8)))
@@ -77,7 +77,7 @@ async def test_one_worker_at_a_time_looks_whether_the_backend_is_back(store: Sto
     assert trying.paused
 
 
-async def test_looking_in_vain_adds_no_event_and_counts_no_crash(store: Store) -> None:
+async def test_a_failed_retry_adds_no_event_and_counts_no_crash(store: Store) -> None:
     job_id = await queued(store, 1, 1)
     await pause_for_no_time(store, await claimed(store))
     log = await events(store, job_id)
@@ -87,7 +87,7 @@ async def test_looking_in_vain_adds_no_event_and_counts_no_crash(store: Store) -
     assert (await job(store, job_id)).status is JobStatus.PAUSED
 
 
-async def test_a_job_whose_backend_is_back_goes_on_with_all_of_its_shards(store: Store) -> None:
+async def test_a_job_whose_backend_is_back_resumes_with_all_of_its_shards(store: Store) -> None:
     job_id = await queued(store, 1, 1)
     await pause_for_no_time(store, await claimed(store))
     trying = await claimed(store)
@@ -103,7 +103,7 @@ async def test_a_job_whose_backend_is_back_goes_on_with_all_of_its_shards(store:
     assert 0 <= resumed.data["paused_seconds"] < 60
 
 
-async def test_a_second_shard_that_meets_the_outage_waits_without_a_word(store: Store) -> None:
+async def test_a_second_shard_that_meets_the_outage_adds_no_event(store: Store) -> None:
     job_id = await queued(store, 1, 1)
     first, second = await claimed(store), await claimed(store)
     await pause(store, first)
@@ -113,7 +113,7 @@ async def test_a_second_shard_that_meets_the_outage_waits_without_a_word(store: 
     assert await claim(store) is None
 
 
-async def test_a_shard_under_way_may_end_a_paused_job(store: Store) -> None:
+async def test_a_running_shard_may_end_a_paused_job(store: Store) -> None:
     job_id = await queued(store, 1, 1)
     first, second = await claimed(store), await claimed(store)
     await pause_for_no_time(store, first)
@@ -133,9 +133,7 @@ async def test_a_paused_job_is_cancelled_at_once(store: Store) -> None:
 
 
 @pytest.mark.parametrize("back", [True, False], ids=["it is", "it is not"])
-async def test_a_job_cancelled_while_a_worker_looks_whether_its_backend_is_back_ends_with_the_look(
-    store: Store, back: bool
-) -> None:
+async def test_a_job_cancelled_during_a_retry_ends_with_the_retry(store: Store, back: bool) -> None:
     job_id = await queued(store, 1, 1)
     await pause_for_no_time(store, await claimed(store))
     trying = await claimed(store)
@@ -149,7 +147,7 @@ async def test_a_job_cancelled_while_a_worker_looks_whether_its_backend_is_back_
     assert "job.resumed" not in await event_types(store, job_id)
 
 
-async def test_an_expired_shard_of_a_paused_job_waits_like_the_others_but_not_to_be_cancelled(store: Store) -> None:
+async def test_an_expired_shard_of_a_paused_job_waits_like_the_others_but_can_be_cancelled(store: Store) -> None:
     job_id = await queued(store, 1, 1)
     first = await claimed(store, BOB)
     await claimed(store, ALICE, NO_TIME)
@@ -159,7 +157,7 @@ async def test_an_expired_shard_of_a_paused_job_waits_like_the_others_but_not_to
     assert (await job(store, job_id)).status is JobStatus.CANCELLED
 
 
-async def test_a_worker_told_to_stop_while_it_looks_gives_back_a_shard_it_never_began(store: Store) -> None:
+async def test_a_worker_stopped_during_a_retry_releases_a_shard_that_it_never_started(store: Store) -> None:
     job_id = await queued(store)
     await pause_for_no_time(store, await claimed(store))
     log = await events(store, job_id)
@@ -167,13 +165,13 @@ async def test_a_worker_told_to_stop_while_it_looks_gives_back_a_shard_it_never_
     assert await events(store, job_id) == log
 
 
-async def waits(store: Store, clock: Hours, tries: int) -> list[float]:
+async def waits(store: Store, clock: StoppedClock, tries: int) -> list[float]:
     """Pause, try in vain so many times, and say how long each wait was, in steps of five seconds."""
     found, seconds = list[float](), 0.0
     await pause(store, await claimed(store))
     for _ in range(tries):
         while (shard := await claim(store)) is None:
-            clock.pass_by(5.0)
+            clock.advance(5.0)
             seconds += 5.0
         found.append(seconds)
         seconds = 0.0
@@ -182,23 +180,23 @@ async def waits(store: Store, clock: Hours, tries: int) -> list[float]:
 
 
 async def test_waits_grow_up_to_a_minute() -> None:
-    clock = Hours()
+    clock = StoppedClock()
     store = ScratchStore(now=clock.now)
     await queued(store)
     assert await waits(store, clock, 7) == [5, 10, 20, 40, 60, 60, 60]
 
 
-async def test_progress_makes_waits_short_again_but_a_mere_return_does_not() -> None:
-    clock = Hours()
+async def test_progress_makes_waits_short_again_but_a_recovery_alone_does_not() -> None:
+    clock = StoppedClock()
     store = ScratchStore(now=clock.now)
     await queued(store)
     await waits(store, clock, 2)
-    clock.pass_by(60.0)
+    clock.advance(60.0)
     returned = await claimed(store)
     await resume(store, returned)
     await release(store, returned)
     assert await waits(store, clock, 1) == [40]
-    clock.pass_by(60.0)
+    clock.advance(60.0)
     returned = await claimed(store)
     await resume(store, returned)
     await save(store, returned)
@@ -207,15 +205,15 @@ async def test_progress_makes_waits_short_again_but_a_mere_return_does_not() -> 
 
 
 async def test_time_in_a_pause_does_not_count_as_time_of_the_job() -> None:
-    clock = Hours()
+    clock = StoppedClock()
     store = ScratchStore(now=clock.now)
     job_id = await queued(store)
     shard = await claimed(store)
-    clock.pass_by(3.0)
+    clock.advance(3.0)
     await pause(store, shard)
-    clock.pass_by(600.0)
+    clock.advance(600.0)
     assert await seconds_of(store, job_id) == 3.0
     trying = await claimed(store)
     await resume(store, trying)
-    clock.pass_by(4.0)
+    clock.advance(4.0)
     assert await seconds_of(store, job_id) == 7.0

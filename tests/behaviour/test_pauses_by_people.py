@@ -35,12 +35,12 @@ from tests.behaviour.stored import (
     seconds_of,
     write,
 )
-from tests.support.stores import Hours, ScratchStore
+from tests.support.stores import ScratchStore, StoppedClock
 
 CONNECTIONS = 10  # of the store in Postgres; who waits for one on a busy machine is told to come again
 
 
-async def test_a_job_that_has_not_begun_is_paused_and_goes_on_in_the_queue(store: Store) -> None:
+async def test_a_queued_job_is_paused_and_resumed_in_the_queue(store: Store) -> None:
     job_id = await queued(store, 1, 1)
     paused = await put_on_hold(store, job_id)
     assert (paused.status, paused.error, paused.started_at) == (JobStatus.PAUSED, ON_REQUEST, None)
@@ -57,7 +57,7 @@ async def test_a_job_that_has_not_begun_is_paused_and_goes_on_in_the_queue(store
     ]
 
 
-async def test_the_events_say_who_lets_the_job_go_on_and_how_long_it_waited(store: Store) -> None:
+async def test_the_events_say_who_resumed_the_job_and_how_long_it_waited(store: Store) -> None:
     job_id = await queued(store)
     await claimed(store)
     await put_on_hold(store, job_id)
@@ -73,7 +73,7 @@ async def test_the_events_say_who_lets_the_job_go_on_and_how_long_it_waited(stor
     assert 0 <= resumed.data["paused_seconds"] < 60
 
 
-async def test_a_running_job_is_paused_at_once_and_its_workers_hear_of_it_with_the_next_heartbeat(
+async def test_a_running_job_is_paused_at_once_and_its_workers_stop_with_the_next_heartbeat(
     store: Store,
 ) -> None:
     job_id = await queued(store, 1, 1, 1)
@@ -95,7 +95,7 @@ async def test_a_running_job_is_paused_at_once_and_its_workers_hear_of_it_with_t
     ]
 
 
-async def test_what_was_given_back_in_a_pause_is_gone_on_with_and_is_no_crash(store: Store) -> None:
+async def test_a_shard_released_in_a_pause_resumes_later_and_counts_no_crash(store: Store) -> None:
     job_id = await queued(store)
     for _ in range(10):  # more than a shard may crash
         shard = await claimed(store)
@@ -107,14 +107,14 @@ async def test_what_was_given_back_in_a_pause_is_gone_on_with_and_is_no_crash(st
     assert (going_on.checkpoint, going_on.lease.epoch) == (b"same", 11)
 
 
-async def test_the_other_jobs_go_on(store: Store) -> None:
+async def test_other_jobs_are_not_paused(store: Store) -> None:
     held, other = await queued(store), await queued(store)
     await put_on_hold(store, held)
     assert (await claimed(store)).lease.job_id == other
     assert await claim(store) is None
 
 
-async def test_a_lease_that_runs_out_in_a_pause_waits_for_its_end_and_counts_as_ever(store: Store) -> None:
+async def test_a_lease_that_expires_in_a_pause_counts_as_a_crash_after_it(store: Store) -> None:
     job_id = await queued(store)
     for _ in range(3):
         await claimed(store, ALICE, NO_TIME)  # the worker dies
@@ -136,7 +136,7 @@ async def test_the_anchor_may_end_in_a_pause_and_the_rest_waits(store: Store) ->
     assert (await claimed(store)).lease.number == 1
 
 
-async def test_a_job_whose_last_shard_ends_before_its_worker_hears_of_the_pause_succeeds(store: Store) -> None:
+async def test_a_job_whose_last_shard_ends_before_its_worker_learns_of_the_pause_succeeds(store: Store) -> None:
     job_id = await queued(store)
     shard = await claimed(store)
     await put_on_hold(store, job_id)
@@ -164,7 +164,7 @@ async def test_a_paused_job_that_nobody_holds_is_cancelled_at_once(store: Store)
     assert await claim(store) is None
 
 
-async def test_a_paused_job_is_cancelled_when_its_last_worker_lets_go(store: Store) -> None:
+async def test_a_paused_job_is_cancelled_when_its_last_worker_releases_its_shard(store: Store) -> None:
     job_id = await queued(store, 1, 1)
     shard = await claimed(store)
     await put_on_hold(store, job_id)
@@ -272,21 +272,21 @@ async def test_a_pause_while_workers_claim_stops_each_of_them(store: Store) -> N
 
 
 async def test_time_in_a_persons_pause_does_not_count_as_time_of_the_job() -> None:
-    clock = Hours()
+    clock = StoppedClock()
     store = ScratchStore(now=clock.now)
     job_id = await queued(store)
     await put_on_hold(store, job_id)
-    clock.pass_by(1000.0)  # before the beginning
+    clock.advance(1000.0)  # before the beginning
     await let_go_on(store, job_id)
     shard = await claimed(store)
-    clock.pass_by(3.0)
+    clock.advance(3.0)
     await outage(store, shard, Backoff(9.0, 9.0))
-    clock.pass_by(5.0)  # in an outage, then
+    clock.advance(5.0)  # in an outage, then
     await put_on_hold(store, job_id)
-    clock.pass_by(600.0)  # on request
+    clock.advance(600.0)  # on request
     assert await seconds_of(store, job_id) == 3.0
     await let_go_on(store, job_id)
-    clock.pass_by(4.0)
+    clock.advance(4.0)
     assert await seconds_of(store, job_id) == 7.0
     resumed = [event.data["paused_seconds"] for event in await events(store, job_id) if event.type == "job.resumed"]
     assert resumed == [1000.0, 605.0]
@@ -305,7 +305,7 @@ async def test_a_paused_job_is_in_flight_as_to_quotas(store: Store) -> None:
         assert (await unit.account.usage()).jobs_in_flight == 1
 
 
-async def test_waiting_workers_are_told_when_a_job_is_resumed(store: Store) -> None:
+async def test_waiting_workers_are_notified_when_a_job_is_resumed(store: Store) -> None:
     job_id = await queued(store)
     await put_on_hold(store, job_id)
     await store.wait_for_work(0.05)  # what was queued before

@@ -22,7 +22,7 @@ from tests.behaviour.stored import (
 )
 
 
-async def test_a_person_may_pause_what_waits_for_its_backend_and_then_nobody_looks(store: Store) -> None:
+async def test_a_person_may_pause_a_job_that_waits_for_its_backend_and_then_no_worker_retries(store: Store) -> None:
     job_id = await queued(store, 1, 1)
     await outage(store, await claimed(store))
     held = await put_on_hold(store, job_id)
@@ -49,9 +49,7 @@ async def test_a_job_that_waits_for_its_backend_is_tried_at_once_when_a_person_r
 
 
 @pytest.mark.parametrize("back", [True, False], ids=["it is", "it is not"])
-async def test_a_job_paused_while_a_worker_looks_whether_its_backend_is_back_stays_paused(
-    store: Store, back: bool
-) -> None:
+async def test_a_job_paused_during_a_retry_stays_paused(store: Store, back: bool) -> None:
     job_id = await queued(store, 1, 1)
     await outage(store, await claimed(store))
     trying = await claimed(store)
@@ -68,7 +66,7 @@ async def test_a_job_paused_while_a_worker_looks_whether_its_backend_is_back_sta
     assert "job.resumed" not in await event_types(store, job_id)
 
 
-async def test_a_shard_under_way_that_meets_an_outage_in_a_pause_leaves_it_a_persons(store: Store) -> None:
+async def test_an_outage_during_a_persons_pause_leaves_the_job_on_hold(store: Store) -> None:
     job_id = await queued(store, 1, 1)
     shard = await claimed(store)
     await put_on_hold(store, job_id)

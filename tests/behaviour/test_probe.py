@@ -76,14 +76,14 @@ async def test_the_prefix_cache_is_measured_by_the_servers_own_counts(server: Fa
     [(FakeVllm(tells_cached_tokens=False), "--enable-prompt-tokens-details"), (fake_of("tgi"), "never does")],
     ids=["vllm", "tgi"],
 )
-async def test_where_a_server_does_not_count_nothing_is_said_of_its_cache(server: FakeServer, flag: str) -> None:
+async def test_if_a_server_counts_no_tokens_the_probe_reports_no_cache(server: FakeServer, flag: str) -> None:
     info = await probed(server)
     assert info.ready
     assert (info.reports_tokens_computed, info.prefix_cache, info.cache_block_tokens) == (False, None, None)
     assert any("modelled" in advice and flag in advice for advice in info.advice)
 
 
-async def test_a_server_whose_cache_was_turned_off_is_told_how_to_turn_it_on() -> None:
+async def test_advice_for_a_server_without_cache_says_how_to_turn_it_on() -> None:
     info = await probed(FakeSglang(radix_cache=False))
     assert (info.ready, info.prefix_cache) == (True, False)
     assert any("--disable-radix-cache" in advice for advice in info.advice)
@@ -93,7 +93,7 @@ async def test_a_vllm_from_before_chosen_tokens_is_used_all_the_same() -> None:
     assert (await probed(FakeVllm(names_chosen_tokens=False))).ready
 
 
-async def test_a_tgi_that_names_few_tokens_gives_differences_alone_and_is_told_which_flag_gives_more() -> None:
+async def test_a_tgi_that_names_few_tokens_gives_differences_alone_and_advice_names_the_flag() -> None:
     info = await probed(FakeTgi(max_top_n_tokens=5), "blue", "Spain")
     assert (info.ready, info.max_top_tokens) == (True, 5)
     assert any("against each other" in advice and "--max-top-n-tokens" in advice for advice in info.advice)
@@ -106,7 +106,7 @@ async def test_a_tgi_that_names_few_tokens_cannot_score_labels_of_several() -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_label_that_a_server_keeps_to_itself_is_named(kind: str) -> None:
+async def test_a_label_that_a_server_does_not_score_is_named(kind: str) -> None:
     server = fake_of(kind)
     server.plan = Plan(share=1.0, drawn=(Fault.MISSING_LABEL,), spared_after=1_000)
     info = await probed(server)
@@ -136,7 +136,7 @@ async def test_a_backend_configured_as_another_kind_says_which_setting_to_change
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_failures_that_pass_do_not_spoil_what_is_found(kind: str) -> None:
+async def test_transient_failures_do_not_change_the_findings(kind: str) -> None:
     server = fake_of(kind)
     server.plan = Plan(share=0.5, drawn=(Fault.FAILED, Fault.OVERLOADED, Fault.RESET_BEFORE, Fault.CUT_JSON))
     info = await probed(server)

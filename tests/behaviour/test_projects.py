@@ -67,7 +67,7 @@ async def projects(store: Store) -> Store:
 
 
 @pytest.mark.parametrize("ended", [False, True])
-async def test_another_projects_job_is_as_unknown_as_one_that_never_was(projects: Store, ended: bool) -> None:
+async def test_another_projects_job_is_as_unknown_as_one_that_never_existed(projects: Store, ended: bool) -> None:
     job_id = await queued_by(projects, BIRDS, ended=ended)
     foreign, unknown = [
         {asked: await answer(projects, FISH, asked, wanted) for asked in ASKING} for wanted in (job_id, new_job_id())
@@ -82,7 +82,7 @@ async def test_a_project_finds_its_own_job(projects: Store) -> None:
 
 
 @pytest.mark.parametrize("asked", ["get", "report", "request_cancel", "pause", "resume", "hold", "remove"])
-async def test_another_projects_training_is_as_unknown_as_one_that_never_was(projects: Store, asked: str) -> None:
+async def test_another_projects_training_is_as_unknown_as_one_that_never_existed(projects: Store, asked: str) -> None:
     ways = {name for name, way in inspect.getmembers(Trainings, inspect.isfunction) if name[0] != "_"}
     assert ways - {"add", "page"} == {"get", "report", "request_cancel", "pause", "resume", "hold", "remove"}
     training_id, job_id = await asked_for_training(projects, BIRDS), await queued_by(projects, FISH)
@@ -106,7 +106,7 @@ async def test_a_worker_finds_trainings_of_its_jobs_project_alone(projects: Stor
                 await unit.trainings.finished(shard.lease, training_id)
 
 
-async def test_nothing_that_another_project_asks_for_changes_a_job(projects: Store) -> None:
+async def test_no_request_of_another_project_changes_a_job(projects: Store) -> None:
     job_id = await queued_by(projects, BIRDS, ended=True)
     before = await snapshot(projects, job_id)
     for asked in ASKING:
@@ -164,7 +164,7 @@ async def test_workers_take_jobs_of_all_projects(projects: Store) -> None:
     assert taken == queued
 
 
-async def test_what_is_audited_is_stored_with_what_was_done_or_not_at_all(projects: Store) -> None:
+async def test_an_audit_entry_commits_with_its_action_or_not_at_all(projects: Store) -> None:
     caller = Caller(project=BIRDS.project, key_id=KeyId("k"), request_id="r")
     entry = AuditEntry.by(caller, AuditAction.JOB_DELETED, "job_1")
     with suppress(ZeroDivisionError):

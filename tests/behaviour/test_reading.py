@@ -26,7 +26,7 @@ from tests.behaviour.stored import (
 )
 
 
-async def test_a_stored_job_is_told_as_it_was_given(store: Store) -> None:
+async def test_a_stored_job_is_read_back_unchanged(store: Store) -> None:
     async with store.project_unit(LOCAL_CALLER) as unit:
         job_id = await added(unit, 2, 1)
         stored = await unit.jobs.get(job_id)
@@ -103,7 +103,7 @@ async def test_a_cursor_that_is_not_a_time_is_refused(store: Store, moment: str)
             await unit.jobs.page(limit=1, before=(moment, "job_0"), status=None)
 
 
-async def test_rows_nobody_came_to_are_unlabeled(store: Store) -> None:
+async def test_rows_without_a_stored_state_are_unlabeled(store: Store) -> None:
     job_id = await queued(store, 3)
     await write(store, await claimed(store), label_state(1, 1, 0.75))
     assert await page(store, job_id) == [
@@ -253,7 +253,7 @@ async def append_and_fail(store: Store, job_id: JobId) -> None:
         raise RuntimeError("after the event")
 
 
-async def test_a_key_gives_back_what_it_was_used_for(store: Store) -> None:
+async def test_a_key_returns_the_job_of_its_first_use(store: Store) -> None:
     job_id = await queued(store)
     async with store.project_unit(LOCAL_CALLER) as unit:
         assert await unit.idempotency.claim("key", "a" * 64, job_id) is None
@@ -263,7 +263,7 @@ async def test_a_key_gives_back_what_it_was_used_for(store: Store) -> None:
     assert used == StoredRequest(sha256="a" * 64, job_id=job_id)
 
 
-async def test_of_many_rivals_for_a_key_one_wins_and_the_others_learn_who(store: Store) -> None:
+async def test_of_concurrent_requests_with_one_key_one_wins_and_the_others_get_its_job(store: Store) -> None:
     async def claim_key(number: int) -> StoredRequest | None:
         async with store.project_unit(LOCAL_CALLER) as unit:
             return await unit.idempotency.claim("key", "a" * 64, JobId(f"job_{number}"))
@@ -274,7 +274,7 @@ async def test_of_many_rivals_for_a_key_one_wins_and_the_others_learn_who(store:
     assert {answer.job_id for answer in answers if answer is not None} == {f"job_{winner}"}
 
 
-async def test_who_waits_for_work_is_woken_when_some_is_queued(store: Store) -> None:
+async def test_a_worker_that_waits_for_work_is_woken_when_some_is_queued(store: Store) -> None:
     await queued(store)
     await asyncio.wait_for(store.wait_for_work(60.0), 30.0)  # the first wait ends once somebody listens
     waiting = asyncio.create_task(store.wait_for_work(60.0))
@@ -282,7 +282,7 @@ async def test_who_waits_for_work_is_woken_when_some_is_queued(store: Store) -> 
     await asyncio.wait_for(waiting, 30.0)
 
 
-async def test_who_waits_for_events_is_woken_by_one(store: Store) -> None:
+async def test_a_reader_that_waits_for_events_is_woken_by_one(store: Store) -> None:
     job_id = await queued(store)
     with store.follow_events(job_id) as subscription:
         await subscription.wait(0.01)
@@ -292,7 +292,7 @@ async def test_who_waits_for_events_is_woken_by_one(store: Store) -> None:
         await asyncio.wait_for(waiting, 30.0)
 
 
-async def test_an_event_between_a_look_at_the_log_and_the_wait_is_not_missed(store: Store) -> None:
+async def test_an_event_between_a_read_of_the_log_and_the_wait_is_not_missed(store: Store) -> None:
     job_id = await queued(store)
     with store.follow_events(job_id) as looking, store.follow_events(job_id) as another:
         await looking.wait(0.01)  # from now on both hear of everything
@@ -329,7 +329,7 @@ def unlabeled(position: int) -> LabelState:
     return state
 
 
-async def test_what_shards_say_of_their_search_is_kept_with_them(store: Store) -> None:
+async def test_summaries_of_searches_are_stored_with_their_shards(store: Store) -> None:
     job_id = await queued(store, 2, 1)
     await finish(store, await claimed(store), summary={"utility": -0.5})
     async with store.project_unit(LOCAL_CALLER) as unit:

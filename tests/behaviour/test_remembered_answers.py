@@ -76,7 +76,7 @@ async def test_nothing_is_remembered_of_prompts_that_were_not_asked(store: Store
     assert await recall(store) == {}
 
 
-async def test_an_answer_once_recorded_is_the_one_that_counts(store: Store) -> None:
+async def test_the_answer_recorded_first_stays_valid(store: Store) -> None:
     await queued(store, 1, 1)
     first, second = await claimed(store, ALICE), await claimed(store, BOB)
     await record(store, first, some(1, 2, nats=-0.1))
@@ -107,7 +107,7 @@ async def test_answers_of_two_backends_are_never_mixed(store: Store) -> None:
     assert await recall(store, 1, backend=BACKEND) == some(1, nats=-0.1)
 
 
-async def test_the_oldest_answers_are_dropped_first_and_a_few_at_a_time(store: Store) -> None:
+async def test_the_oldest_answers_are_evicted_first_and_a_few_at_a_time(store: Store) -> None:
     await queued(store)
     shard = await claimed(store)
     for number in (5, 3, 9, 1, 7):
@@ -121,7 +121,7 @@ async def test_the_oldest_answers_are_dropped_first_and_a_few_at_a_time(store: S
     assert await recall(store, *range(10)) == some(1, 7)
 
 
-async def test_what_a_shard_has_cost_is_not_lost_with_its_worker(store: Store) -> None:
+async def test_the_cost_of_a_shard_is_not_lost_with_its_worker(store: Store) -> None:
     job_id = await queued(store)
     shard = await claimed(store, ALICE, NO_TIME)
     await spend(store, shard, Usage(3, 40, 20, modelled=True), remembered=5)
@@ -142,14 +142,14 @@ async def test_costs_come_with_progress_and_make_none(store: Store) -> None:
     assert (shard.progress.labeled, shard.progress.prompts) == (1, 2)
 
 
-async def test_a_backend_is_recognized_by_its_name_and_by_what_it_says(store: Store) -> None:
+async def test_a_backend_is_recognized_by_fingerprint_and_canary(store: Store) -> None:
     small = await recognized(store, SMALL)
     assert await recognized(store, HALF_PRECISION) == small
     assert len({small, await recognized(store, RETRAINED), await recognized(store, LARGE)}) == 3
     assert await recognized(store, SMALL) == small
 
 
-async def test_many_who_meet_a_new_backend_at_once_store_it_once(store: Store) -> None:
+async def test_concurrent_workers_store_a_new_backend_once(store: Store) -> None:
     assert len(set(await asyncio.gather(*(recognized(store, SMALL) for _ in range(6))))) == 1
 
 
@@ -169,19 +169,19 @@ async def test_a_job_of_an_earlier_release_takes_the_first_backend_it_meets(stor
     assert (await job(store, job_id)).backend_id == known.id == await recognized(store, SMALL)
 
 
-async def test_memory_is_kept_within_its_bound(store: Store) -> None:
+async def test_the_answer_memory_stays_within_its_limit(store: Store) -> None:
     await queued(store)
     shard = await claimed(store)
     memory = Memory(store, max_answers=100)
     for first in range(0, 400, 4):
         await record(store, shard, some(*range(first, first + 4)))
-        await memory.tidy(4)
+        await memory.evict_old(4)
         assert len(await recall(store, *range(400))) < 100 + 100 // 20 + 4
     assert await recall(store, *range(292)) == {}
     assert len(await recall(store, *range(304, 400))) == 96
 
 
-async def test_a_worker_that_is_to_remember_nothing_asks_everything_again(store: Store) -> None:
+async def test_a_worker_without_answer_memory_asks_everything_again(store: Store) -> None:
     asked = []
     for _ in range(2):
         trial = Trial(store, "forgetful", nats=0.0)
@@ -207,7 +207,7 @@ async def test_a_run_looks_no_prompt_up_twice(store: Store) -> None:
 async def test_a_run_that_keeps_no_answer_finds_the_same_ones(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for kept in (0, 3, 20_000):
-        monkeypatch.setattr(answer_cache, "KEPT_ANSWERS", kept)
+        monkeypatch.setattr(answer_cache, "CACHED_ANSWERS", kept)
         trial = Trial(store, f"kept {kept}", nats=0.0)
         job_id = await trial.submitted()
         await trial.run(store, NoisyScorer(trial.backend, nats=0.0))

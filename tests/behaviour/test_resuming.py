@@ -34,20 +34,20 @@ async def assert_it_ends_as_its_answers_say(trial: Trial, **moment: Any) -> None
 
 
 @pytest.mark.parametrize("committed", [False, True], ids=["before", "after"])
-async def test_killed_at_any_unit_of_work_a_job_ends_as_its_stored_answers_say(store: Store, committed: bool) -> None:
+async def test_a_job_killed_at_any_unit_of_work_ends_with_the_same_labels(store: Store, committed: bool) -> None:
     units, _ = await length_of_a_run(store)
     for unit in moments(store, units):
         trial = Trial(store, f"{unit} {committed}")
         await assert_it_ends_as_its_answers_say(trial, unit=unit, committed=committed)
 
 
-async def test_killed_at_any_call_a_job_ends_as_its_stored_answers_say(store: Store) -> None:
+async def test_a_job_killed_at_any_call_ends_with_the_same_labels(store: Store) -> None:
     _, calls = await length_of_a_run(store)
     for call in moments(store, calls):
         await assert_it_ends_as_its_answers_say(Trial(store, f"call {call}"), call=call)
 
 
-async def test_a_job_whose_worker_is_told_to_end_ends_as_its_stored_answers_say(store: Store) -> None:
+async def test_a_job_whose_worker_is_stopped_ends_with_the_same_labels(store: Store) -> None:
     _, calls = await length_of_a_run(store)
     for call in moments(store, calls):
         trial = Trial(store, f"told at {call}")

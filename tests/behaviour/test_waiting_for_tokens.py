@@ -49,7 +49,7 @@ async def run_out(store: Store, *, at_least_seconds: float = 0.0) -> None:
         )
 
 
-async def test_it_says_so_and_is_left_alone_until_its_time(store: Store) -> None:
+async def test_a_job_without_tokens_says_so_and_waits_until_its_time(store: Store) -> None:
     job_id = await queued(store, 1, 1)
     await run_out(store, at_least_seconds=600.0)
     paused = await job(store, job_id)
@@ -57,7 +57,7 @@ async def test_it_says_so_and_is_left_alone_until_its_time(store: Store) -> None
     assert await claim(store) is None
 
 
-async def test_who_looks_in_vain_adds_no_event_and_another_reason_does(store: Store) -> None:
+async def test_a_failed_retry_adds_no_event_except_for_another_reason(store: Store) -> None:
     job_id = await queued(store)
     for _ in range(2):
         await run_out(store)
@@ -68,7 +68,7 @@ async def test_who_looks_in_vain_adds_no_event_and_another_reason_does(store: St
     assert (await job(store, job_id)).error == {"code": "quota_exhausted", "message": "spent"}
 
 
-async def test_with_tokens_again_it_goes_on(store: Store) -> None:
+async def test_a_job_resumes_when_its_project_has_tokens_again(store: Store) -> None:
     job_id = await queued(store)
     await run_out(store)
     trying = await claimed(store)
@@ -78,7 +78,7 @@ async def test_with_tokens_again_it_goes_on(store: Store) -> None:
     assert (await event_types(store, job_id))[-2:] == ["job.resumed", "shard.started"]
 
 
-async def test_what_a_person_has_paused_stays_so(store: Store) -> None:
+async def test_a_job_that_a_person_paused_stays_paused(store: Store) -> None:
     job_id = await queued(store, 1)
     shard = await claimed(store)
     await put_on_hold(store, job_id)
@@ -95,7 +95,7 @@ async def test_what_a_person_has_paused_stays_so(store: Store) -> None:
     assert await claim(store) is None
 
 
-async def test_a_search_stops_saved_where_the_quota_is_used_up(store: Store) -> None:
+async def test_a_search_saves_and_stops_when_the_quota_is_used_up(store: Store) -> None:
     job_id = await queued(store, 24)
     await limit_project(store, DEFAULT_PROJECT, {"tokens_per_day": 300})
     shard = await claimed(store)

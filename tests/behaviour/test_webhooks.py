@@ -35,7 +35,7 @@ from tests.behaviour.hooks import (
 from tests.behaviour.stored import LONG, NO_TIME
 
 
-async def test_an_endpoint_is_kept_as_it_was_made(store: Store) -> None:
+async def test_an_endpoint_is_stored_as_it_was_created(store: Store) -> None:
     webhook = await made(store, "job.failed", "job.paused")
     assert await told(store, webhook) == webhook
     assert webhook.secret not in repr(webhook)
@@ -80,7 +80,7 @@ async def test_a_change_leaves_the_rest_as_it_was(store: Store) -> None:
         assert after == Webhook(**{**{name: getattr(before, name) for name in Webhook.__slots__}, **change})
 
 
-async def test_a_project_has_so_many_endpoints_at_most(store: Store) -> None:
+async def test_a_project_has_a_maximum_number_of_endpoints(store: Store) -> None:
     tried = await asyncio.gather(*(made(store, at_most=2) for _ in range(5)), return_exceptions=True)
     refused = [result for result in tried if isinstance(result, QuotaExceeded)]
     assert len(refused) == 3
@@ -88,7 +88,7 @@ async def test_a_project_has_so_many_endpoints_at_most(store: Store) -> None:
     assert (refused[0].state.quota, refused[0].state.limit, refused[0].state.used) == ("webhooks", 2, 2)
 
 
-async def test_a_removed_endpoint_is_gone_with_its_log(store: Store) -> None:
+async def test_deleting_an_endpoint_deletes_its_log(store: Store) -> None:
     webhook = await made(store)
     await send(store, webhook)
     [due] = await claim(store)
@@ -128,7 +128,7 @@ FOREIGN: dict[str, Callable[[ProjectUnit, WebhookId, DeliveryId], Awaitable[obje
 
 
 @pytest.mark.parametrize("asked", FOREIGN)
-async def test_another_projects_endpoint_is_as_unknown_as_one_that_never_was(store: Store, asked: str) -> None:
+async def test_another_projects_endpoint_is_as_unknown_as_one_that_never_existed(store: Store, asked: str) -> None:
     await create_key(store, project=FISH.project, name="a", scopes=[Scope.READ])
     webhook = await made(store)
     delivery = await send(store, webhook)

@@ -1,4 +1,4 @@
-"""Workers that die at a chosen moment, on backends that never answer the same twice."""
+"""Workers that die at a chosen moment, with backends that never give the same answer twice."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -37,7 +37,7 @@ class Killed(Exception):
 
 
 class NoisyScorer(DeterministicScorer):
-    """The deterministic twin of a server whose every answer differs a little; it remembers what it was asked."""
+    """The deterministic scorer with a little noise in every answer; it records its prompts."""
 
     def __init__(
         self,
@@ -54,9 +54,9 @@ class NoisyScorer(DeterministicScorer):
         self._noise = Random(f"{name} {seed}")
         self._nats = nats
         self._fatal_call = fatal_call
-        self._meeting = meeting  # whom to wait for before the first answer
+        self._meeting = meeting  # tasks to wait for before the first answer
         self._last_call = last_call
-        self.stop = asyncio.Event()  # set with the last call: the worker is asked to end
+        self.stop = asyncio.Event()  # set with the last call, so that the worker stops
         self.calls = 0
         self.asked = list[str]()
 
@@ -84,7 +84,7 @@ class NoisyScorer(DeterministicScorer):
 
 
 class SilentScorer(NoisyScorer):
-    """Knows what it is, and answers nothing."""
+    """A scorer that identifies itself and answers no prompt."""
 
     async def score(
         self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
@@ -93,7 +93,7 @@ class SilentScorer(NoisyScorer):
 
 
 class UnluckyStore(ForwardingStore):
-    """A store whose worker dies in its n-th unit of work: before anything of it is stored, or right after all of it."""
+    """A store whose worker dies in its n-th unit of work, before or after its commit."""
 
     def __init__(self, store: Store, *, fatal: int | None, committed: bool) -> None:
         super().__init__(store)
@@ -115,7 +115,7 @@ class UnluckyStore(ForwardingStore):
 
 @dataclass
 class Trial:
-    """A job on a backend of its own, worked on by one worker after the other."""
+    """A job on its own backend, run by one worker after the other."""
 
     store: Store
     backend: str
@@ -126,7 +126,7 @@ class Trial:
     caller: Caller = LOCAL_CALLER
 
     async def submitted(self) -> JobId:
-        """A queued job of 8 rows in pairs."""
+        """Queue a job of 8 rows in pairs."""
         relation = {"kind": "exactly_one", "group": "question"}
         task = {"template": "{text}", "relations": [relation]}
         config = parse_config({"task": task, "search": SMALL_SEARCH, "limits": self.limits})
@@ -138,13 +138,13 @@ class Trial:
         return receipt.job.id
 
     async def ended(self, job_id: JobId, **moment: Any) -> tuple[Job, list[LabelState]]:
-        """How the job ends where its first worker is killed at this moment, and its second is not."""
+        """The end of the job if its first worker dies at this moment and its second does not."""
         if await self.killed(**moment) and not (await self.job(job_id)).status.is_final:
             assert not await self.killed()
         return await self.job(job_id), await self.labels(job_id)
 
     async def killed(self, *, unit: int | None = None, committed: bool = False, call: int | None = None) -> bool:
-        """Let a worker run that dies at its n-th unit of work or call; whether it came to that."""
+        """Run a worker that dies at its n-th unit of work or call; returns False if it ends before."""
         store = UnluckyStore(self.store, fatal=unit, committed=committed)
         self.workers += 1
         scorer = NoisyScorer(self.backend, seed=self.workers, nats=self.nats, fatal_call=call)
@@ -159,7 +159,7 @@ class Trial:
     async def run(
         self, store: Store, scorer: NoisyScorer, memory: Memory | None = None, *, lease_seconds: float = NO_TIME
     ) -> None:
-        """A worker's turn; its lease has run out from the beginning, so that another can take over."""
+        """Run a worker whose lease has expired from the start, so that another can take over."""
         shard = await claim(self.store, lease_seconds=lease_seconds)
         assert shard is not None
         await run_shard(store, scorer, shard, checkpoint_seconds=0.0, stop=scorer.stop, memory=memory)
@@ -175,13 +175,13 @@ class Trial:
             return await unit.jobs.get(job_id)
 
     async def by_heart(self) -> tuple[Job, list[LabelState]]:
-        """What the stored answers alone make of the same job."""
+        """The result of the same job from the stored answers alone."""
         job_id = await self.submitted()
         await self.run(self.store, SilentScorer(self.backend))
         return await self.job(job_id), await self.labels(job_id)
 
 
 def moments(store: Store, count: int) -> Sequence[int]:
-    """So many moments from the first one on; in Postgres, where each takes longer, a few of them."""
+    """The first `count` moments; in Postgres, where each takes longer, a few of them."""
     step = 13 if LONG else 21
     return range(1, count + 1, step if isinstance(store, PostgresStore) else 1)

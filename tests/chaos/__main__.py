@@ -1,4 +1,4 @@
-"""Does real jobs with real workers and a real Postgres, all of which are killed again and again.
+"""Runs real jobs with real workers and a real Postgres, and kills all of them again and again.
 
     python -m tests.chaos                      the long form: 21 jobs, 350 faults, within half an hour on two cores
     python -m tests.chaos --scale short        what `make test` does; `make test-long` does --scale middle
@@ -24,7 +24,7 @@ PAGE = ROOT / "docs" / "reliability.md"
 
 
 def read_arguments(words: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=list(SCALES), default="long")
     parser.add_argument("--seed", type=int, default=1)
@@ -35,7 +35,7 @@ def read_arguments(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> int:
-    """Run, and say what was found."""
+    """Run the plan and print the findings."""
     arguments = read_arguments()
     configure_logging("console", "ERROR")
     drawn = Plan.drawn(arguments.seed, SCALES[arguments.scale])

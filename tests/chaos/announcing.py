@@ -1,4 +1,4 @@
-"""A store whose every write tells Postgres under which lease it is made, so that the trace can check it."""
+"""A store that tells Postgres the lease of every write, so that the trace can check it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from service.storage.store import PostgresStore
 
 
 class AnnouncingStore(PostgresStore):
-    """The store itself; only one statement comes before each write."""
+    """The Postgres store with one extra statement before each write."""
 
     @asynccontextmanager
     async def worker_unit(self) -> AsyncIterator[WorkerUnit]:
@@ -34,7 +34,7 @@ class AnnouncingStore(PostgresStore):
 
 
 class _Announcing:
-    """A part of the worker unit. A call whose first argument is a lease is announced."""
+    """A part of the worker unit that announces each call whose first argument is a lease."""
 
     def __init__(self, part: object, connection: AsyncConnection) -> None:
         self._part = part

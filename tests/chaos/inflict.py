@@ -1,4 +1,4 @@
-"""How each fault of a plan is done to a service."""
+"""Inflicts the faults of a plan on a service."""
 
 import os
 import signal
@@ -12,12 +12,12 @@ from tests.chaos.stage import Stage
 from tests.chaos.trace import CLAIMED, SAVED, Commit
 from tests.integration.processes import until
 
-LOOK_SECONDS = 0.03  # between two looks at how far a job is
+LOOK_SECONDS = 0.03  # between two polls of a job's progress
 
 
 @dataclass(frozen=True)
 class Victim:
-    """Who works on a shard."""
+    """The worker and shard that a fault hits."""
 
     job_id: str
     shard: int
@@ -27,21 +27,21 @@ class Victim:
 
 @dataclass(frozen=True)
 class Inflicted:
-    """A fault that met somebody."""
+    """A fault that was inflicted."""
 
     fault: Fault
-    victim: Victim  # whose worker was met, or, with a fault of all, whose recovery is watched
+    victim: Victim  # the worker that was hit; for a fault of the whole service, the worker whose recovery is watched
     at: datetime
-    over: datetime  # a worker had ended, Postgres accepted connections again
+    over: datetime  # when the worker had ended, or Postgres accepted connections again
 
     @property
     def seconds(self) -> float:
-        """How long it lasted."""
+        """The duration of the fault."""
         return (self.over - self.at).total_seconds()
 
 
 def recovery_seconds(inflicted: Inflicted, commits: Sequence[Commit]) -> float | None:
-    """From a fault to the next step of its shard, or the shard's end; None where none was committed.
+    """From a fault to the next step of its shard, or to the shard's end; None if none was committed.
 
     What was under way at that moment doesn't count: after a worker's end another one must commit,
     after an outage it must be over.
@@ -56,7 +56,7 @@ def recovery_seconds(inflicted: Inflicted, commits: Sequence[Commit]) -> float |
 
 
 def was_given_back(inflicted: Inflicted, commits: Sequence[Commit]) -> bool:
-    """Whether a worker that was told to end gave its shard back, or finished it, so that no crash was counted."""
+    """Whether a worker that was asked to end released or finished its shard, so that no crash was counted."""
     after = _of_victim(inflicted.victim, commits, inflicted.at)
     return next((commit.what for commit in after if commit.what != SAVED), None) not in {CLAIMED, None}
 
@@ -68,7 +68,7 @@ def _of_victim(victim: Victim, commits: Sequence[Commit], since: datetime) -> It
 
 
 async def inflict(stage: Stage, fault: Fault, job_id: str) -> Inflicted | None:
-    """Do it to a shard at work, and wait until that shard has gone on; None where the job has no more of them."""
+    """Inflict a fault on a running shard and wait until the shard advances; None if the job has no running shard."""
     if fault.kind not in SERVER_CRASHES:
         return await _inflict(stage, fault, job_id)
     async with stage.server_turn:
@@ -88,7 +88,7 @@ async def _inflict(stage: Stage, fault: Fault, job_id: str) -> Inflicted | None:
 
 
 async def _victim(stage: Stage, job_id: str, choice: int) -> Victim | None:
-    """Somebody who works on the job, as soon as there is one."""
+    """Wait for a worker with a shard of the job; returns it."""
     found: list[Victim] = []
 
     async def at_work_or_over() -> bool:
@@ -110,7 +110,7 @@ async def is_over(stage: Stage, job_id: str) -> bool:
 
 
 async def _recovered(stage: Stage, victim: Victim, since: datetime) -> None:
-    """Wait until the shard was saved again, or has ended."""
+    """Wait until the shard was saved again or has ended."""
     query = (
         "SELECT EXISTS (SELECT FROM chaos.commits WHERE job_id = $1 AND shard = $2 AND at > $3"
         " AND what NOT IN ('claimed', 'queued', 'stale'))"
@@ -123,7 +123,7 @@ async def _recovered(stage: Stage, victim: Victim, since: datetime) -> None:
 
 
 def _pid(worker_id: str) -> int:
-    """A worker's process, by its name: host, process and a random part."""
+    """The process id in a worker's name, which is made of host, process and a random part."""
     return int(worker_id.split(":")[1])
 
 
@@ -132,7 +132,7 @@ async def _kill(stage: Stage, victim: Victim, _random: Random) -> None:
 
 
 async def _stop(stage: Stage, victim: Victim, _random: Random) -> None:
-    """Until another worker has the shard."""
+    """Stop a worker until another one has claimed its shard."""
     stage.pool.stop(victim.pid)
     stage.pool.fill()
     query = "SELECT epoch > $3 OR status <> 'running' FROM work_items WHERE job_id = $1 AND number = $2"
@@ -156,7 +156,7 @@ async def _cut(stage: Stage, _victim: Victim, random: Random) -> None:
 
 async def _kill_backend(stage: Stage, _victim: Victim, random: Random) -> None:
     os.kill(random.choice(await _sessions(stage)), signal.SIGKILL)
-    await stage.observer.own_pid()  # once it accepts connections again
+    await stage.observer.own_pid()  # wait until it accepts connections again
 
 
 async def _kill_postmaster(stage: Stage, _victim: Victim, _random: Random) -> None:
@@ -175,7 +175,7 @@ async def _kill_scorer(stage: Stage, _victim: Victim, _random: Random) -> None:
 
 
 async def _sessions(stage: Stage) -> list[int]:
-    """The backends of everybody but our own."""
+    """The backend processes of all sessions but ours."""
     query = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
     return sorted(row["pid"] for row in await stage.observer.fetch(query))
 

@@ -1,4 +1,4 @@
-"""What goes wrong in a chaos run, and when: a plan drawn from a seed, which prints itself and can be read back.
+"""The plan of a chaos run: which faults happen and when, drawn from a seed; it prints itself and can be read back.
 
 Moments are told by progress rather than by the clock: a fault comes once so large a share of its job's
 steps has been committed. So a plan means the same on a fast and on a slow machine, and a run that found
@@ -12,14 +12,14 @@ from enum import StrEnum
 from random import Random
 from typing import Any, Self
 
-LATEST = 0.95  # of a job's steps: a fault after the last step would meet nobody
+LATEST = 0.95  # of a job's steps, since a fault after the last step would hit nobody
 
 
 class Kind(StrEnum):
-    """One thing that goes wrong."""
+    """A kind of fault."""
 
-    KILL = "worker killed"  # SIGKILL, to whoever holds a shard of the job
-    STOP = "worker stopped"  # SIGSTOP until another one has taken its shard over, then SIGCONT
+    KILL = "worker killed"  # SIGKILL to the worker that holds a shard of the job
+    STOP = "worker stopped"  # SIGSTOP until another worker has claimed its shard, then SIGCONT
     TERM = "worker told to end"  # SIGTERM
     CUT = "connections cut"  # pg_terminate_backend, to half of all sessions
     BACKEND = "Postgres backend killed"  # SIGKILL, so that the whole server recovers from its log
@@ -34,20 +34,20 @@ SERVER_CRASHES = (Kind.BACKEND, Kind.POSTMASTER, Kind.SHUTDOWN)
 
 @dataclass(frozen=True)
 class JobPlan:
-    """A job to be done meanwhile."""
+    """A job of the run."""
 
     strategy: str  # `paper` (one shard, many steps) or `folds` (an anchor and many shards)
     rows: int
     steps: int  # of `paper`
-    served: bool  # whether a process of its own scores, which can be killed
+    served: bool  # whether a separate process scores, which can be killed
 
     def examples(self, number: int) -> list[dict[str, Any]]:
-        """Its rows, which no other job has."""
+        """The job's rows, which no other job has."""
         return [{"text": f"claim {row} of job {number}", "question": row // 2} for row in range(self.rows)]
 
     @property
     def config(self) -> dict[str, Any]:
-        """Its configuration."""
+        """The job's configuration."""
         task = {"template": "{text}", "relations": [{"kind": "exactly_one", "group": "question"}]}
         search: dict[str, Any] = {"strategy": self.strategy}
         if self.strategy == "paper":
@@ -59,28 +59,28 @@ class JobPlan:
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that goes wrong once this share of the job's steps is committed."""
+    """A fault that happens once this share of the job's steps is committed."""
 
     kind: Kind
     job: int
     after: float  # 0 to 1
-    choice: int  # decides between possible victims
+    choice: int  # chooses between possible victims
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is drawn."""
+    """The size of a plan."""
 
     paper_jobs: int
     folds_jobs: int
-    served_jobs: int  # of strategy `paper`, on an inference server of their own
+    served_jobs: int  # of strategy `paper`, each with its own inference server
     steps: int
     folds_rows: int
     faults: Mapping[Kind, int]
 
     @property
     def jobs(self) -> int:
-        """How many jobs there are."""
+        """The number of jobs."""
         return self.paper_jobs + self.folds_jobs + self.served_jobs
 
 
@@ -108,7 +108,7 @@ SCALES = {"short": SHORT, "middle": MIDDLE, "long": LONG}
 
 @dataclass(frozen=True)
 class Plan:
-    """All jobs, and all that happens to them."""
+    """All jobs and all faults."""
 
     seed: int
     jobs: tuple[JobPlan, ...]
@@ -116,7 +116,7 @@ class Plan:
 
     @classmethod
     def drawn(cls, seed: int, scale: Scale) -> Self:
-        """The plan of this seed."""
+        """The plan for this seed."""
         random = Random(f"chaos {seed}")
         jobs = tuple(_jobs(scale, random))
         kinds = [kind for kind, number in scale.faults.items() for _ in range(number)]
@@ -125,7 +125,7 @@ class Plan:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """The plan that was printed."""
+        """Parse a printed plan."""
         told = json.loads(text)
         faults = tuple(Fault(Kind(fault.pop("kind")), **fault) for fault in told["faults"])
         return cls(told["seed"], tuple(JobPlan(**job) for job in told["jobs"]), faults)
@@ -134,12 +134,12 @@ class Plan:
         return json.dumps(asdict(self))
 
     def of_job(self, job: int) -> list[Fault]:
-        """What happens to the job, in the order of moments."""
+        """The faults of the job in their order."""
         return sorted((fault for fault in self.faults if fault.job == job), key=lambda fault: fault.after)
 
 
 def _jobs(scale: Scale, random: Random) -> Iterator[JobPlan]:
-    """Jobs of all sorts, well mixed."""
+    """Jobs of all sorts, mixed."""
     sorts = ["paper"] * scale.paper_jobs + ["folds"] * scale.folds_jobs + ["served"] * scale.served_jobs
     random.shuffle(sorts)
     for sort in sorts:
@@ -150,7 +150,7 @@ def _jobs(scale: Scale, random: Random) -> Iterator[JobPlan]:
 
 
 def _faults(jobs: Sequence[JobPlan], kinds: Sequence[Kind], random: Random) -> Iterator[Fault]:
-    """Spread over the jobs by how long they are, and over each job from its beginning to its end."""
+    """Deal the faults out over the jobs by length, and over each job from its beginning to its end."""
     weights = [3 if job.strategy == "paper" else 2 for job in jobs]
     served = [number for number, job in enumerate(jobs) if job.served]
     dealt: dict[int, list[Kind]] = {number: [] for number in range(len(jobs))}
@@ -163,5 +163,5 @@ def _faults(jobs: Sequence[JobPlan], kinds: Sequence[Kind], random: Random) -> I
 
 
 def _least(dealt: Mapping[int, Sequence[Kind]], weights: Sequence[int]) -> int:
-    """The job with the least for its length so far."""
+    """The job with the fewest faults for its length so far."""
     return min(dealt, key=lambda job: (len(dealt[job]) + 1) / weights[job])

@@ -1,4 +1,4 @@
-"""A worker whose process ends at once, as for want of memory, by what it is asked to score."""
+"""A worker whose process ends at once, as if out of memory, when it scores certain prompts."""
 
 import os
 from collections import Counter
@@ -11,14 +11,14 @@ from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from tests.long import LONG
 from workers import __main__ as door
 
-POISON = "poison"  # nobody survives a prompt with this word
-TIRING = "tiring"  # nobody survives many prompts with this one
-TREES_UNTIL_TIRED = 20 if LONG else 14  # enough for the longest step over 36 or 16 rows, so that each life advances
-OUT_OF_MEMORY = 137  # the exit status of a process that the system ended for that reason
+POISON = "poison"  # a prompt with this word kills the worker
+TIRING = "tiring"  # many prompts with this word kill the worker
+TREES_UNTIL_TIRED = 20 if LONG else 14  # more than the longest step over 36 or 16 rows needs
+OUT_OF_MEMORY = 137  # the exit status of a process that the kernel killed for memory
 
 
 class FatalScorer(DeterministicScorer):
-    """The deterministic twin, where it lives."""
+    """The deterministic scorer, which these words kill."""
 
     def __init__(self, *, name: str = "default") -> None:
         super().__init__(name=name)
@@ -35,6 +35,6 @@ class FatalScorer(DeterministicScorer):
 
 
 def main() -> None:
-    """Work until told to stop, or until the end."""
+    """Work until stopped or killed."""
     with patch.object(deterministic, "DeterministicScorer", FatalScorer):
         door.main()

@@ -1,4 +1,4 @@
-"""A Postgres server of our own that is killed and started again."""
+"""Our own Postgres server, which tests kill and restart."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ _AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Interna
 
 
 class CrashingPostgres:
-    """One durable server over one folder. What is committed must outlive whatever is done to it."""
+    """A durable server over one folder. Committed data must survive every way to end it."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -32,11 +32,11 @@ class CrashingPostgres:
 
     @property
     def address(self) -> str:
-        """Where asyncpg connects to."""
+        """The address for asyncpg."""
         return driver_address(self.url)
 
     def end_abruptly(self, how: signal.Signals) -> None:
-        """Kill the postmaster, or have it shut down without a checkpoint, and start it again.
+        """Kill the postmaster, or let it shut down without a checkpoint, and start it again.
 
         Its children end once they notice; while one of them lives, no other server may use the folder.
         """
@@ -49,13 +49,13 @@ class CrashingPostgres:
         self._server.start()
 
     def stop(self) -> None:
-        """End it in an orderly way."""
+        """Stop the server in an orderly way."""
         self._server.stop()
 
 
 @contextmanager
 def crashing_postgres() -> Iterator[CrashingPostgres]:
-    """A fresh server, gone afterwards with all its data."""
+    """A new server that is removed with its data afterwards."""
     root = reachable_root(scratch_folder() / f"icm-chaos-{uuid.uuid4().hex[:12]}")
     try:
         server = CrashingPostgres(root)
@@ -68,7 +68,7 @@ def crashing_postgres() -> Iterator[CrashingPostgres]:
 
 
 class Observer:
-    """Looks into the database, again and again where that is what it takes."""
+    """Queries the database, and repeats a query while the server is down."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -76,7 +76,7 @@ class Observer:
         self._turn = asyncio.Lock()
 
     async def fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
-        """The rows, once the server can be reached. Only for what may be done twice."""
+        """The rows, once the server can be reached. The query must be repeatable."""
         found: list[asyncpg.Record] = []
 
         async def answered() -> bool:
@@ -96,11 +96,11 @@ class Observer:
         return self._connection
 
     async def own_pid(self) -> int:
-        """The backend that serves us."""
+        """The process id of our session's backend."""
         return int((await self.fetch("SELECT pg_backend_pid()"))[0][0])
 
     async def close(self) -> None:
-        """Let the connection go."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.terminate()
 

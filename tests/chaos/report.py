@@ -1,4 +1,4 @@
-"""What a chaos run found, with figures."""
+"""The report of a chaos run, with figures."""
 
 import json
 import statistics
@@ -16,7 +16,7 @@ BEGIN, END = "<!-- figures of make chaos: begin -->", "<!-- figures of make chao
 
 @dataclass(frozen=True)
 class Report:
-    """A run that has ended."""
+    """A finished run."""
 
     plan: Plan
     lease_seconds: float
@@ -28,7 +28,7 @@ class Report:
 
     @property
     def counts(self) -> Counter[Kind]:
-        """How often each fault met somebody."""
+        """How often each kind of fault was inflicted."""
         return Counter(inflicted.fault.kind for inflicted in self.inflicted)
 
     @property
@@ -43,7 +43,7 @@ class Report:
 
     @property
     def handed_over(self) -> str:
-        """How many workers that were told to end gave their shard back, and how long the slowest took to end."""
+        """How many workers that were asked to end released their shard, and how long the slowest took to end."""
         told = [one for one in self.inflicted if one.fault.kind is Kind.TERM]
         kept = sum(was_given_back(one, self.commits) for one in told)
         return f"{kept} of {len(told)}, ended within {max((one.seconds for one in told), default=0.0):.1f} s"
@@ -53,7 +53,7 @@ class Report:
         return "\n".join([*self._summary(), "", *self._faults()])
 
     def write(self, folder: Path) -> Path:
-        """Keep the plan, to be repeated, and everything that was found; the report's file."""
+        """Write the plan, so that the run can be repeated, and all findings; returns the report's file."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "plan.json").write_text(f"{self.plan}\n", encoding="utf-8")
         found = {

@@ -1,4 +1,4 @@
-"""Does a plan's jobs while its faults are inflicted, and judges what was committed."""
+"""Runs a plan's jobs while its faults are inflicted, and checks what was committed."""
 
 import asyncio
 import time
@@ -19,15 +19,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Limits:
-    """How much goes on at once."""
+    """Limits of concurrency."""
 
     workers: int = 4
-    abreast: int = 2  # jobs; fewer than workers, or nobody were free to take over
+    abreast: int = 2  # jobs; fewer than workers, so that one is free to take over
     lease_seconds: float = 2.0
 
 
 async def run(plan: Plan, limits: Limits, say: Say) -> Report:
-    """Carry the plan out."""
+    """Carry out the plan."""
     began = time.monotonic()
     expected = [await undisturbed(job.examples(number), job.config) for number, job in enumerate(plan.jobs)]
     say(f"{len(expected)} undisturbed jobs of {sum(found.steps for found in expected)} steps")
@@ -44,7 +44,7 @@ async def run(plan: Plan, limits: Limits, say: Say) -> Report:
 
 @dataclass
 class _Disturbed:
-    """Jobs at work, and what is done to them."""
+    """The running jobs of a plan, and its faults."""
 
     ground: Stage
     plan: Plan
@@ -67,7 +67,7 @@ class _Disturbed:
         return job_id, inflicted
 
     async def _submit(self, number: int, job: JobPlan) -> JobId:
-        """Under an idempotency key, since the answer may get lost."""
+        """Submit with an idempotency key, since the answer may get lost."""
         body, headers = {"config": job.config, "examples": job.examples(number)}, {"Idempotency-Key": f"job {number}"}
         created = await self.ground.lab.client.post("/v1/jobs", json=body, headers=headers)
         while created.status_code == 503:
@@ -77,7 +77,7 @@ class _Disturbed:
         return JobId(created.json()["id"])
 
     async def _after(self, job_id: JobId, steps: int) -> None:
-        """Wait until so many of the job's steps are committed, or it has ended."""
+        """Wait until this many of the job's steps are committed, or it has ended."""
         query = "SELECT steps >= $2 FROM chaos.progress WHERE job_id = $1"
 
         async def far_enough() -> bool:
@@ -90,7 +90,7 @@ class _Disturbed:
 async def _violations(
     ground: Stage, job_ids: Sequence[JobId], expected: Sequence[Undisturbed], commits: Sequence[trace.Commit]
 ) -> list[str]:
-    """Everything that should not be."""
+    """All violations of the promises."""
     steps = {
         (str(job_id), shard): checkpoints
         for job_id, one in zip(job_ids, expected, strict=True)

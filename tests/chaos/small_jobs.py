@@ -1,4 +1,4 @@
-"""A job so small that everything which can happen to it can be tried, on a service in this process."""
+"""A job so small that a test can try every possible event, on a service in this process."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,7 +27,7 @@ SEARCH = {
 
 
 def config() -> dict[str, Any]:
-    """An anchor and one shard behind it."""
+    """The configuration: an anchor and one later shard."""
     relation = {"kind": "exactly_one", "group": "question"}
     return {"task": {"template": "{text}", "relations": [relation]}, "search": SEARCH}
 
@@ -39,14 +39,14 @@ def rows() -> list[dict[str, Any]]:
 
 @dataclass
 class SmallService:
-    """A service on a real Postgres, whose workers tests play themselves."""
+    """A service on a real Postgres; the tests act as its workers."""
 
     client: httpx.AsyncClient
     application: Application
     store: PostgresStore
 
     async def submitted(self) -> JobId:
-        """The job, queued."""
+        """Queue the job."""
         created = await self.client.post("/v1/jobs", json={"config": config(), "examples": rows()})
         assert created.status_code == 202, created.text
         return JobId(created.json()["id"])

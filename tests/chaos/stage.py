@@ -1,4 +1,4 @@
-"""Everything a chaos run is made of: a Postgres, an inference server, worker processes, and who looks at them."""
+"""The parts of a chaos run: a Postgres, an inference server, worker processes, and an observer."""
 
 import asyncio
 import contextlib
@@ -15,12 +15,12 @@ from tests.chaos.postgres import CrashingPostgres, Observer, crashing_postgres
 from tests.integration.processes import Laboratory, Workers, gone, laboratory, worker_processes
 from tests.integration.scoring_server import Server, running_server
 
-MAX_CRASHES = 5  # as by default: whoever comes to it without being poisoned was given up wrongly
+MAX_CRASHES = 5  # the default; a shard that reaches it without being poisoned was given up wrongly
 
 
 @dataclass
 class Pool:
-    """Worker processes, so many of which run at any time."""
+    """A fixed number of worker processes."""
 
     workers: Workers
     size: int
@@ -28,32 +28,32 @@ class Pool:
     stopped: set[int] = field(default_factory=set)
 
     def fill(self) -> None:
-        """Start those that are missing."""
+        """Start the missing workers."""
         while len(self.running) < self.size:
             self.running.add(self.workers.start())
 
     async def kill(self, pid: int) -> None:
-        """End the worker without any warning."""
+        """Kill the worker."""
         await self._end(pid, signal.SIGKILL)
 
     async def terminate(self, pid: int) -> None:
-        """Ask the worker to end, and wait until it has."""
+        """Ask the worker to end, and wait for its end."""
         await self._end(pid, signal.SIGTERM)
 
     def stop(self, pid: int) -> None:
-        """Let the worker sleep."""
+        """Stop the worker with SIGSTOP."""
         self.running.discard(pid)
         self.stopped.add(pid)
         os.kill(pid, signal.SIGSTOP)
 
     def wake(self, pid: int) -> None:
-        """Let the worker go on."""
+        """Continue the worker."""
         os.kill(pid, signal.SIGCONT)
         self.stopped.discard(pid)
         self.running.add(pid)
 
     def vanished(self) -> list[int]:
-        """Workers that ended though nobody asked them to."""
+        """Workers that ended although nobody ended them."""
         return [pid for pid in (*self.running, *self.stopped) if not _lives(pid)]
 
     async def _end(self, pid: int, how: signal.Signals) -> None:
@@ -73,7 +73,7 @@ def _lives(pid: int) -> bool:
 
 @dataclass
 class Stage:
-    """A whole service that things are done to."""
+    """A whole service on which faults are inflicted."""
 
     postgres: CrashingPostgres
     scorer: Server
@@ -85,7 +85,7 @@ class Stage:
 
 @asynccontextmanager
 async def stage(*, workers: int, lease_seconds: float) -> AsyncIterator[Stage]:
-    """A service on a Postgres of its own that keeps the trace of commits, with so many workers."""
+    """A service with this many workers on its own Postgres, which keeps the trace of commits."""
     with crashing_postgres() as postgres, running_server() as scorer:
         await upgrade(postgres.url)
         observer = Observer(postgres.address)

@@ -15,7 +15,7 @@ FEWEST = {Kind.KILL: 2 if LONG else 1, Kind.STOP: 1}  # of those planned; a job 
 
 
 @pytest.mark.timeout(300)
-async def test_whatever_is_killed_jobs_end_as_if_nothing_had_been(tmp_path: Path) -> None:
+async def test_jobs_end_with_the_same_labels_whatever_is_killed(tmp_path: Path) -> None:
     plan = Plan.drawn(SEED, MIDDLE if LONG else SHORT)
     sys.stdout.write(f"CHAOS_SEED={SEED} {plan}\n")  # pytest shows it where the test fails
     report = await run(plan, Limits(lease_seconds=3.0), lambda news: None)

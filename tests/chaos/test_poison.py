@@ -55,7 +55,7 @@ async def supervised(lab: Laboratory, database_url: str, pool: Pool, *job_ids: J
 
 
 @pytest.mark.timeout(300)
-async def test_a_job_that_ends_every_worker_is_given_up_and_the_others_finish(database_url: str) -> None:
+async def test_a_job_that_crashes_every_worker_fails_and_the_others_finish(database_url: str) -> None:
     async with laboratory(database_url) as lab:
         expected = await lab.undisturbed(rows(12), config(PAPER))
         poisoned, healthy = await lab.submit(rows(12, POISON), config(FOLDS)), await lab.submit(rows(12), config(PAPER))
@@ -73,7 +73,7 @@ async def test_a_job_that_ends_every_worker_is_given_up_and_the_others_finish(da
 
 
 @pytest.mark.timeout(300)
-async def test_a_job_that_advances_between_many_crashes_is_not_given_up(database_url: str) -> None:
+async def test_a_job_that_advances_between_many_crashes_does_not_fail(database_url: str) -> None:
     async with laboratory(database_url) as lab:
         expected = await lab.undisturbed(rows(ROWS, TIRING), config(PAPER))
         job_id = await lab.submit(rows(ROWS, TIRING), config(PAPER))

@@ -62,7 +62,7 @@ async def assert_nothing_happened(
 
 
 @pytest.mark.parametrize("calls", [1, 3, 5])
-async def test_a_sleeper_that_wakes_while_another_works_leaves_no_trace(own_database_url: str, calls: int) -> None:
+async def test_a_worker_that_wakes_after_its_lease_writes_nothing(own_database_url: str, calls: int) -> None:
     expected = await undisturbed(rows(), config())
     connection = await observed(own_database_url)
     async with small_service(AnnouncingStore(own_database_url)) as place:
@@ -83,7 +83,7 @@ async def test_a_sleeper_that_wakes_while_another_works_leaves_no_trace(own_data
     await connection.close()
 
 
-async def test_a_successor_goes_on_where_the_last_step_was_saved(own_database_url: str) -> None:
+async def test_the_next_worker_resumes_from_the_last_saved_step(own_database_url: str) -> None:
     expected = await undisturbed(rows(), config())
     connection = await observed(own_database_url)
     async with small_service(AnnouncingStore(own_database_url)) as place:

@@ -13,7 +13,7 @@ from datetime import datetime
 
 import asyncpg
 
-CLAIMED, SAVED, STALE = "claimed", "saved", "stale"  # else `what` is the shard's new status
+CLAIMED, SAVED, STALE = "claimed", "saved", "stale"  # otherwise `what` is the shard's new status
 Shard = tuple[str, int]  # job and shard
 
 INSTALL = """
@@ -98,7 +98,7 @@ CREATE TRIGGER note AFTER INSERT OR UPDATE ON label_states FOR EACH ROW EXECUTE 
 
 @dataclass(frozen=True)
 class Commit:
-    """Something committed about one shard."""
+    """A committed change of one shard."""
 
     at: datetime
     job_id: str
@@ -118,8 +118,9 @@ async def install(connection: asyncpg.Connection) -> None:
 
 
 async def trace(connection: asyncpg.Connection) -> list[Commit]:
-    """Everything committed so far; what concerns one shard comes in the order of its commits, for whoever
-    writes it holds its row locked."""
+    """Everything committed so far. Commits of one shard are in their order, since a writer locks the shard's
+    row.
+    """
     columns = "at, job_id, shard, what, standing, claimed, epoch, crashes, step, checkpoint"
     rows = await connection.fetch(f"SELECT {columns} FROM chaos.commits ORDER BY number")  # noqa: S608 - ours
     return [Commit(*row) for row in rows]
@@ -157,7 +158,7 @@ def _of_shard(commits: Sequence[Commit], expected: Sequence[str]) -> Iterator[st
 
 
 def _leases(commits: Sequence[Commit]) -> Iterator[str]:
-    """Every claim raises the epoch by one, and whoever writes holds the lease that stands."""
+    """Every claim raises the epoch by one, and every writer holds the current lease."""
     epoch = 0
     for commit in commits:
         if commit.what == CLAIMED:
@@ -187,7 +188,7 @@ def _steps(saved: Sequence[Commit], expected: Sequence[str]) -> Iterator[str]:
 
 
 def log_violations(job_id: str, log: Sequence[tuple[int, str, datetime]]) -> list[str]:
-    """What must not be in a finished job's event log: gaps, events out of order, anything after the end."""
+    """Violations in a finished job's event log: gaps, events out of order, events after the end."""
     found = []
     if [sequence for sequence, _, _ in log] != list(range(1, len(log) + 1)):
         found.append(f"{job_id}: the numbers of its events are not contiguous")

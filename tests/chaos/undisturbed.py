@@ -1,4 +1,4 @@
-"""What a job comes to where nothing goes wrong: one worker, from beginning to end."""
+"""The result of a job without faults: one worker runs it from beginning to end."""
 
 import hashlib
 from collections import defaultdict
@@ -24,19 +24,19 @@ BACKENDS = (backend_of(kind="deterministic"), backend_of(name="served", kind="de
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """A job's result as it is downloaded, and its shards' checkpoints, one for each step."""
+    """A job's downloaded result, and its shards' checkpoints, one for each step."""
 
     result: bytes
     checkpoints: Mapping[int, Sequence[str]]
 
     @property
     def steps(self) -> int:
-        """How many steps are committed in all."""
+        """The number of committed steps."""
         return sum(map(len, self.checkpoints.values()))
 
 
 class _NotingStore(MemoryStore):
-    """Notes the checkpoints that are saved."""
+    """A store that records the saved checkpoints."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,14 +55,14 @@ class _NotingStore(MemoryStore):
             yield unit
 
     def _note(self, shard: int, checkpoint: bytes) -> None:
-        """The last one is saved once more as the shard ends."""
+        """Record a checkpoint; the last one is saved once more when the shard ends."""
         digest = hashlib.md5(checkpoint, usedforsecurity=False).hexdigest()
         if self.saved[shard][-1:] != [digest]:
             self.saved[shard].append(digest)
 
 
 async def undisturbed(rows: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> Undisturbed:
-    """Do the job."""
+    """Run the job."""
     store = _NotingStore()
     settings = Settings(
         backends=BACKENDS, queue=QueueSettings(checkpoint_seconds=0.0), memory=MemorySettings(max_answers=0)
@@ -76,7 +76,7 @@ async def undisturbed(rows: Sequence[Mapping[str, Any]], config: Mapping[str, An
 
 
 async def result_bytes(client: httpx.AsyncClient, job_id: JobId) -> bytes:
-    """The result as people download it."""
+    """The downloaded result."""
     reply = await client.get(f"/v1/jobs/{job_id}/result")
     assert reply.status_code == 200, reply.text
     return reply.content

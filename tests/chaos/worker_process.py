@@ -1,4 +1,4 @@
-"""A worker as chaos runs know it: the worker of the service, on a store that announces its leases."""
+"""The worker process of chaos runs: the service's worker on a store that announces its leases."""
 
 from unittest.mock import patch
 
@@ -9,12 +9,12 @@ from workers import __main__ as door
 
 
 def announcing(settings: Settings) -> Application:
-    """The wired service on such a store."""
+    """The application on such a store."""
     url, queue = settings.database_url.get_secret_value(), settings.queue
     return build_application(settings, store=AnnouncingStore(url, max_crashes=queue.max_crashes))
 
 
 def main() -> None:
-    """Work until told to stop."""
+    """Work until stopped."""
     with patch.object(door, "build_application", announcing):
         door.main()

@@ -1,4 +1,4 @@
-"""docker-compose.yml as Compose would read it with the settings of .env.example."""
+"""docker-compose.yml, resolved as Compose does with the settings of .env.example."""
 
 import re
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def written() -> str:
-    """docker-compose.yml, comments left out."""
+    """docker-compose.yml without comments."""
     lines = (ROOT / "docker-compose.yml").read_text("utf-8").splitlines()
     return "\n".join(line for line in lines if not line.lstrip().startswith("#"))
 
 
 @pytest.fixture(scope="session")
 def explained() -> Mapping[str, str]:
-    """Every variable of .env.example with its value, those commented out included."""
+    """Every variable of .env.example with its value, those in comments included."""
     return {found["name"]: found["value"] for found in ASSIGNMENT.finditer(_example())}
 
 
@@ -40,7 +40,7 @@ def decided() -> Mapping[str, str]:
 
 @pytest.fixture(scope="session")
 def defaults(written: str) -> Mapping[str, str]:
-    """The defaults of the variables in docker-compose.yml that have one."""
+    """The defaults of variables in docker-compose.yml."""
     return {found["name"]: found["word"] for found in VARIABLE.finditer(written) if found["kind"] == "-"}
 
 

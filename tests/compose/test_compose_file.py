@@ -153,7 +153,7 @@ def test_api_and_trainers_find_files_of_trainings_in_one_volume(trainer: str, co
     assert not Path(settings.artifacts_place).is_absolute()
 
 
-def test_volumes_that_are_mounted_are_declared_and_the_other_way_round(compose: Compose) -> None:
+def test_mounted_volumes_are_declared_and_declared_ones_mounted(compose: Compose) -> None:
     mounted = {mount.partition(":")[0] for part in compose["services"].values() for mount in part.get("volumes", [])}
     assert mounted == set(compose["volumes"])
 
@@ -191,7 +191,7 @@ def test_grafana_finds_its_data_source_and_dashboards_where_they_are_mounted(com
     assert any(target.startswith(f"{provider['options']['path']}/") for target in mounted)
 
 
-def test_what_asks_nobody_for_a_password_is_published_on_this_machine_alone(compose: Compose) -> None:
+def test_parts_without_a_password_are_published_on_this_machine_alone(compose: Compose) -> None:
     for part in WATCHING:
         for port in compose["services"][part]["ports"]:
             assert port.startswith("127.0.0.1:")

@@ -41,13 +41,13 @@ def test_every_variable_of_the_compose_file_is_explained_and_no_other(
     assert set(explained) == used | passed_on | secrets | {"COMPOSE_PROFILES"}
 
 
-def test_defaults_told_in_the_example_are_those_of_the_compose_file(
+def test_defaults_in_the_example_are_those_of_the_compose_file(
     defaults: Mapping[str, str], explained: Mapping[str, str]
 ) -> None:
     assert {name: explained[name] for name in defaults} == defaults
 
 
-def test_defaults_told_in_the_example_are_those_of_the_code(compose: Compose, explained: Mapping[str, str]) -> None:
+def test_defaults_in_the_example_are_those_of_the_code(compose: Compose, explained: Mapping[str, str]) -> None:
     passed_on = {key for key, value in compose["services"]["api"]["environment"].items() if value is None}
     code = setting_defaults()
     assert {name: explained[name] for name in passed_on} == {name: str(code[name]) for name in passed_on}

@@ -25,14 +25,14 @@ SLOWEST_ANSWER_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a trial found."""
+    """The result of a trial."""
 
     is_good: bool
     figures: Mapping[str, Any]
 
 
 def posts_through_api_kills() -> Verdict:
-    """500 POSTs with retries while the API is killed 60 times, half of them between commit and answer."""
+    """Send 500 POSTs with retries while the API is killed 60 times, half of them between commit and answer."""
 
     async def run() -> Any:
         async with kept_postgres(durable=True) as kept:
@@ -45,7 +45,7 @@ def posts_through_api_kills() -> Verdict:
 
 
 def duplicate_posts() -> Verdict:
-    """1,000 equal POSTs over 8 connections under one key, and another one under it."""
+    """Send 1,000 equal POSTs over 8 connections under one key, and another one under it."""
 
     async def run() -> Any:
         async with kept_postgres(durable=True) as kept:
@@ -57,22 +57,22 @@ def duplicate_posts() -> Verdict:
 
 
 def postgres_kills() -> Verdict:
-    """30 deaths of Postgres under requests: killed, shut down at once, one session killed, in turn."""
+    """End Postgres 30 times under requests: killed, shut down at once, one session killed, in turn."""
     return _outage(lambda kept: outages.kill_postgres(kept, 30))
 
 
 def disconnections() -> Verdict:
-    """Half of all sessions ended every second for a minute, under requests."""
+    """End half of all sessions every second for a minute, under requests."""
     return _outage(lambda kept: outages.disconnect_half(kept, rounds=60, pause_seconds=1.0))
 
 
 def frozen_postgres() -> Verdict:
-    """Every process of Postgres stopped; as many requests at once as the pool has places."""
+    """Stop every process of Postgres while as many requests as the pool has connections are running."""
     return _outage(lambda kept: outages.freeze(kept, outages.POOL_SIZE))
 
 
 def full_disk() -> Verdict:
-    """`icm serve` on a disk that fills up under its data and under its log of changes."""
+    """Run `icm serve` on a disk that fills up under its data and under its write-ahead log."""
     command = (sys.executable, "-m", "tests.endurance.full_disk")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not done.stdout.startswith("{"):
@@ -81,21 +81,21 @@ def full_disk() -> Verdict:
 
 
 def taken_port() -> Verdict:
-    """Two `icm serve` that want one port at the same moment, and a third one later."""
+    """Start two `icm serve` with one port at the same moment, and a third one later."""
     figures = serving.taken_port(2)
     is_clear = all("is taken" in said for said in figures["said"])
     return Verdict(figures["serve"] == 1 and figures["exit codes"] == [serving.USAGE] * 2 and is_clear, figures)
 
 
 def dead_inference() -> Verdict:
-    """`icm serve` whose inference server is killed during a job, and one row of which kills it each time."""
+    """Run `icm serve`, kill its inference server during a job, and let one row of the job kill it each time."""
     figures = serving.dead_inference(rows=3, kills=1)
     is_good = (figures["status"], figures["unlabeled rows"], figures["serves on"]) == ("succeeded", ["fatal"], True)
     return Verdict(is_good, figures)
 
 
 def poison_lease() -> Verdict:
-    """`icm serve` with a shard that kills its worker each time, under a lease of 8 s, and a job behind it."""
+    """Run `icm serve` with a shard that kills its worker each time, under a lease of 8 s, and a later healthy job."""
     figures = serving.poison_lease()
     ends = (figures["poisoned"]["error"], figures["healthy"]["status"], figures["serves on"])
     return Verdict(ends == ("worker_crashed", "succeeded", True), figures)

@@ -1,4 +1,4 @@
-"""Jobs sent to an API that is killed again and again: none may be lost, and none made twice."""
+"""Sends jobs to an API that is killed again and again: no job may be lost or created twice."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ STUBBORN = RetryPolicy(attempts=2_000, first_delay_seconds=0.02, longest_delay_s
 
 @dataclass(frozen=True, kw_only=True)
 class Death:
-    """How one API process ends: at so many answers to POSTs, or so long after it came up."""
+    """The end of one API process: at a number of answers to POSTs, or a time after its start."""
 
     answers: int = FOREVER
     seconds: float | None = None
@@ -35,25 +35,25 @@ class Death:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What came of it."""
+    """The outcome of the trial."""
 
     posts: int
     seed: int
-    jobs: Sequence[str] = ()  # the names of those that are stored
-    answered: Sequence[str] = ()  # the ids that the senders were told
-    replayed: int = 0  # answers that gave a job which an earlier request had made
+    jobs: Sequence[str] = ()  # names of the stored jobs
+    answered: Sequence[str] = ()  # ids in the answers to the senders
+    replayed: int = 0  # answers with a job that an earlier request had created
     deaths: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
     def is_exactly_once(self) -> bool:
-        """Whether every POST made its one job, and every sender was told of a job of its own."""
+        """Whether every POST created one job, and every sender got the id of its own job."""
         names = sorted(job_name(number) for number in range(self.posts))
         return sorted(self.jobs) == names and len(set(self.answered)) == self.posts
 
 
 def planned_deaths(seed: int, count: int) -> list[Death]:
-    """Half of them between commit and answer, half at any moment."""
+    """Half of the deaths between commit and answer, half at any moment."""
     draw = random.Random(seed)
     return [
         Death(answers=draw.randint(1, 6)) if number % 2 == 0 else Death(seconds=draw.uniform(0.0, 0.6))
@@ -67,14 +67,14 @@ def job_name(number: int) -> str:
 
 @dataclass
 class MortalApi:
-    """An API at one address, made of processes that die by a plan; the last of them lives."""
+    """An API at one address, made of processes that die by a plan; the last one lives."""
 
     environment: Mapping[str, str]
     url: str
     process: ForkServerProcess | None = None
 
     def run_through(self, deaths: Sequence[Death], is_over: threading.Event) -> dict[str, int]:
-        """Start one process after the other until the plan is done or all is sent; how many died in which way."""
+        """Start processes one by one until the plan is done or all is sent; returns how many died in which way."""
         counted = {"between commit and answer": 0, "at any moment": 0}
         for death in deaths:
             self.start(death.answers)
@@ -90,17 +90,17 @@ class MortalApi:
         return counted
 
     def start_for_good(self) -> None:
-        """One process that lives, in place of one that may be about to die by the plan."""
+        """Start one process that lives, in place of one that may die by the plan."""
         self.end()
         self.start(FOREVER)
 
     def end(self) -> None:
-        """Kill the present process, if there is one."""
+        """Kill the present process, if any."""
         if self.process is not None:
             end(self.process)
 
     def start(self, answers: int) -> None:
-        """The next process, once it answers."""
+        """Start the next process and wait until it answers."""
         self.process = forked("tests.endurance.doomed_api", answers, environment=self.environment)
         deadline = time.monotonic() + START_SECONDS
         with httpx.Client() as client:
@@ -118,7 +118,7 @@ class MortalApi:
 
 @contextmanager
 def mortal_api(database_url: str) -> Iterator[MortalApi]:
-    """An API over this database, with nothing running yet; nothing of it outlives the block."""
+    """An API over this database without a process yet; all processes end with the block."""
     port = free_port()
     environment = {
         "ICM_DATABASE_URL": database_url,
@@ -134,7 +134,7 @@ def mortal_api(database_url: str) -> Iterator[MortalApi]:
 
 
 class _Counting(httpx.HTTPTransport):
-    """Counts answers to requests that had been served before."""
+    """Counts answers to replayed requests."""
 
     replayed = 0
 
@@ -145,7 +145,7 @@ class _Counting(httpx.HTTPTransport):
 
 
 def post_through_kills(database_url: str, *, posts: int, kills: int, seed: int) -> Outcome:
-    """Send so many jobs by the project's own client while the API dies by a plan made from the seed."""
+    """Send jobs with the project's client while the API dies by a plan drawn from the seed."""
     outcome = Outcome(posts=posts, seed=seed)
     began = time.monotonic()
     is_over = threading.Event()

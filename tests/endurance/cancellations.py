@@ -9,7 +9,7 @@ from tests.integration.interruptions import cancelled
 from tests.integration.processes import laboratory, worker_processes
 
 CANCELLATIONS = 200
-LEASE_SECONDS = 9.0  # long against what a busy machine takes for a request
+LEASE_SECONDS = 9.0  # long compared with a request on a busy machine
 HEARTBEAT_SECONDS = LEASE_SECONDS / 3
 
 

@@ -1,4 +1,4 @@
-"""An API that is killed as by `kill -9` at a planned moment: a job is committed, and not a byte of its answer sent."""
+"""An API that dies as by `kill -9` at a planned moment: after the commit of a job and before its answer."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ FOREVER = 0
 
 
 class DiesBeforeAnswering:
-    """Kills its own process as the answer to a POST of a job is about to go out, once it has let others pass."""
+    """Kills its own process before it sends the answer to a POST of a job, after a number of other answers."""
 
     def __init__(self, app: ASGIApp, answers_left: int) -> None:
         self._app = app
@@ -34,7 +34,7 @@ class DiesBeforeAnswering:
 
 
 def main(answers: int) -> None:
-    """Serve until so many answers to `POST /v1/jobs` are due, or until told to stop."""
+    """Serve until this many answers to `POST /v1/jobs` are due, or until stopped."""
     os.dup2(2, 1)
     with patch.object(door, "create_app", lambda application: _doomed(application, answers)):
         door.main()

@@ -1,4 +1,4 @@
-"""One request sent again and again at once, under one Idempotency-Key."""
+"""Sends one request many times at once, under one Idempotency-Key."""
 
 import asyncio
 import time
@@ -12,11 +12,11 @@ from tests.unit.api.harness import CONFIG, pairs
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of it."""
+    """The outcome of the trial."""
 
     posts: int
     statuses: set[int]
-    bodies: int  # that differ from each other
+    bodies: int  # different ones
     jobs: int
     replayed: int
     changed_status: int  # of the answer to another request under the same key
@@ -24,7 +24,7 @@ class Outcome:
 
 
 async def post_duplicates(database_url: str, *, posts: int, connections: int) -> Outcome:
-    """Send one job so many times over so many connections, then another one under its key."""
+    """Send one job many times over several connections, then another one under its key."""
     body = {"config": CONFIG, "examples": pairs(8)}
     headers = {"Idempotency-Key": "the-one-key"}
     limits = httpx.Limits(max_connections=connections)

@@ -1,4 +1,4 @@
-"""`icm serve` on a disk that fills up: `python -m tests.endurance.full_disk` prints what happened, as JSON.
+"""Runs `icm serve` on a disk that fills up: `python -m tests.endurance.full_disk` prints the outcome as JSON.
 
 It is a process of its own because the small disk is one of this process alone (`small_disk`).
 """
@@ -32,19 +32,17 @@ ICM = (sys.executable, "-P", "-m", "icm")
 TWIN = json.dumps([{"name": "default", "kind": "deterministic"}])
 LONG = [{**row, "note": "x" * 2_000} for row in pairs(4_000)]  # takes 8 MB on disk
 PERSISTENT = RetryPolicy(attempts=1_000, first_delay_seconds=0.2, longest_delay_seconds=1.0)
-WRITE_LOG = (
-    "SELECT pg_logical_emit_message(true, 'icm', repeat('x', 1000000))"  # to the log of changes, and nowhere else
-)
+WRITE_LOG = "SELECT pg_logical_emit_message(true, 'icm', repeat('x', 1000000))"  # to the write-ahead log alone
 
 
 @dataclass
 class Outcome:
-    """What came of it."""
+    """The outcome of the trial."""
 
     answers: dict[str, dict[int, int]] = field(default_factory=dict)  # by phase, how often each status came
     rude: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)  # by `icm serve` on standard error
+    said: list[str] = field(default_factory=list)  # lines of `icm serve` on standard error
     jobs: dict[str, str] = field(default_factory=dict)
     lost: int = 0
 
@@ -60,12 +58,12 @@ class Trial:
 
     @property
     def said(self) -> list[str]:
-        """The notices so far."""
+        """The notices on standard error so far."""
         lines = [json.loads(line) for line in self.stderr.read_text().splitlines() if line.startswith("{")]
         return [line["notice"] for line in lines if "notice" in line]
 
     def ask(self, phase: str, *, posts: bool) -> int:
-        """Send one request; the status of its answer."""
+        """Send one request; returns the status of its answer."""
         with httpx.Client(base_url=self.url, timeout=30) as client:
             body = {"config": CONFIG, "examples": LONG}
             answer = client.post("/v1/jobs", json=body) if posts else client.get("/v1/jobs")
@@ -77,7 +75,7 @@ class Trial:
         return answer.status_code
 
     def timed(self, what: str, condition: Callable[[], bool]) -> None:
-        """Wait until something holds, and note how long it took."""
+        """Wait until the condition holds, and record how long it took."""
         began = time.monotonic()
         while not condition():
             if time.monotonic() - began > PATIENCE_SECONDS:
@@ -86,11 +84,11 @@ class Trial:
         self.outcome.seconds[what] = round(time.monotonic() - began, 2)
 
     def has_said(self, words: str, times: int = 1) -> bool:
-        """Whether a notice with these words has come so often."""
+        """Whether a notice with these words came this many times."""
         return sum(words in line for line in self.said) >= times
 
     def write_log_until_it_ends(self) -> None:
-        """Have Postgres write its log of changes until it finds no room."""
+        """Let Postgres write its write-ahead log until it finds no room."""
         url = running_url(self.disk / "data" / "postgres")
         assert url is not None
         asyncio.run(_write_log(driver_address(url)))
@@ -106,7 +104,7 @@ async def _write_log(address: str) -> None:
 
 
 def run() -> Outcome:
-    """Fill the disk three times: under the data, under the log of changes, and under that without a ballast."""
+    """Fill the disk three times: under the data, under the write-ahead log, and under that without a disk reserve."""
     with _small_disk() as disk, _served(disk) as trial:
         with Client(trial.url, retries=PERSISTENT) as client:
             first = client.create_job(pairs(200), CONFIG)
@@ -127,7 +125,7 @@ def run() -> Outcome:
 
 
 def _fill_under_data(trial: Trial, client: Client) -> None:
-    """A job is under way as the disk fills: the API refuses new ones, and all goes on once there is room."""
+    """The disk fills during a job: the API refuses new jobs, and everything continues once there is room."""
     under_way = client.create_job(pairs(3_000), CONFIG)
     filler = fill(trial.disk)
     trial.timed("507 after full", lambda: trial.ask("data", posts=True) == httpx.codes.INSUFFICIENT_STORAGE)
@@ -142,7 +140,7 @@ def _fill_under_data(trial: Trial, client: Client) -> None:
 
 
 def _fill_under_log(trial: Trial) -> None:
-    """Postgres ends for want of room; the disk reserve brings it back once, and room brings it back for good."""
+    """Postgres ends for want of room; the disk reserve brings it back once, and free room for good."""
     filler = fill(trial.disk)
     trial.write_log_until_it_ends()
     trial.timed("ballast dropped", lambda: trial.has_said("it gets the"))
@@ -173,7 +171,7 @@ def _small_disk() -> Iterator[Path]:
 
 @contextmanager
 def _served(disk: Path) -> Iterator[Trial]:
-    stderr = disk.parent / "stderr"  # which is not on the small disk
+    stderr = disk.parent / "stderr"  # not on the small disk
     command = (*ICM, "serve", "--port", "0", "--data-dir", str(disk / "data"), "--backends", TWIN, "--json")
     with (
         stderr.open("wb") as file,
@@ -190,14 +188,14 @@ def _served(disk: Path) -> Iterator[Trial]:
 
 
 def main() -> int:
-    """Run it, print the outcome, and say by the exit status whether it was as it should be."""
+    """Run the trial, print the outcome, and return an exit status."""
     outcome = run()
     sys.stdout.write(json.dumps(asdict(outcome), indent=2) + "\n")
     return 0 if is_good(asdict(outcome)) else 1
 
 
 def is_good(outcome: dict[str, Any]) -> bool:
-    """Whether nothing was lost, every refusal was polite, and every job that was taken has succeeded."""
+    """Whether nothing was lost, every refusal was polite, and every accepted job has succeeded."""
     statuses = {int(status) for phase in outcome["answers"].values() for status in phase}
     ends = Counter(outcome["jobs"].values())
     return (

@@ -1,4 +1,4 @@
-"""An embedded Postgres under its keeper, and what a test may do to it."""
+"""An embedded Postgres under its supervisor, and the faults that a test may inflict on it."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ CHECK_SECONDS = 0.02
 
 @dataclass
 class KeptPostgres:
-    """The server, its keeper, and what the keeper said."""
+    """The server, its supervisor, and the supervisor's notices."""
 
     server: EmbeddedPostgres
     keeper: PostgresSupervisor
@@ -36,16 +36,16 @@ class KeptPostgres:
 
     @property
     def pid(self) -> int:
-        """The server's own process, the parent of all others."""
+        """The server's main process."""
         return int((self.folder / "data" / "postmaster.pid").read_text().split("\n")[0])
 
     async def connect(self) -> asyncpg.Connection:
-        """A connection of the operator's."""
+        """A connection for the operator."""
         address = driver_address(self.server.url)
         return await asyncpg.connect(address)
 
     async def query(self, statement: str) -> object:
-        """The first value that a statement gives."""
+        """The first value of a statement's result."""
         connection = await self.connect()
         try:
             return await connection.fetchval(statement)
@@ -53,15 +53,15 @@ class KeptPostgres:
             await connection.close()
 
     async def kill_server(self) -> None:
-        """As the kernel does when memory runs out."""
+        """Kill the server, as the kernel does when memory runs out."""
         await self._end(signal.SIGKILL)
 
     async def shut_down(self) -> None:
-        """An immediate shutdown."""
+        """Shut the server down at once."""
         await self._end(signal.SIGQUIT)
 
     async def kill_backend(self) -> None:
-        """One session's process, upon which Postgres ends all others, too, and recovers."""
+        """Kill one session's process; Postgres then ends all others and recovers."""
         victim, bystander = await self.connect(), await self.connect()
         os.kill(await victim.fetchval("SELECT pg_backend_pid()"), signal.SIGKILL)
         await self.until(bystander.is_closed)
@@ -69,7 +69,7 @@ class KeptPostgres:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Every process of the server stands still for as long as the block lasts."""
+        """Stop every process of the server within the block."""
         parent = psutil.Process(self.pid)
         processes = [parent, *parent.children(recursive=True)]
         try:
@@ -86,7 +86,7 @@ class KeptPostgres:
         await self.until(lambda: not psutil.pid_exists(pid))
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something to come true."""
+        """Wait until the condition is true."""
 
         async def holds() -> bool:
             return condition()
@@ -95,7 +95,7 @@ class KeptPostgres:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> float:
-    """Look until the condition holds; the seconds it took."""
+    """Poll until the condition holds; returns the seconds it took."""
     began = time.monotonic()
     while not await condition():
         assert time.monotonic() - began < PATIENCE_SECONDS, "waited for too long"
@@ -105,7 +105,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> float:
 
 @asynccontextmanager
 async def kept_postgres(*, durable: bool = False, migrated: bool = True) -> AsyncIterator[KeptPostgres]:
-    """A server whose keeper looks after it for as long as the block lasts."""
+    """A server under its supervisor within the block."""
     folder = Path(tempfile.gettempdir()) / f"icm-test-{uuid.uuid4().hex[:12]}"
     server = EmbeddedPostgres(folder, durable=durable)
     said: list[str] = []

@@ -1,4 +1,4 @@
-"""The API while its Postgres is killed, shut down, cut off and frozen: what it answers, how soon, and what is lost."""
+"""Measures the API while its Postgres is killed, shut down, cut off and frozen: answers, delays and losses."""
 
 import asyncio
 import contextlib
@@ -27,17 +27,17 @@ _SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'icm
 
 @dataclass
 class Load:
-    """Requests sent one after the other by several senders, and what came back."""
+    """Requests of several senders, each one after the other, and their answers."""
 
     client: httpx.AsyncClient
     statuses: Counter[int] = field(default_factory=Counter)
-    rude: list[str] = field(default_factory=list)  # refusals that are no problem documents or do not say when to come
-    stored: set[str] = field(default_factory=set)  # jobs that the API said it has
+    rude: list[str] = field(default_factory=list)  # refusals that are no problem documents or have no Retry-After
+    stored: set[str] = field(default_factory=set)  # jobs that the API has confirmed
     longest_seconds: float = 0.0
 
     @asynccontextmanager
     async def running(self, senders: int = 4) -> AsyncIterator[None]:
-        """Send for as long as the block lasts."""
+        """Send requests within the block."""
         sending = [asyncio.create_task(self._send(posts=number % 2 == 0)) for number in range(senders)]
         try:
             yield
@@ -51,14 +51,14 @@ class Load:
             await (self.post() if posts else self.ask("/v1/jobs"))
 
     async def post(self) -> bool:
-        """Send a job; whether it was taken."""
+        """Send a job; returns whether it was accepted."""
         answer = await self._timed(self.client.post("/v1/jobs", json=_BODY))
         if answer.status_code == httpx.codes.ACCEPTED:
             self.stored.add(answer.json()["id"])
         return answer.is_success
 
     async def ask(self, path: str = "/health/ready") -> bool:
-        """Ask for something; whether it came."""
+        """Send a request; returns whether it succeeded."""
         return (await self._timed(self.client.get(path))).is_success
 
     async def _timed(self, request: Awaitable[httpx.Response]) -> httpx.Response:
@@ -75,20 +75,20 @@ class Load:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What came of it."""
+    """The outcome of the trial."""
 
     faults: dict[str, int]
     statuses: dict[int, int]
     rude: list[str]
-    lost: int  # jobs that the API had said it has
+    lost: int  # confirmed jobs
     longest_seconds: float  # of all answers
-    back_seconds: list[float]  # from when Postgres takes connections until the API serves
-    sessions: int  # of the API's pool in the end, under more requests than it has
+    back_seconds: list[float]  # from the moment when Postgres accepts connections until the API serves
+    sessions: int  # of the API's pool at the end, under more requests than connections
 
 
 @asynccontextmanager
 async def loaded(kept: KeptPostgres) -> AsyncIterator[Load]:
-    """An API over this server, and requests for it."""
+    """An API over this server, and a sender of requests."""
     async with api_process(kept.server.url) as api:
         yield Load(api.client)
 
@@ -122,7 +122,7 @@ async def disconnect_half(kept: KeptPostgres, rounds: int, pause_seconds: float)
 
 
 async def freeze(kept: KeptPostgres, requests: int) -> Outcome:
-    """Stop every process of the server for a while: connections stay open and nothing answers."""
+    """Stop every process of the server for a while: connections stay open, and nothing answers."""
     async with loaded(kept) as load:
         await until(load.post)
         with kept.frozen():
@@ -131,7 +131,7 @@ async def freeze(kept: KeptPostgres, requests: int) -> Outcome:
 
 
 async def _back(kept: KeptPostgres, load: Load) -> float:
-    """How long after Postgres takes connections the API serves again."""
+    """How long after Postgres accepts connections the API serves again."""
     await until(lambda: _connects(kept))
     return await until(load.ask)
 
@@ -139,7 +139,7 @@ async def _back(kept: KeptPostgres, load: Load) -> float:
 async def _connects(kept: KeptPostgres) -> bool:
     try:
         await kept.query("SELECT 1")
-    except Exception:  # noqa: BLE001 - whatever it is, it is not there yet
+    except Exception:  # noqa: BLE001 - any error: not ready yet
         return False
     return True
 
@@ -168,7 +168,7 @@ async def _values(kept: KeptPostgres, query: str) -> list[str]:
 
 
 async def _sessions_under_pressure(kept: KeptPostgres, load: Load) -> int:
-    """How many sessions the API has while more requests than its pool has places wait for one lock."""
+    """The number of the API's sessions while more requests than its pool has connections wait for one lock."""
     operator = await kept.connect()
     asking: list[asyncio.Task[httpx.Response]] = []
 

@@ -1,4 +1,4 @@
-"""`icm serve` as people run it, when its port is taken, its inference server dies, or a shard kills its workers."""
+"""Runs `icm serve` as people do, with a taken port, a dying inference server, or a shard that kills its workers."""
 
 import json
 import os
@@ -23,9 +23,9 @@ ROOT = Path(__file__).parents[2]
 MORTAL = Path(__file__).parent / "mortal"
 ICM = (sys.executable, "-P", "-m", "icm")
 TWIN = ("--backends", json.dumps([{"name": "default", "kind": "deterministic"}]))
-PATIENCE_SECONDS = 600.0  # on a machine that is busy with other things; a minute elsewhere
+PATIENCE_SECONDS = 600.0  # on a busy machine; elsewhere a minute is enough
 LEASE_SECONDS = 8
-USAGE = 2  # the exit code of a command that was told something it cannot use
+USAGE = 2  # the exit code for unusable arguments
 
 
 @dataclass
@@ -37,17 +37,17 @@ class Service:
 
     @property
     def said(self) -> str:
-        """All it wrote to standard error so far."""
+        """Its standard error so far."""
         return (self.folder / "stderr").read_text()
 
     def url(self) -> str | None:
-        """Where it answers, once it is ready; nothing where it ends before."""
+        """Its address once it is ready; None if it ends before."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         return json.loads(line)["url"] if line else None
 
     def pid_of(self, module: str) -> int | None:
-        """The part that runs this module, if it lives."""
+        """The process id of the part that runs this module, if it lives."""
         for part in psutil.Process(self.process.pid).children():
             words = part.cmdline() if part.status() != psutil.STATUS_ZOMBIE else []
             if module in words and words[words.index(module) - 1] == "-m":
@@ -57,11 +57,11 @@ class Service:
 
 @contextmanager
 def serving(*arguments: str, port: int = 0, **environment: str) -> Iterator[Service]:
-    """A service of its own in a folder of its own; its parts are gone at the end."""
+    """Run a service in its own folder; its parts end with the block."""
     paths = os.pathsep.join([str(MORTAL), str(ROOT)])
     with tempfile.TemporaryDirectory(prefix="icm-endure-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        folder.chmod(0o711)  # for the user that Postgres runs as where we are root
+        folder.chmod(0o711)  # for the user of Postgres if we are root
         command = (*ICM, "serve", "--json", "--port", str(port), "--data-dir", str(folder / "data"), *arguments)
         with (folder / "stderr").open("w") as stderr:
             environ = {**os.environ, "PYTHONPATH": paths, **environment}
@@ -70,11 +70,11 @@ def serving(*arguments: str, port: int = 0, **environment: str) -> Iterator[Serv
             try:
                 yield Service(process, folder)
             finally:
-                process.terminate()  # also where the trial has failed, or we would wait for ever
+                process.terminate()  # also after a failed trial, or the test would wait for ever
 
 
 def taken_port(rivals: int) -> dict[str, Any]:
-    """So many services that want one port at the same moment, and one that comes later."""
+    """Start several services with one port at the same moment, and one later."""
     port = free_port()
     with ExitStack() as exits:
         began = time.monotonic()
@@ -96,7 +96,7 @@ def taken_port(rivals: int) -> dict[str, Any]:
 
 
 def dead_inference(rows: int, kills: int) -> dict[str, Any]:
-    """A job whose inference server is killed so many times, and whose last row kills it each time."""
+    """Run a job, kill its inference server several times, and let its last row kill it each time."""
     lines = (ROOT / "examples" / "demo.jsonl").read_text().splitlines()[: rows - 1]
     config = json.loads((ROOT / "examples" / "demo.json").read_text())
     config["task"] = {**config["task"], "relations": []}
@@ -124,7 +124,7 @@ def dead_inference(rows: int, kills: int) -> dict[str, Any]:
 
 
 def poison_lease() -> dict[str, Any]:
-    """A job whose shard kills its worker each time, with a short lease, and one behind it that is well."""
+    """Run a job whose shard kills its worker each time, with a short lease, and a later healthy job."""
     task = {"template": "{text}"}
     rows = [{"text": f"claim {number}"} for number in range(12)]
     with serving(*TWIN, ICM_QUEUE__LEASE_SECONDS=str(LEASE_SECONDS)) as service, Client(str(service.url())) as client:

@@ -17,7 +17,7 @@ _MS_PRIVATE = 1 << 18
 
 
 def mount_here(folder: Path, size_bytes: int) -> None:
-    """Put a file system in memory at an empty folder. Raises OSError where that is not allowed.
+    """Mount a file system in memory on an empty folder. Raises OSError if that is not allowed.
 
     To be called early, while this process has a single thread; it is gone with the last process in it.
     """
@@ -27,7 +27,7 @@ def mount_here(folder: Path, size_bytes: int) -> None:
     user, group = os.getuid(), os.getgid()
     try:
         _call(libc, "unshare", _CLONE_NEWNS)
-    except OSError:  # not root: root of a namespace of our own will do
+    except OSError:  # not root: use a user namespace
         _call(libc, "unshare", _CLONE_NEWUSER | _CLONE_NEWNS)
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
@@ -38,7 +38,7 @@ def mount_here(folder: Path, size_bytes: int) -> None:
 
 
 def fill(folder: Path, *, leave_bytes: int = 0) -> Path:
-    """Take up all room but so much; the file that does it."""
+    """Fill the disk except `leave_bytes`; returns the file that fills it."""
     filler = folder / "filler"
     with filler.open("ab", buffering=0) as file:
         for block in (1 << 20, 1 << 12):

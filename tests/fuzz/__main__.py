@@ -1,4 +1,4 @@
-"""The long form: `make fuzz`, or `python -m tests.fuzz --examples 1000 --seed 7`. Its end says whether it was clean."""
+"""The long form of the fuzz test: `make fuzz`, or `python -m tests.fuzz --examples 1000 --seed 7`."""
 
 import argparse
 import asyncio
@@ -19,7 +19,7 @@ LONGEST_SECONDS = 7_200.0
 
 
 def main() -> int:
-    """Fuzz a service of its own; the exit code is 1 where anything was found."""
+    """Fuzz a service; returns exit code 1 if anything was found."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--examples", type=int, default=EXAMPLES)
     options.add_argument("--seed", type=int, default=secrets.randbits(32))

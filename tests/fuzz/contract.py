@@ -1,4 +1,4 @@
-"""Runs schemathesis over the API's own OpenAPI document, and counts."""
+"""Runs schemathesis over the API's OpenAPI document, and counts requests and failures."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ ROOT = HERE.parents[1]
 
 @dataclass(frozen=True)
 class Findings:
-    """What came of it."""
+    """The findings of a run."""
 
     requests: Mapping[str, Mapping[str, int]]  # by operation and class of status
     failures: list[Any]
@@ -28,7 +28,7 @@ class Findings:
     text: str  # what schemathesis printed, with a command for each failure
 
     def table(self) -> str:
-        """Operations with their requests and failures."""
+        """A table of operations with their requests and failures."""
         kinds = ("2xx", "3xx", "4xx", "5xx")
         lines = [f"{'operation':44} {'requests':>8} " + " ".join(f"{kind:>6}" for kind in kinds) + " failures"]
         for operation, counts in self.requests.items():
@@ -42,7 +42,7 @@ class Findings:
 
 
 async def fuzz(service: Served, folder: Path, *options: str, max_seconds: float = 600.0) -> Findings:
-    """Every check over every operation; the folder is for reports. After so many seconds it ends with what it has."""
+    """Run every check over every operation, for at most `max_seconds`; the folder is for reports."""
     report, tally = folder / "report.json", folder / "tally.json"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml"), "run"),

@@ -1,4 +1,4 @@
-"""What schemathesis cannot know of this API; it loads this module itself (SCHEMATHESIS_HOOKS).
+"""Hooks with which schemathesis knows rules of this API; it loads this module itself (SCHEMATHESIS_HOOKS).
 
 FUZZ_KNOWN has ids and cursors that exist, by the names of parameters; FUZZ_TALLY is where the counts of requests go.
 """
@@ -21,12 +21,12 @@ Case = schemathesis.Case[Any]
 KNOWN: dict[str, list[str]] = json.loads(os.environ.get("FUZZ_KNOWN", "{}"))
 STREAM, JSON, FORM = "text/event-stream", "application/json", "multipart/form-data"
 
-# Rules that JSON Schema has no words for, as problem documents tell them. What fits the document and is refused
-# with any other words is a fault of the document.
+# Rules that JSON Schema cannot express, by words of their problem documents. If data that fits the document is refused
+# with other words, the document is wrong.
 BEYOND_SCHEMA = (
     "the cursor was not handed out by this service",
     "the data set's format was not recognized",  # of a file, whose content no schema describes
-    "the data set has",  # so many faults
+    "the data set has",  # a number of faults
     "there is no column's name between",  # the braces of a template
     "stands alone",  # a brace in a template
     "the template reads no column",
@@ -82,7 +82,7 @@ _tally: Counter[tuple[str, str]] = Counter()
 
 @schemathesis.hook
 def flatmap_case(context: schemathesis.HookContext, case: Case) -> st.SearchStrategy[Case]:
-    """Half of the cases that should be accepted are about what exists: known ids and cursors, rows that fit."""
+    """Let half of the valid cases use existing things: known ids and cursors, rows that fit."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return st.just(case)
     return st.one_of(st.just(case), st.just(case).flatmap(_realistic))
@@ -99,7 +99,7 @@ def _realistic(draw: st.DrawFn, case: Case) -> Case:
     if case.media_type in {FORM, JSON} and isinstance(parts, dict) and "config" in parts:
         read: dict[str, tuple[str, st.SearchStrategy[Any]]] = {FORM: ("dataset", files()), JSON: ("examples", rows())}
         name, content = read[case.media_type]
-        parts.clear()  # changed in its place: a body that is set is checked against the schema, and files fit none
+        parts.clear()  # changed in place, since a new body is checked against the schema, which fits no file
         parts.update({"config": draw(configs()), name: draw(content)})
     if isinstance(parts, dict) and "job_ids" in parts:
         parts.clear()
@@ -110,9 +110,9 @@ def _realistic(draw: st.DrawFn, case: Case) -> Case:
 
 
 def _known(case: Case, name: str) -> list[str]:
-    """Values of a parameter that exist: to pause and resume, what has not ended; to read files, finished trainings."""
+    """Existing values of a parameter: unfinished jobs for pause and resume, finished trainings for their files."""
     if case.method == "DELETE":
-        return KNOWN["deletable_trainings"]  # jobs are made and deleted by what follows the answers
+        return KNOWN["deletable_trainings"]  # other operations create and delete jobs
     if name == "training_id" and case.path.endswith(("/report", "/adapter")):
         return KNOWN["finished_trainings"]
     waiting = {"job_id": "waiting", "training_id": "waiting_trainings"}
@@ -121,7 +121,7 @@ def _known(case: Case, name: str) -> list[str]:
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: Case, kwargs: dict[str, Any]) -> None:
-    """Follow only the streams of jobs that have ended, since others have no end."""
+    """Follow only the streams of ended jobs, since others have no end."""
     answers = case.operation.definition.raw.get("responses", {})
     has_stream = any(STREAM in answer.get("content", {}) for answer in answers.values())
     ended = {*KNOWN.get("ended", []), *KNOWN.get("ended_trainings", [])}
@@ -131,7 +131,7 @@ def before_call(context: schemathesis.HookContext, case: Case, kwargs: dict[str,
 
 @schemathesis.hook
 def after_call(context: schemathesis.HookContext, case: Case, response: schemathesis.Response) -> None:
-    """Count."""
+    """Count the response."""
     _tally[case.operation.label, f"{response.status_code // 100}xx"] += 1
 
 

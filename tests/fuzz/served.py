@@ -1,4 +1,4 @@
-"""A service to be fuzzed: an API process that asks for keys and a worker process, over a real Postgres."""
+"""The service to fuzz: an API process that requires keys, and a worker process, over a real Postgres."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -19,21 +19,21 @@ from tests.behaviour.stored import asked_for_training, claim_work
 from tests.support.forked import end, forked
 from tests.unit.api.harness import CONFIG, pairs
 
-WAITING = 6  # jobs that are paused
-ROWS_OF_SHORT, ROWS_OF_LONG = 8, 256  # the long ones are paused before a worker has done with them
+WAITING = 6  # paused jobs
+ROWS_OF_SHORT, ROWS_OF_LONG = 8, 256  # the long ones are paused before a worker finishes them
 SETTINGS = {
     "ICM_ACCESS__REQUIRED": "true",
     "ICM_ACCESS__REQUESTS_PER_MINUTE": "0",
     "ICM_LOG_LEVEL": "WARNING",
     "ICM_WEBHOOKS__MAX_ENDPOINTS": "1000000",
     "ICM_BACKENDS": json.dumps([{"name": "default", "kind": "deterministic"}]),
-    "ICM_TRAINING__BASES": json.dumps({"default": "none"}),  # nobody trains: no worker here is for it
+    "ICM_TRAINING__BASES": json.dumps({"default": "none"}),  # no worker here trains
 }
 
 
 @dataclass(frozen=True)
 class Served:
-    """Where it listens, a key that opens everything, and what is there already, by names of parameters."""
+    """The service's address, a key with all scopes, and existing values by names of parameters."""
 
     url: str
     key: str
@@ -42,7 +42,7 @@ class Served:
 
 @asynccontextmanager
 async def served(database_url: str, log: Path) -> AsyncIterator[Served]:
-    """With jobs that have succeeded, been cancelled and been paused, and a webhook."""
+    """Run a service with succeeded, cancelled and paused jobs, and a webhook."""
     artifacts = log.parent / "artifacts"
     settings = {**SETTINGS, "ICM_TRAINING__ARTIFACTS": str(artifacts)}
     store = PostgresStore(database_url)
@@ -88,7 +88,7 @@ async def _things(client: httpx.AsyncClient) -> dict[str, list[str]]:
 
 
 async def _trainings(store: PostgresStore, artifacts: FileSystemArtifacts, folder: Path) -> dict[str, list[str]]:
-    """One that has succeeded, with what it has left, some that wait and some that were cancelled."""
+    """A training that has succeeded, with its artifact, and some that wait or were cancelled."""
     made = folder / "made"
     made.mkdir(exist_ok=True)
     (made / "weights").write_bytes(b"1234")

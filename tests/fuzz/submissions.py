@@ -1,4 +1,4 @@
-"""Data sets with a configuration, as hypothesis strategies: what the API's schema cannot say fits together here."""
+"""Hypothesis strategies for data sets with a fitting configuration, which the API's schema cannot express."""
 
 import csv
 import gzip
@@ -27,7 +27,7 @@ def rows(draw: st.DrawFn) -> list[dict[str, str]]:
 
 @st.composite
 def configs(draw: st.DrawFn) -> dict[str, Any]:
-    """A configuration that fits every data set from here."""
+    """A configuration that fits every data set of this module."""
     labels = draw(_LABELS)
     relation = st.fixed_dictionaries({"kind": st.sampled_from(_KINDS), "group": st.sampled_from(_COLUMNS)})
     comparison = {"kind": "antisymmetric", "first": "question", "second": "choice"}
@@ -52,7 +52,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def files(draw: st.DrawFn) -> bytes:
-    """A file's content, in one of the formats that are read."""
+    """The content of a file in one of the formats that the service reads."""
     found = draw(rows())
     content = _as_csv(found) if draw(st.booleans()) else b"".join(orjson.dumps(row) + b"\n" for row in found)
     return gzip.compress(content, mtime=0) if draw(st.booleans()) else content

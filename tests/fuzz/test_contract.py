@@ -12,7 +12,7 @@ SHORT = ("--max-examples", "6", "--generation-deterministic", "--phases", "examp
 
 
 @pytest.mark.timeout(300)
-async def test_the_api_does_as_its_openapi_document_says(database_url: str, tmp_path: Path) -> None:
+async def test_the_api_answers_as_its_openapi_document_says(database_url: str, tmp_path: Path) -> None:
     async with served(database_url, tmp_path / "api.log") as service:
         found = await fuzz(service, tmp_path, *SHORT)
     assert found.is_complete, found.text

@@ -1,4 +1,4 @@
-"""A job half-way through its search, as a release leaves it behind, and what should become of it."""
+"""A half-run search of a release, and the result that later releases must reach."""
 
 import asyncio
 import base64
@@ -39,7 +39,7 @@ TASK = {
     "relations": [{"kind": "antisymmetric", "first": "a", "second": "b"}],
 }
 SMALL = {"initial_rows": 4, "restarts": 2, "sweeps": 2, "folds": 2, "draws_per_row": 3.0, "seed": 11}
-# The other baselines are one step, which has no middle.
+# The other baselines have one step, so they cannot be half-run.
 CONFIGS: Mapping[str, dict[str, Any]] = {
     "folds": {"task": TASK, "search": {**SMALL, "strategy": "folds"}},
     "paper": {"task": TASK, "search": {**SMALL, "strategy": "paper"}},
@@ -50,13 +50,13 @@ CONFIGS: Mapping[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Golden:
-    """What stands in one file."""
+    """The content of one file."""
 
     config: dict[str, Any]
     rows: list[dict[str, Any]]
     checkpoint: str  # base64
-    labels: list[list[Any]]  # position, label, confidence, margin, status: as they were stored beside the checkpoint
-    result: list[str]  # the lines of the result in the end
+    labels: list[list[Any]]  # position, label, confidence, margin, status, as stored beside the checkpoint
+    result: list[str]  # the lines of the final result
 
     @classmethod
     def read(cls, path: Path) -> "Golden":
@@ -79,7 +79,7 @@ class Golden:
 
 
 class StoppingScorer(DeterministicScorer):
-    """The twin; with its n-th call the worker is told to stop."""
+    """The deterministic scorer; its n-th call stops the worker."""
 
     def __init__(self, last_call: int | None = None) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class StoppingScorer(DeterministicScorer):
 async def submitted(
     store: Store, config: dict[str, Any], rows: list[dict[str, Any]], *, idempotency_key: str | None = None
 ) -> JobId:
-    """A job, queued."""
+    """Queue a job."""
     receipt = await submit(
         read_config(config),
         InlineSource(rows, LIMITS),
@@ -111,7 +111,7 @@ async def submitted(
 
 
 async def claimed(store: Store) -> ClaimedShard:
-    """The shard, leased."""
+    """Lease the shard."""
     async with store.worker_unit() as unit:
         found = await claim_shard(unit, WORKER, LEASE_SECONDS)
     assert found is not None
@@ -119,13 +119,13 @@ async def claimed(store: Store) -> ClaimedShard:
 
 
 async def given_back(store: Store, shard: ClaimedShard) -> None:
-    """The shard in the queue again."""
+    """Return the shard to the queue."""
     async with store.worker_unit() as unit:
         await unit.work.release(shard.lease)
 
 
 async def left_half_way(store: Store, golden: Golden, checkpoint: bytes | None = None) -> JobId:
-    """The job as the release left it; its checkpoint, or another one."""
+    """The job as the release left it, with its checkpoint or another one."""
     job_id = await submitted(store, golden.config, golden.rows)
     shard = await claimed(store)
     stored = base64.b64decode(golden.checkpoint) if checkpoint is None else checkpoint
@@ -137,7 +137,7 @@ async def left_half_way(store: Store, golden: Golden, checkpoint: bytes | None =
 
 
 async def run(store: Store, scorer: StoppingScorer) -> WorkOutcome:
-    """Go on with the only shard, as a worker does."""
+    """Resume the only shard, as a worker does."""
     shard = await claimed(store)
     outcome = await run_shard(store, scorer, shard, checkpoint_seconds=0.0, stop=scorer.stop)
     if outcome is WorkOutcome.STOPPED:
@@ -146,7 +146,7 @@ async def run(store: Store, scorer: StoppingScorer) -> WorkOutcome:
 
 
 async def result_lines(store: Store, job_id: JobId) -> list[str]:
-    """The result as people download it."""
+    """The downloaded result."""
     project_store = CallerStore(store, LOCAL_CALLER)
     parts = stream_result(project_store, await find_result(project_store, job_id, partial=True), ResultFormat.JSONL)
     return b"".join([part async for part in parts]).decode().splitlines()

@@ -1,4 +1,4 @@
-"""A whole database as text: what stands in every table, and the migration that made the tables.
+"""A whole database as text: the rows of every table, and the migration that created the tables.
 
 Postgres writes each row as JSON and reads it again (bytes in its hexadecimal form), so that nothing here needs to know
 the columns of a release that is long gone.
@@ -31,15 +31,15 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Dump:
-    """What stands in one file: a line about the whole, then for each table its columns and a line for each row."""
+    """The content of one file: a line about the whole, then for each table its columns and a line for each row."""
 
     revision: str
     taken_at: str  # by the database's clock, in ISO 8601
-    tables: dict[str, list[Row]]  # in an order that foreign keys agree with
+    tables: dict[str, list[Row]]  # in an order that satisfies foreign keys
 
     @classmethod
     def read(cls, path: Path) -> "Dump":
-        """The dump in this file."""
+        """Read the dump from this file."""
         head, *lines = map(orjson.loads, path.read_bytes().splitlines())
         tables: dict[str, list[Row]] = {}
         for line in lines:
@@ -63,12 +63,12 @@ class Dump:
 
     @property
     def moment(self) -> datetime:
-        """When it was taken."""
+        """The time of the dump."""
         return datetime.fromisoformat(self.taken_at)
 
 
 async def taken(database_url: str) -> Dump:
-    """Everything in a database of this release."""
+    """Dump a database of this release."""
     async with _connected(database_url) as connection, connection.transaction(isolation="repeatable_read"):
         revision = await connection.fetchval("SELECT version_num FROM alembic_version")
         now = await connection.fetchval("SELECT clock_timestamp()")
@@ -83,11 +83,11 @@ async def _rows_of(connection: "asyncpg.Connection", table: Table) -> list[Row]:
 
 
 async def restored(dump: Dump, database_url: str) -> None:
-    """Make the tables as that release had them, in an empty database, and put the rows there."""
+    """Create the tables of that release in an empty database and insert the rows."""
     await upgrade(database_url, dump.revision)
     async with _connected(database_url) as connection, connection.transaction():
         for name in reversed(dump.tables):
-            await connection.execute(f'DELETE FROM "{name}"')  # noqa: S608 - what migrations have put there
+            await connection.execute(f'DELETE FROM "{name}"')  # noqa: S608 - rows that migrations have inserted
         for name, rows in dump.tables.items():
             statement = (
                 f'INSERT INTO "{name}" OVERRIDING SYSTEM VALUE '  # noqa: S608

@@ -1,4 +1,4 @@
-"""An installation in the middle of its work, as a release leaves it behind in the database."""
+"""A database of an installation with running jobs, as a release leaves it behind."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -32,25 +32,25 @@ CONFIG: dict[str, Any] = {
     "task": {**TASK, "gold_field": "gold"},
     "search": {**SMALL, "strategy": "folds", "anchor_rows": 8, "shard_rows": 6},
 }
-ROWS, SHARDS = 32, 5  # an anchor and four shards behind it
-# No two jobs ask the same, or the second would be answered from memory.
+ROWS, SHARDS = 32, 5  # an anchor and four later shards
+# No two jobs have the same prompts, or the answer memory would answer the second one.
 FIRST_ROW: Mapping[str, int] = {"finished": 0, "paused": 100, "half-run": 200, "queued": 300}
-# The calls with which a worker is told to stop: later shards ask for all rows first, then for doubtful ones.
+# The calls that stop a worker: later shards score all rows first, then doubtful ones.
 MIDDLE_OF_ANCHOR, MIDDLE_OF_SHARD = 15, 1
 
 
 @dataclass(frozen=True)
 class Installation:
-    """What is to be found in the database, and what should become of it."""
+    """The contents of the database, and the results that later releases must reach."""
 
-    key: str  # the whole text of an API key that is good there
+    key: str  # the text of a valid API key
     webhook: str  # its id
-    jobs: dict[str, str]  # by what state they are in
-    results: dict[str, list[str]]  # by the same: the lines of the result in the end
+    jobs: dict[str, str]  # by state
+    results: dict[str, list[str]]  # by state: the lines of the final result
 
     @classmethod
     def read(cls, path: Path) -> "Installation":
-        """What is written in this file."""
+        """Read the installation from this file."""
         return cls(**orjson.loads(path.read_bytes()))
 
     def write(self, path: Path) -> None:
@@ -60,7 +60,7 @@ class Installation:
 
 
 class Receiver:
-    """Takes the first message and turns all others away."""
+    """Accepts the first message and refuses all others."""
 
     def __init__(self) -> None:
         self._calls = 0
@@ -71,7 +71,7 @@ class Receiver:
 
 
 async def set_up(store: Store) -> Installation:
-    """Fill an empty store: a job in every state that a release may be replaced in, and all that people have made."""
+    """Fill an empty store with a job in every state at an upgrade, and everything that people create."""
     project_store = CallerStore(store, LOCAL_CALLER)
     _, key = await create_key(store, project=LOCAL_CALLER.project, name="golden", scopes=[Scope.ADMIN])
     await limit_project(store, LOCAL_CALLER.project, QUOTAS)
@@ -100,14 +100,14 @@ async def _submitted(store: Store, name: str) -> JobId:
 
 
 async def _work(store: Store, *, shards: int) -> None:
-    """Finish so many shards."""
+    """Finish this many shards."""
     memory = Memory(store)
     for _ in range(shards):
         await _run(store, StoppingScorer(), memory, await claimed(store))
 
 
 async def _come_half_way(store: Store, last_call: int) -> ClaimedShard:
-    """A shard whose worker has come to the middle of it, and is not heard of again."""
+    """A shard that its worker leaves unfinished."""
     shard = await claimed(store)
     outcome = await _run(store, StoppingScorer(last_call), Memory(store), shard)
     if outcome is not WorkOutcome.STOPPED:
@@ -120,7 +120,7 @@ async def _run(store: Store, scorer: StoppingScorer, memory: Memory, shard: Clai
 
 
 async def _tell(store: Store) -> None:
-    """Try once to deliver every message."""
+    """Make one attempt to deliver every message."""
     receiver = Receiver()
     async with store.worker_unit() as unit:
         due = await unit.deliveries.claim(limit=10, per_webhook=10, lease_seconds=60.0)
@@ -129,7 +129,7 @@ async def _tell(store: Store) -> None:
 
 
 async def _undisturbed(name: str) -> list[str]:
-    """The result of the same job, run from beginning to end."""
+    """The result of the same job, run without interruption."""
     store = MemoryStore()
     job_id = await _submitted(store, name)
     await _work(store, shards=SHARDS)

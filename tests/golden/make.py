@@ -51,7 +51,7 @@ async def made(config: dict[str, Any], rows: list[dict[str, Any]]) -> Golden:
 
 
 def make(folder: Path) -> None:
-    """One file for each strategy and baseline. Raises FileExistsError."""
+    """Write one file for each strategy and baseline. Raises FileExistsError."""
     rows = [{"id": row["id"], "a": row["a"], "b": row["b"]} for row in pairs(ROWS)]
     folder.mkdir()
     for name, config in CONFIGS.items():

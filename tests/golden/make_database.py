@@ -18,7 +18,7 @@ from tests.golden.installation import DATABASES, Installation, set_up
 
 
 async def filled(database_url: str) -> tuple[Dump, Installation]:
-    """What is in a database that was empty, once it has been filled."""
+    """Fill an empty database; returns its contents."""
     await upgrade(database_url)
     store = PostgresStore(database_url)
     try:
@@ -29,7 +29,7 @@ async def filled(database_url: str) -> tuple[Dump, Installation]:
 
 
 def main(release: str) -> None:
-    """Store the release's database. Raises FileExistsError where it has one."""
+    """Store the release's database. Raises FileExistsError if it has one."""
     folder = DATABASES / release
     if folder.exists():
         raise FileExistsError(f"{folder} is there already, and a release's database is never written over")

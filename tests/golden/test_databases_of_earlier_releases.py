@@ -113,14 +113,14 @@ def test_there_is_a_database_of_every_release_and_none_is_large() -> None:
     assert {name for name, size in sizes.items() if size > 200_000} == set()
 
 
-async def test_a_job_left_half_way_ends_as_it_would_have_there(heir: Heir) -> None:
+async def test_a_half_run_job_ends_as_under_that_release(heir: Heir) -> None:
     assert (await heir.job("half-run")).status is JobStatus.RUNNING
     await heir.work()
     assert (await heir.job("half-run")).status is JobStatus.SUCCEEDED
     assert await heir.result("half-run") == comparable(heir.left.results["half-run"])
 
 
-async def test_a_worker_of_that_release_has_lost_its_lease_once_it_was_taken_over(heir: Heir) -> None:
+async def test_a_worker_of_that_release_loses_its_lease_to_the_next_claim(heir: Heir) -> None:
     job_id = heir.job_id("half-run")
     async with heir.store.worker_unit() as unit:
         taken_over = await claim_shard(unit, WorkerId("heir"), 60.0)
@@ -132,7 +132,7 @@ async def test_a_worker_of_that_release_has_lost_its_lease_once_it_was_taken_ove
             await unit.work.renew(former, 60.0)
 
 
-async def test_shards_that_were_done_there_are_not_begun_again(heir: Heir) -> None:
+async def test_shards_that_succeeded_under_that_release_are_not_repeated(heir: Heir) -> None:
     before = len(await events(heir.store, heir.job_id("half-run")))
     await heir.work()
     later = await events(heir.store, heir.job_id("half-run"), after=before)
@@ -140,7 +140,7 @@ async def test_shards_that_were_done_there_are_not_begun_again(heir: Heir) -> No
     assert begun == [2, 3, 4]
 
 
-async def test_a_paused_job_stays_so_until_it_is_resumed_and_ends_as_it_would_have_there(heir: Heir) -> None:
+async def test_a_paused_job_stays_paused_until_resumed_and_ends_as_under_that_release(heir: Heir) -> None:
     await heir.work()
     assert (await heir.job("paused")).status is JobStatus.PAUSED
     await resume(heir.project_store, heir.job_id("paused"))
@@ -149,7 +149,7 @@ async def test_a_paused_job_stays_so_until_it_is_resumed_and_ends_as_it_would_ha
     assert await heir.result("paused") == comparable(heir.left.results["paused"])
 
 
-async def test_a_job_that_nobody_had_begun_ends_as_it_would_have_there(heir: Heir) -> None:
+async def test_a_queued_job_ends_as_under_that_release(heir: Heir) -> None:
     assert (await heir.job("queued")).status is JobStatus.QUEUED
     await heir.work()
     assert await heir.result("queued") == comparable(heir.left.results["queued"])
@@ -160,7 +160,7 @@ async def test_the_result_of_a_finished_job_is_the_same(heir: Heir) -> None:
     assert await heir.result("finished") == comparable(heir.left.results["finished"])
 
 
-async def test_a_key_made_there_still_opens_its_project(heir: Heir) -> None:
+async def test_an_api_key_of_that_release_is_still_valid(heir: Heir) -> None:
     caller = await authenticate(heir.store, heir.left.key)
     assert (caller.project, caller.scopes) == (LOCAL_CALLER.project, frozenset({Scope.ADMIN}))
     assert [(project.name, dict(project.quotas)) for project in await list_projects(heir.store)] == [
@@ -168,7 +168,7 @@ async def test_a_key_made_there_still_opens_its_project(heir: Heir) -> None:
     ]
 
 
-async def test_the_audit_log_goes_on_behind_what_was_entered_there(heir: Heir) -> None:
+async def test_the_audit_log_continues_after_the_entries_of_that_release(heir: Heir) -> None:
     before = await latest_entries(heir.store, limit=100)
     assert {entry.action for entry in before} >= {AuditAction.KEY_CREATED, AuditAction.JOB_PAUSED}
     await limit_project(heir.store, LOCAL_CALLER.project, {"rows": None})
@@ -176,9 +176,9 @@ async def test_the_audit_log_goes_on_behind_what_was_entered_there(heir: Heir) -
     assert (newest.action, rest) == (AuditAction.PROJECT_LIMITED, before)
 
 
-async def test_a_message_that_was_not_delivered_there_is_sent_once_and_verifies(heir: Heir) -> None:
+async def test_a_pending_message_of_that_release_is_sent_once_and_verifies(heir: Heir) -> None:
     receiver, webhook_id = Receiver(), WebhookId(heir.left.webhook)
-    await WebhookDispatch(heir.store, receiver, WebhookSettings()).turn()
+    await WebhookDispatch(heir.store, receiver, WebhookSettings()).run_once()
     async with heir.store.project_unit(LOCAL_CALLER) as unit:
         webhook = await unit.webhooks.get(webhook_id)
         log = await unit.webhooks.deliveries(webhook_id, limit=10, before=None)
@@ -191,7 +191,7 @@ async def test_a_message_that_was_not_delivered_there_is_sent_once_and_verifies(
     ]
 
 
-async def test_what_this_release_would_leave_comes_back_as_it_was(
+async def test_a_database_dumped_by_this_release_is_restored_unchanged(
     database_url: str, empty_database_url: str, tmp_path: Path
 ) -> None:
     store = PostgresStore(database_url)
@@ -205,6 +205,6 @@ async def test_what_this_release_would_leave_comes_back_as_it_was(
     await check(empty_database_url)
 
 
-def test_what_a_release_has_left_is_never_written_over(folder: Path) -> None:
+def test_a_releases_database_is_never_overwritten(folder: Path) -> None:
     with pytest.raises(FileExistsError):
         main(folder.name)

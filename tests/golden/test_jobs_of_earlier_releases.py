@@ -38,7 +38,7 @@ def test_every_release_left_a_job_of_each_kind() -> None:
 
 
 @pytest.mark.parametrize("path", GOLDENS, ids=NAMES)
-async def test_it_ends_as_it_would_have_there(store: Store, path: Path) -> None:
+async def test_a_half_run_search_ends_as_under_that_release(store: Store, path: Path) -> None:
     golden = Golden.read(path)
     job_id = await left_half_way(store, golden)
     scorer = StoppingScorer()
@@ -54,7 +54,7 @@ def rounded(row: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("path", GOLDENS, ids=NAMES)
-async def test_what_was_done_there_is_not_done_again(store: Store, path: Path) -> None:
+async def test_steps_of_that_release_are_not_repeated(store: Store, path: Path) -> None:
     golden = Golden.read(path)
     await left_half_way(store, golden)
     rest, whole = StoppingScorer(), StoppingScorer()
@@ -65,7 +65,7 @@ async def test_what_was_done_there_is_not_done_again(store: Store, path: Path) -
     assert 0 < rest.calls < whole.calls
 
 
-async def test_a_search_that_a_later_release_stored_is_left_as_it_is(store: Store) -> None:
+async def test_a_search_of_a_later_release_stays_unchanged(store: Store) -> None:
     golden = Golden.read(HERE / "v0.1" / "folds.json")
     later = orjson.dumps({"version": VERSION + 1, "whatever": "is needed there"})
     job_id = await left_half_way(store, golden, checkpoint=later)
@@ -84,7 +84,7 @@ async def test_a_search_that_an_earlier_release_stored_begins_anew(store: Store)
     assert len(await result_lines(store, job_id)) == len(golden.rows)
 
 
-def test_what_a_release_has_promised_is_never_written_over() -> None:
+def test_a_releases_search_is_never_overwritten() -> None:
     with pytest.raises(FileExistsError):
         make(HERE / "v0.1")
 

@@ -1,4 +1,4 @@
-"""What one hostile, or merely odd, request is, and what has to come of it."""
+"""A hostile or merely odd request, and its expected outcome."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ BOUNDARY = "corpus-boundary"
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A request under a name, and its outcome: rows that come back as they are, or a problem with its place."""
+    """A request with a name and its outcome: rows that come back unchanged, or a problem with its place."""
 
     name: str
     body: Callable[[], bytes]
@@ -27,12 +27,12 @@ class Case:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether a job is made."""
+        """Whether the request creates a job."""
         return self.rows is not None
 
     @property
     def has_place(self) -> bool:
-        """Whether the problem tells a line or a field."""
+        """Whether the problem has a line or a field."""
         return self.line is not None or self.field is not None
 
 
@@ -41,7 +41,7 @@ def form(
     filename: str | bytes,
     config: bytes = orjson.dumps(CONFIG),
 ) -> Callable[[], bytes]:
-    """A multipart body, written byte by byte as a hostile sender would."""
+    """A multipart body, written byte by byte as a hostile client would."""
     name = filename if isinstance(filename, bytes) else filename.encode()
 
     def body() -> bytes:
@@ -66,14 +66,14 @@ JSON = {"Content-Type": "application/json"}
 
 @dataclass(frozen=True)
 class Files:
-    """Makes cases of uploaded files of one format."""
+    """Creates cases of uploaded files of one format."""
 
     format: str
     suffix: str
     cases: list[Case] = field(default_factory=list)
 
     def good(self, name: str, content: bytes | Callable[[], bytes], rows: Rows, **task: Any) -> None:
-        """A file that is read, and the rows that come back."""
+        """A readable file, and its rows."""
         self._add(name, content, 202, rows=rows, config=_config(task))
 
     def bad(
@@ -85,11 +85,11 @@ class Files:
         field: str | None = None,
         **task: Any,
     ) -> None:
-        """A file that cannot be used, and what is told of it."""
+        """An unusable file, and the words of the refusal."""
         self._add(name, content, 422, told=told, line=line, field=field, config=_config(task))
 
     def refused(self, name: str, content: bytes | Callable[[], bytes], status: int, told: str) -> None:
-        """A file that is not read to its end."""
+        """A file that the service refuses before its end."""
         self._add(name, content, status, told=told)
 
     def _add(
@@ -109,5 +109,5 @@ def _config(task: Mapping[str, Any]) -> bytes:
 
 
 def lines(*rows: Any) -> bytes:
-    """JSON lines; bytes stand for themselves."""
+    """JSON lines; bytes are copied unchanged."""
     return b"".join((row if isinstance(row, bytes) else orjson.dumps(row)) + b"\n" for row in rows)

@@ -8,7 +8,7 @@ from tests.unit.api.harness import Service
 
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
-    """The whole service over a store of its own."""
+    """The whole service with its own store."""
     service = Service(ScratchStore())
     async with service.client:
         yield service

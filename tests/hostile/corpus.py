@@ -1,4 +1,4 @@
-"""Every odd, broken and hostile request with its outcome, made by code."""
+"""All odd, broken and hostile requests with their outcomes."""
 
 from tests.hostile.case import Case
 from tests.hostile.csv_cases import csv_cases

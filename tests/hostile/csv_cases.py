@@ -1,4 +1,4 @@
-"""CSV, odd and broken."""
+"""Odd and broken CSV files."""
 
 import gzip
 
@@ -74,7 +74,7 @@ def _broken_records(files: Files) -> None:
 
 
 def csv_cases() -> list[Case]:
-    """All of them."""
+    """All cases."""
     files = Files("csv", ".csv")
     for add in (_healthy, _broken_bytes, _broken_records):
         add(files)

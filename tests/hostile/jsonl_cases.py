@@ -1,4 +1,4 @@
-"""JSON lines, odd and broken."""
+"""Odd and broken files of JSON lines."""
 
 import base64
 import gzip
@@ -14,7 +14,7 @@ A = {"id": "1", "text": "first"}
 B = {"id": "2", "text": "second"}
 BOM = b"\xef\xbb\xbf"
 PLAIN = lines(A, B)
-# Names and texts that do something in a template, a shell, a query, a page, a format string or a spreadsheet.
+# Names and texts with a special meaning in a template, a shell, a query, a page, a format string or a spreadsheet.
 CHARMS = (
     "{{7*7}}",
     "${7*7}",
@@ -39,24 +39,24 @@ INJECTION = (
 
 
 def row(content: bytes) -> bytes:
-    """The second of three lines."""
+    """Three lines, the second with this content."""
     return lines(A, content, B)
 
 
 def text(value: bytes) -> bytes:
-    """A second line whose text is written so."""
+    """Three lines, the second with this text."""
     return row(b'{"id":"x","text":' + value + b"}")
 
 
 def parquet_of(rows: list[dict[str, str]]) -> bytes:
-    """The rows as a Parquet file."""
+    """A Parquet file with these rows."""
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), sink)
     return sink.getvalue()
 
 
 def zipped() -> bytes:
-    """A zip archive with the rows in it."""
+    """A zip archive with the rows."""
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w") as archive:
         archive.writestr("../../data.jsonl", PLAIN)
@@ -176,7 +176,7 @@ def _broken_rows(files: Files) -> None:
 
 
 def jsonl_cases() -> list[Case]:
-    """All of them."""
+    """All cases."""
     files = Files("jsonl", ".jsonl")
     for add in (_healthy, _broken_bytes, _broken_json, _broken_rows):
         add(files)

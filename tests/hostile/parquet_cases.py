@@ -1,4 +1,4 @@
-"""Parquet, odd, broken and made to burst."""
+"""Odd, broken and exploding Parquet files."""
 
 import datetime as dt
 import decimal
@@ -20,7 +20,7 @@ BASE = {"id": ["1", "2"], "text": ["first", "second"]}
 
 
 def written(table: pa.Table, **options: Any) -> bytes:
-    """The table as a file."""
+    """The table as a Parquet file."""
     sink = io.BytesIO()
     pq.write_table(table, sink, **options)
     return sink.getvalue()
@@ -37,19 +37,19 @@ def more(column: pa.Array | list[Any], **options: Any) -> bytes:
 
 
 def not_text(*values: bytes) -> pa.Array:
-    """Bytes that say that they are text."""
+    """Bytes in a column that is declared as text."""
     return pa.array(values, pa.binary()).view(pa.string())
 
 
 def dictionary_bomb(text_bytes: int, rows: int) -> bytes:
-    """One long text, written once and referred to by every row: no metadata tells how much that is."""
+    """One long text, written once and referred to by every row; no metadata shows how large that is."""
     text = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * text_bytes]))
     table = pa.table({"id": pa.array(range(rows)), "text": text})
     return written(table, compression="zstd", dictionary_pagesize_limit=2**30, use_dictionary=["text"])
 
 
 def page_bomb(text_bytes: int) -> bytes:
-    """One text that is a whole page by itself."""
+    """One text that fills a whole page."""
     return written(
         pa.table({"id": ["1"], "text": ["x" * text_bytes]}),
         compression="zstd",
@@ -59,13 +59,13 @@ def page_bomb(text_bytes: int) -> bytes:
 
 
 def list_bomb(values: int) -> bytes:
-    """One row with a list of zeros, of which hardly a byte is written."""
+    """One row with a list of zeros, which take hardly a byte."""
     zeros = pa.ListArray.from_arrays(pa.array([0, values], pa.int32()), pa.array(np.zeros(values, np.int8)))
     return written(pa.table({"id": ["1"], "text": ["t"], "more": zeros}), compression="zstd")
 
 
 def nested(depth: int) -> pa.Array:
-    """Two nulls where there could be objects in objects in objects."""
+    """Two nulls in a column of deeply nested objects."""
     kind: pa.DataType = pa.int8()
     for _ in range(depth):
         kind = pa.struct({"a": kind})
@@ -73,7 +73,7 @@ def nested(depth: int) -> pa.Array:
 
 
 def flipped(place: float) -> Callable[[], bytes]:
-    """Two rows, with a few bytes wrong somewhere."""
+    """Two rows, with a few wrong bytes at this place."""
 
     def content() -> bytes:
         made = bytearray(plain())
@@ -167,7 +167,7 @@ def _bombs(files: Files) -> None:
 
 
 def parquet_cases() -> list[Case]:
-    """All of them."""
+    """All cases."""
     files = Files("parquet", ".parquet")
     for add in (_healthy, _broken_files, _broken_values, _bombs):
         add(files)

@@ -1,4 +1,4 @@
-"""JSON bodies, configurations, forms and names of files, odd and broken."""
+"""Odd and broken JSON bodies, configurations, forms and file names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ CONFIG_PART = b'Content-Disposition: form-data; name="config"\r\n\r\n' + orjson.
 
 
 def inline(name: str, body: bytes, told: str, *, status: int = 422, **place: Any) -> Case:
-    """A JSON body that cannot be used."""
+    """An unusable JSON body."""
     return Case(name=f"inline-{name}", body=lambda: body, headers=JSON, status=status, told=told, **place)
 
 
@@ -25,7 +25,7 @@ def examples(written: bytes) -> bytes:
 
 
 def inline_cases() -> list[Case]:
-    """Everything in one JSON body."""
+    """All cases of one JSON body."""
     charmed = [{"id": charm, "text": charm, charm: charm} for charm in CHARMS]
     good = {"plain": GOOD, "charms": charmed, "prompt-injection": [{"id": "1", "text": INJECTION}]}
     return [
@@ -84,18 +84,18 @@ def _broken_examples() -> list[Case]:
 
 
 def config(name: str, told: str, field: str | None, /, raw: bytes | None = None, **changes: Any) -> Case:
-    """A configuration that cannot be used."""
+    """An unusable configuration."""
     written = orjson.dumps({**CONFIG, **changes}) if raw is None else raw
     return Case(name=f"config-{name}", body=form(JSONL, "a.jsonl", written), headers=FORM, told=told, field=field)
 
 
 def task(name: str, told: str, field: str | None, /, **changes: Any) -> Case:
-    """A task that cannot be used."""
+    """An unusable task."""
     return config(name, told, field, task={**TASK, **changes})
 
 
 def config_cases() -> list[Case]:
-    """Configurations beside a data set in which nothing is wrong."""
+    """Unusable configurations beside a healthy data set."""
     templates = ("{text", "}", "{}", "{ }", "{text:{text}}")
     attributes = (
         "{text!r}",
@@ -145,7 +145,7 @@ def raw_form(name: str, told: str, *parts: bytes, status: int = 422, field: str 
 
 
 def form_cases() -> list[Case]:
-    """Forms that are broken, or larger than a form has to be."""
+    """Broken forms, and forms that are too large."""
     dataset = DATASET + b"\r\n\r\n" + JSONL
     charsets = ("undefined", "punycode", "idna", "hex", "utf-16", "unicode_escape")
     kind = "multipart/form-data; boundary=" + BOUNDARY
@@ -175,7 +175,7 @@ def form_cases() -> list[Case]:
 
 
 def name_cases() -> list[Case]:
-    """Names of files: none of them leads anywhere, the end of a name alone tells the format."""
+    """File names: none opens a file elsewhere, and only the suffix tells the format."""
     names: Mapping[str, str | bytes] = {
         "upwards": "../../x.jsonl",
         "from-the-root": "/etc/passwd.jsonl",

@@ -105,7 +105,7 @@ def check_filename(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["con", "PRN.x", "COM1 ", "lpt9"])
-def test_names_of_devices_are_told_apart_from_files(name: str) -> None:
+def test_names_of_devices_are_distinguished_from_files(name: str) -> None:
     assert f'filename="_{name}' in content_disposition(f"{name}.csv")
 
 
@@ -144,7 +144,7 @@ async def test_safe_and_plain_csv_have_tags_of_their_own_and_every_safe_cell_is_
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
-async def test_other_formats_know_no_formulas(service: Service, form: str) -> None:
+async def test_formula_safe_is_refused_for_other_formats(service: Service, form: str) -> None:
     job = await spreadsheet(service)
     answer = await service.client.get(job["links"]["result"], params={"format": form, "formula_safe": True})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "formula_safe")
@@ -153,7 +153,7 @@ async def test_other_formats_know_no_formulas(service: Service, form: str) -> No
     assert [row["=column"] for row in rows] == [*FORMULAS, *HARMLESS]
 
 
-async def test_a_problem_quotes_no_more_than_a_reader_bears(service: Service) -> None:
+async def test_a_problem_quotes_a_bounded_part_of_a_value(service: Service) -> None:
     rows = [{"id": str(n), "x" * 60_000: 1} for n in range(100)]
     answer = await service.client.post("/v1/jobs", json={"config": {"task": {"template": "{a}"}}, "examples": rows})
     assert answer.status_code == 422

@@ -69,7 +69,7 @@ def told(case: Case, answer: httpx.Response) -> tuple[int, str, str, tuple[Any, 
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-async def test_what_cannot_be_used_is_refused_with_its_place_and_not_kept(kind: str) -> None:
+async def test_unusable_files_are_refused_with_the_place_of_the_fault_and_not_kept(kind: str) -> None:
     await assert_refused_and_not_kept(of(kind, accepted=False))
 
 
@@ -86,7 +86,7 @@ async def test_a_parquet_file_that_cannot_be_read_is_refused_and_not_kept(cases:
 
 @pytest.mark.parametrize("kind", ACCEPTED)
 @pytest.mark.usefixtures("reader_without_a_process")
-async def test_what_is_healthy_comes_back_as_it_was(kind: str) -> None:
+async def test_healthy_files_come_back_unchanged(kind: str) -> None:
     service = Service(ScratchStore(), settings=SETTINGS)
     async with service.client:
         for case in of(kind, accepted=True):

@@ -68,7 +68,7 @@ async def test_an_estimate_warns_of_rows_that_read_like_demonstrations() -> None
 
 
 @pytest.mark.parametrize("charm", [*CHARMS, "{claim}", "{", "}}", "{0}", "%s", "\\g<0>"])
-def test_text_of_a_row_is_put_in_as_it_is(charm: str) -> None:
+def test_text_of_a_row_is_inserted_unchanged(charm: str) -> None:
     assert Template("<{claim}>").render({"claim": charm, "0": "no"}) == f"<{charm}>"
 
 

@@ -1,4 +1,4 @@
-"""A tiny random language model, and servers over it."""
+"""Fixtures with a tiny random language model, and servers for it."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Tests run beside each other: more threads would only wait for one another."""
+    """Use one thread: tests run concurrently, and more threads would wait for one another."""
     torch.set_num_threads(1)
 
 
@@ -61,6 +61,6 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def url(app: FastAPI) -> Iterator[str]:
-    """A real server on a free loopback port."""
+    """The URL of a real server on a free loopback port."""
     with served(app) as address:
         yield address

@@ -1,4 +1,4 @@
-"""LoRA adapters as PEFT saves them, made by hand, and what their bases should score with them."""
+"""LoRA adapters in PEFT's format, written by hand, and the scores of their bases with them."""
 
 import copy
 import json
@@ -34,7 +34,7 @@ PEFT_CONFIG: Mapping[str, Any] = json.loads("""{
 
 
 def targeted(module: nn.Module, targets: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """Inputs and outputs of the layers whose names end so."""
+    """Inputs and outputs of the layers whose names end with one of `targets`."""
     return {
         name: (part.weight.shape[0], part.weight.shape[1])
         if isinstance(part, Conv1D)
@@ -47,7 +47,7 @@ def targeted(module: nn.Module, targets: Iterable[str]) -> dict[str, tuple[int, 
 def save_adapter(
     folder: Path, module: nn.Module, targets: Iterable[str] = LLAMA_LAYERS, *, seed: int = 0, **fields: Any
 ) -> Path:
-    """Write random matrices for these layers, large enough for scores that differ by nats; `fields` go beside them."""
+    """Write random matrices for these layers, so large that scores differ by nats; the configuration gets `fields`."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {**PEFT_CONFIG, "target_modules": list(targets), **fields}
     (folder / "adapter_config.json").write_text(json.dumps(config))
@@ -63,7 +63,7 @@ def save_adapter(
 
 
 def merged(module: nn.Module, folder: Path, scales: Mapping[str, float] | float) -> Any:
-    """A copy of the base whose weights are W + s B A; `scales` may give layers whose name ends so their own s."""
+    """A copy of the base with weights W + s B A; `scales` may give each suffix of a layer's name its own s."""
     copied = copy.deepcopy(module)
     matrices = load_file(folder / "adapter_model.safetensors")
     with torch.no_grad():
@@ -77,5 +77,5 @@ def merged(module: nn.Module, folder: Path, scales: Mapping[str, float] | float)
 
 
 def read(folder: Path, base: LanguageModel) -> Adapter:
-    """As the server reads it."""
+    """Read the adapter as the server does."""
     return read_adapter(folder, base, max_rank=64)

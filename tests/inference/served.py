@@ -1,4 +1,4 @@
-"""Real servers on loopback ports."""
+"""Runs real servers on loopback ports."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 @contextmanager
 def served(app: FastAPI) -> Iterator[str]:
-    """Serve on a free loopback port in a thread for as long as the body runs; gives the URL."""
+    """Serve on a free loopback port in a thread within the block; yields the URL."""
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None))
     thread = Thread(target=server.run)
     thread.start()

@@ -82,7 +82,7 @@ def refusal(folder: Path, base: LanguageModel, **options: Any) -> str:
     ],
     ids=str,
 )  # fmt: skip
-def test_what_would_not_score_as_it_was_trained_is_refused(
+def test_an_adapter_that_would_not_score_as_trained_is_refused(
     fields: dict[str, Any], why: str, folder: Path, base: LanguageModel
 ) -> None:
     set_fields(folder, **fields)
@@ -111,7 +111,7 @@ def test_matrices_that_do_not_fit_the_base_are_refused(
     assert why in refusal(folder, base)
 
 
-def test_a_base_of_another_size_is_told_by_the_shapes(folder: Path) -> None:
+def test_a_base_of_another_size_is_recognised_by_the_shapes(folder: Path) -> None:
     other = LanguageModel(llama(key_value_heads=1), train_tokenizer(), "other", SHA)
     assert "of 'model.layers.0.self_attn.k_proj' has the shape (128, 4); rank and base want (64, 4)" in refusal(
         folder, other
@@ -139,12 +139,12 @@ def test_pickled_weights_are_never_read(folder: Path, base: LanguageModel) -> No
     ],
     ids=["empty", "no header", "pickle", "list", "half an object", "no text", "too deep", "no fields", "a megabyte"],
 )
-def test_damaged_files_are_told(name: str, content: bytes, why: str, folder: Path, base: LanguageModel) -> None:
+def test_damaged_files_are_reported(name: str, content: bytes, why: str, folder: Path, base: LanguageModel) -> None:
     (folder / name).write_bytes(content)
     assert why in refusal(folder, base)
 
 
-def test_a_truncated_file_of_weights_is_told(folder: Path, base: LanguageModel) -> None:
+def test_a_truncated_file_of_weights_is_reported(folder: Path, base: LanguageModel) -> None:
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-1])
     assert "is damaged" in refusal(folder, base)
 
@@ -155,14 +155,14 @@ def test_weights_far_larger_than_matrices_of_that_rank_are_not_read(folder: Path
     assert "more than the adapter's own take" in refusal(folder, base)
 
 
-def test_a_folder_without_an_adapter_is_told(tmp_path: Path, base: LanguageModel) -> None:
+def test_a_folder_without_an_adapter_is_reported(tmp_path: Path, base: LanguageModel) -> None:
     with pytest.raises(AdapterNotFound, match="there is no folder"):
         read(tmp_path / "none", base)
     assert "the folder has no adapter_config.json" in refusal(tmp_path, base)
 
 
 @pytest.mark.parametrize("start", ["gaussian", "eva", False])
-def test_how_the_matrices_began_is_no_matter(start: Any, folder: Path, base: LanguageModel) -> None:
+def test_the_initialisation_of_the_matrices_does_not_matter(start: Any, folder: Path, base: LanguageModel) -> None:
     set_fields(folder, init_lora_weights=start, lora_dropout=0.5, peft_version="9")
     assert read(folder, base).rank == 4
 
@@ -170,7 +170,7 @@ def test_how_the_matrices_began_is_no_matter(start: Any, folder: Path, base: Lan
 @pytest.mark.parametrize(
     "fields", [{"target_modules": r".*_proj"}, {"layers_to_transform": [1]}, {"exclude_modules": ["lm_head"]}], ids=str
 )
-def test_a_pattern_of_layers_is_taken_at_its_files_word(
+def test_a_pattern_of_layers_selects_the_layers_of_the_file(
     fields: dict[str, Any], folder: Path, base: LanguageModel
 ) -> None:
     set_fields(folder, **fields)
@@ -209,7 +209,7 @@ def test_a_manifest_vouches_for_base_and_files(*, beside: bool, folder: Path, ba
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"name": "an extension of a browser"}'])
-def test_another_programs_manifest_is_no_matter(content: str, folder: Path, base: LanguageModel) -> None:
+def test_another_programs_manifest_is_ignored(content: str, folder: Path, base: LanguageModel) -> None:
     (folder.parent / "manifest.json").write_text(content)
     assert read(folder, base).rank == 4
 
@@ -226,7 +226,7 @@ def test_a_manifest_is_found_from_within_the_folder_and_has_a_bound(
     assert "manifest.json has more than 16777216 bytes" in refusal(folder, base)
 
 
-def test_a_manifest_of_another_folder_is_no_matter(folder: Path, base: LanguageModel) -> None:
+def test_a_manifest_of_another_folder_is_ignored(folder: Path, base: LanguageModel) -> None:
     write_manifest(folder, folder.parent / "manifest.json", fingerprint=OTHER)
     assert read(folder.rename(folder.parent / "moved"), base).rank == 4
 

@@ -152,7 +152,7 @@ async def test_models_are_listed_as_vllm_does(client: httpx.AsyncClient, root: P
     assert {model["max_model_len"] for model in shown} == {CONTEXT_TOKENS}
 
 
-async def test_info_tells_fingerprints_of_base_and_adapters(
+async def test_info_has_the_fingerprints_of_base_and_adapters(
     client: httpx.AsyncClient, engine: Engine, root: Path
 ) -> None:
     info = (await client.get("/info")).json()
@@ -220,7 +220,7 @@ async def test_a_name_given_to_other_content_scores_as_that(
         ("x", "", 400, "lora_path"),
     ],
 )
-async def test_what_may_not_be_loaded_is_refused(
+async def test_a_folder_that_may_not_be_loaded_is_refused(
     name: Any, path: Any, status: int, *, why: str, client: httpx.AsyncClient, root: Path
 ) -> None:
     (root / "link").symlink_to(root.parent / "outside")
@@ -310,7 +310,7 @@ async def test_a_request_under_way_ends_with_the_adapter_that_it_began_with(
     assert await tree_scores(client) == expected(engine)
 
 
-async def test_a_client_that_hangs_up_lets_go_of_an_unloaded_adapter(
+async def test_a_client_that_hangs_up_releases_an_unloaded_adapter(
     engine: Engine, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = create_app(engine, Limits(), None, Adapters(engine.language_model, AdapterLimits(root)))

@@ -204,7 +204,7 @@ def test_a_cache_shared_between_adapters_would_show(
     assert max(off) > 0.1
 
 
-def test_a_forgotten_adapter_frees_its_part_of_the_cache(engine: Engine, two: tuple[Adapter, Adapter]) -> None:
+def test_an_unloaded_adapter_frees_its_part_of_the_cache(engine: Engine, two: tuple[Adapter, Adapter]) -> None:
     engine.score(PROMPTS)
     held = engine.cached_tokens
     engine.score(PROMPTS, None, [two[0]] * len(PROMPTS))

@@ -39,7 +39,7 @@ def read_url(process: subprocess.Popen[str]) -> str:
     raise AssertionError("the server ended without being ready")
 
 
-def test_the_server_says_when_it_is_ready_and_stops_when_told(tiny_folder: Path, tmp_path: Path) -> None:
+def test_the_server_reports_when_it_is_ready_and_stops_on_a_signal(tiny_folder: Path, tmp_path: Path) -> None:
     folder = save_adapter(tmp_path / "lora", llama())
     options = ("--port", "0", "--threads", "1", "--cache-tokens", "1000", "--max-top-n-tokens", "7")
     adapters = ("--adapter", f"a={folder}", "--adapter", f"b+1={folder}", "--adapter-folder", str(tmp_path))
@@ -59,7 +59,7 @@ def test_the_server_says_when_it_is_ready_and_stops_when_told(tiny_folder: Path,
     ("name", "is_dora", "why"),
     [("small_model", False, "'small_model' is the name of the base"), ("a", True, "use_dora is set")],
 )
-def test_an_adapter_that_cannot_be_served_is_told_on_one_line(
+def test_an_adapter_that_cannot_be_served_is_reported_on_one_line(
     name: str,
     *,
     is_dora: bool,
@@ -89,7 +89,7 @@ def test_without_options_the_small_model_is_served_locally() -> None:
 @pytest.mark.parametrize(
     "arguments", [["--threads", "0"], ["--dtype", "int8"], ["--cache-tokens", "x"], ["--spin"], ["--adapter", "x"]]
 )
-def test_a_mistake_on_the_command_line_is_told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_on_the_command_line_is_reported(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         read_settings(arguments)
     assert arguments[0] in capsys.readouterr().err
@@ -104,7 +104,7 @@ def test_a_mistake_on_the_command_line_is_told(arguments: list[str], capsys: pyt
         ({"model": '{"model_type": "odd"}'}, "odd"),
     ],
 )
-def test_a_language_model_that_cannot_be_loaded_is_told_on_one_line(
+def test_a_language_model_that_cannot_be_loaded_is_reported_on_one_line(
     named: dict[str, str | None],
     why: str,
     tmp_path: Path,

@@ -142,7 +142,7 @@ def test_a_cache_too_small_for_one_prompt_is_refused() -> None:
         engine_of(llama(), cache_tokens=LEAST_CACHE - 1)
 
 
-def test_an_engine_goes_on_after_a_failed_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_works_after_a_failed_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engine_of(llama())
     prompts = [draw_tokens(Random(seed), 90) for seed in range(3)]
     engine.score(prompts[:1])

@@ -94,7 +94,7 @@ def as_q8(weights: torch.Tensor) -> torch.Tensor:
     )
 
 
-def test_files_are_told_apart_by_what_is_in_them(folder: Path, file: Path, tmp_path: Path) -> None:
+def test_files_are_distinguished_by_their_content(folder: Path, file: Path, tmp_path: Path) -> None:
     write_gguf(folder, tmp_path / "tiny.gguf", quantised=True)
     assert len({of(file).sha, of(tmp_path / "tiny.gguf").sha, of(folder).sha, None}) == 4
     assert of(file).sha == of(file).sha
@@ -220,7 +220,7 @@ BROKEN: dict[Callable[[Path, Path], Path], str] = {
 
 
 @pytest.mark.parametrize("damage", BROKEN, ids=lambda damage: damage.__name__)
-def test_what_cannot_be_read_is_refused_with_the_reason(
+def test_unreadable_files_are_refused_with_the_reason(
     damage: Callable[[Path, Path], Path], file: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UnreadableModel, match=BROKEN[damage]):

@@ -41,7 +41,7 @@ def test_scores_differ_by_less_than_the_stated_tolerance(exact: LanguageModel, m
         assert float((found - expected)[likely].abs().max()) < TOLERANCE_NATS
 
 
-def test_it_keeps_its_prefix_cache(mixed: LanguageModel) -> None:
+def test_mixed_precision_keeps_the_prefix_cache(mixed: LanguageModel) -> None:
     assert packed_scorer(mixed, CacheLimits()) is not None
 
 
@@ -52,6 +52,6 @@ def test_layers_with_a_bias_keep_it() -> None:
     assert BFloat16Linear(linear)(states).dtype == torch.float32
 
 
-def test_it_is_asked_for_by_name(tmp_path: Path) -> None:
+def test_mixed_precision_is_chosen_by_name(tmp_path: Path) -> None:
     assert read_settings(["--model", str(tmp_path), "--dtype", "mixed"]).dtype == "mixed"
     assert load(Source(str(SMALL_MODEL), "cpu")).precision == "float32"

@@ -66,7 +66,7 @@ async def test_a_list_of_prompts_is_answered_in_order_and_shares_its_prefix(clie
     assert reply["usage"]["prompt_tokens_details"]["cached_tokens"] == 7
 
 
-async def test_texts_are_tokenised_with_bos_unless_told_otherwise(client: httpx.AsyncClient) -> None:
+async def test_texts_are_tokenised_with_bos_by_default(client: httpx.AsyncClient) -> None:
     count = len(train_tokenizer().encode(PROMPT))
     with_bos, without = await complete(client), await complete(client, [PROMPT], add_special_tokens=False)
     assert with_bos.json()["usage"]["prompt_tokens"] == count
@@ -103,7 +103,7 @@ async def test_a_stop_string_ends_the_text_before_it(client: httpx.AsyncClient) 
         ({"prompt": [5] * CONTEXT_TOKENS}, "input_tokens"),
     ],
 )
-async def test_what_cannot_be_done_as_asked_is_refused_by_name(
+async def test_unsupported_parameters_are_refused_by_name(
     client: httpx.AsyncClient, fields: dict[str, Any], parameter: str
 ) -> None:
     reply = await complete(client, **fields)
@@ -112,7 +112,7 @@ async def test_what_cannot_be_done_as_asked_is_refused_by_name(
     assert (error["type"], error["param"], error["code"]) == ("BadRequestError", parameter, 400)
 
 
-async def test_a_prompt_too_long_is_told_how_long_it_is(client: httpx.AsyncClient) -> None:
+async def test_the_refusal_of_a_long_prompt_has_its_length(client: httpx.AsyncClient) -> None:
     reply = await complete(client, [5] * 300)
     message = reply.json()["error"]["message"]
     assert message.startswith("This model's maximum context length is 256 tokens.")
@@ -125,12 +125,12 @@ async def test_another_model_is_not_found(client: httpx.AsyncClient) -> None:
     assert reply.json()["error"]["type"] == "NotFoundError"
 
 
-async def test_one_request_too_many_is_told_to_come_back(client: httpx.AsyncClient, app: FastAPI) -> None:
+async def test_one_request_too_many_is_refused_as_overloaded(client: httpx.AsyncClient, app: FastAPI) -> None:
     app.state.serving.in_flight = 8
     assert (await complete(client)).status_code == 503
 
 
-async def test_models_tell_the_context_length(client: httpx.AsyncClient) -> None:
+async def test_models_have_the_context_length(client: httpx.AsyncClient) -> None:
     (card,) = (await client.get("/v1/models")).json()["data"]
     assert (card["id"], card["max_model_len"], card["object"]) == ("tiny", CONTEXT_TOKENS, "model")
 
@@ -146,6 +146,6 @@ async def test_tokenize_counts_tokens(client: httpx.AsyncClient) -> None:
     assert "".join(bare.json()["token_strs"]) == PROMPT
 
 
-async def test_the_server_answers_when_asked_whether_it_is_there(client: httpx.AsyncClient) -> None:
+async def test_the_server_answers_health_checks(client: httpx.AsyncClient) -> None:
     assert (await client.get("/ping")).status_code == 200
     assert (await client.get("/version")).json() == {"version": "0.1.0"}

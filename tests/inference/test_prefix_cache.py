@@ -67,7 +67,7 @@ def test_a_found_prefix_is_the_prompts_own_and_the_budget_holds(drawn: list[Toke
 
 @settings(max_examples=examples(100), deadline=None)
 @given(prompts, st.lists(prompts, max_size=30))
-def test_what_is_pinned_stays_until_unpinned(kept: Tokens, drawn: list[Tokens]) -> None:
+def test_pinned_runs_stay_until_unpinned(kept: Tokens, drawn: list[Tokens]) -> None:
     twin = Twin(PrefixCache(CAPACITY))
     twin.hold(kept)
     node = twin.cache.pin(twin.cache.match(kept).node)
@@ -90,7 +90,7 @@ def test_a_prefix_is_found_token_by_token() -> None:
     assert cache.match(tokens(2)).length == 0
 
 
-def test_the_longest_unused_goes_first() -> None:
+def test_the_longest_unused_run_is_evicted_first() -> None:
     cache = PrefixCache(9)
     for first in (1, 2, 3):
         hold(cache, tokens(first, first, first))

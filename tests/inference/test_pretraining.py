@@ -28,7 +28,7 @@ def pretrained(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, folder: Path)
     return pretraining.language_model
 
 
-def test_a_run_that_goes_on_after_a_phase_ends_with_the_weights_of_one_never_interrupted(
+def test_a_run_resumed_after_a_phase_ends_with_the_weights_of_an_uninterrupted_one(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     whole = pretrained(RECIPE, tokenizer, tmp_path / "whole")

@@ -66,7 +66,7 @@ async def start_and_hold(scheduler: Scheduler, gated: GatedEngine) -> asyncio.Ta
     return task
 
 
-async def test_what_arrives_during_a_batch_makes_up_the_next(scheduler: Scheduler, gated: GatedEngine) -> None:
+async def test_requests_that_arrive_during_a_batch_form_the_next(scheduler: Scheduler, gated: GatedEngine) -> None:
     first = await start_and_hold(scheduler, gated)
     others = [asyncio.create_task(scheduler.generate([ask(6, number)])) for number in range(20)]
     await until(lambda: scheduler.waiting >= 20)
@@ -108,7 +108,7 @@ async def test_a_failed_batch_fails_its_requests_and_no_others(scheduler: Schedu
     assert len(await scheduler.generate([ask(5)])) == 1
 
 
-async def test_stopping_fails_what_still_waits(gated: GatedEngine) -> None:
+async def test_stopping_fails_waiting_requests(gated: GatedEngine) -> None:
     scheduler = Scheduler(gated, PromptTokenizer(gated.inner.language_model.tokenizer))
     scheduler.start()
     first = await start_and_hold(scheduler, gated)

@@ -135,7 +135,7 @@ def test_a_second_mask_is_made_only_where_a_window_parts_tokens(monkeypatch: pyt
         engine.score([draw_tokens(Random(1), 51)])
 
 
-def test_a_pack_tells_the_position_of_every_token_seen() -> None:
+def test_a_pack_has_the_position_of_every_token_seen() -> None:
     """Behind a path of 3 tokens: one branch with 2 cached and 1 new token, and one that forks off at its first."""
     tokens = np.arange(6, dtype=np.int32)
     slots = np.arange(3, dtype=np.int64)

@@ -129,7 +129,7 @@ def _prompt_of(tokens: int) -> str:
         (_prompt_of(256), {"max_new_tokens": None}, "`inputs` must have less than 255 tokens. Given: 256"),
     ],
 )
-async def test_what_tgi_refuses_is_refused_in_its_words(
+async def test_requests_that_tgi_refuses_are_refused_in_its_words(
     client: httpx.AsyncClient, inputs: str, parameters: dict[str, Any], message: str
 ) -> None:
     reply = await generate(client, inputs, **parameters)
@@ -149,7 +149,9 @@ async def test_what_tgi_refuses_is_refused_in_its_words(
         {"grammar": {"type": "regex", "value": "a"}},
     ],
 )
-async def test_what_would_change_the_scores_is_refused(client: httpx.AsyncClient, parameters: dict[str, Any]) -> None:
+async def test_parameters_that_would_change_the_scores_are_refused(
+    client: httpx.AsyncClient, parameters: dict[str, Any]
+) -> None:
     reply = await generate(client, **parameters)
     assert reply.status_code == 422
     assert f"`{next(iter(parameters))}` is not supported" in reply.json()["error"]
@@ -169,7 +171,7 @@ async def test_the_longest_prompt_that_fits_is_answered(client: httpx.AsyncClien
     assert reply.headers["x-prompt-tokens"] == str(CONTEXT_TOKENS - 1)
 
 
-async def test_one_request_too_many_is_told_to_come_back(client: httpx.AsyncClient, app: FastAPI) -> None:
+async def test_one_request_too_many_is_refused_as_overloaded(client: httpx.AsyncClient, app: FastAPI) -> None:
     serving_of(app).in_flight = 8
     reply = await generate(client)
     assert reply.status_code == 429
@@ -179,7 +181,7 @@ async def test_one_request_too_many_is_told_to_come_back(client: httpx.AsyncClie
     assert 'inference_requests_refused_total{reason="Overloaded"} 1.0' in (await client.get("/metrics")).text
 
 
-async def test_a_failed_generation_is_told(
+async def test_a_failed_generation_is_reported(
     client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> list[Generation]:
@@ -191,7 +193,7 @@ async def test_a_failed_generation_is_told(
     assert reply.json() == {"error": "Request failed during generation: out of memory", "error_type": "generation"}
 
 
-async def test_info_tells_the_limits(client: httpx.AsyncClient) -> None:
+async def test_info_has_the_limits(client: httpx.AsyncClient) -> None:
     info = (await client.get("/info")).json()
     assert info["model_id"] == "tiny"
     assert len(info["model_sha"]) == 64
@@ -200,7 +202,7 @@ async def test_info_tells_the_limits(client: httpx.AsyncClient) -> None:
     assert info["router"] == "icm-inference"
 
 
-async def test_tokenize_tells_ids_and_places(client: httpx.AsyncClient) -> None:
+async def test_tokenize_returns_ids_and_offsets(client: httpx.AsyncClient) -> None:
     reply = (await client.post("/tokenize", json={"inputs": PROMPT})).json()
     assert [token["id"] for token in reply] == train_tokenizer().encode(PROMPT)
     assert reply[0] == {"id": 0, "text": "", "start": 0, "stop": 0}

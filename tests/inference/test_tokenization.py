@@ -33,7 +33,7 @@ def test_a_text_cut_into_lines_gives_the_ids_of_the_whole(
     assert prompts.encode(text, add_special_tokens=False) == tokenizer.encode(text, add_special_tokens=False)
 
 
-def test_a_prompt_begins_with_bos_unless_told_otherwise(prompts: PromptTokenizer) -> None:
+def test_a_prompt_begins_with_bos_by_default(prompts: PromptTokenizer) -> None:
     assert prompts.encode(LINES[0])[0] == 0
     assert prompts.encode(LINES[0], add_special_tokens=False) == prompts.encode(LINES[0])[1:]
 
@@ -76,7 +76,7 @@ def test_a_tokenizer_that_puts_a_space_before_a_text_is_tokenised_whole() -> Non
     assert prompts.encode("a\na") == [2, 0, 1, 0]
 
 
-def test_pieces_tell_where_tokens_lie(prompts: PromptTokenizer) -> None:
+def test_pieces_have_the_offsets_of_tokens(prompts: PromptTokenizer) -> None:
     text = "Paris is é\n\nin"
     pieces = prompts.pieces(text)
     assert [piece.id for piece in pieces] == prompts.encode(text)

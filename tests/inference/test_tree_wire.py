@@ -177,7 +177,7 @@ async def test_twenty_labels_are_scored_in_their_order(client: httpx.AsyncClient
     assert forwards == pytest.approx(backwards[::-1], abs=1e-5)
 
 
-async def test_a_chain_of_400_nodes_is_no_matter() -> None:
+async def test_a_chain_of_400_nodes_is_scored() -> None:
     engine = engine_of(llama(context_tokens=2048), cache_tokens=8192)
     nodes = [{"parent": place - 1 if place else None, "text": f"I{place}\n"} for place in range(400)]
     asked = range(9, 400, 10)
@@ -249,14 +249,16 @@ async def test_a_body_that_is_no_tree_is_refused_by_place(
     assert message in reply.json()["error"]
 
 
-async def test_one_tree_too_many_is_told_to_come_back(client: httpx.AsyncClient, app: FastAPI) -> None:
+async def test_one_tree_too_many_is_refused_as_overloaded(client: httpx.AsyncClient, app: FastAPI) -> None:
     serving_of(app).in_flight = 8
     reply = await client.post("/v1/score_tree", json=one())
     assert (reply.status_code, reply.json()["error_type"]) == (429, "overloaded")
     assert (await client.post("/v1/count_tokens", json={"texts": ["a"]})).status_code == 200
 
 
-async def test_a_failed_batch_is_told(client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_batch_is_reported(
+    client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def fail(*_: object) -> list[Generation]:
         raise GenerationFailed("out of memory")
 

@@ -1,4 +1,4 @@
-"""Tiny random language models, and what their prompts should score."""
+"""Tiny random language models, and the expected scores of their prompts."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ LINES = (
 
 
 def train_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer that puts a BOS first, like that of the small model."""
+    """A byte-level tokenizer that puts a BOS first, like the small model's."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex("\n"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -53,7 +53,7 @@ def llama(
     context_tokens: int = CONTEXT_TOKENS,
     rope: dict[str, Any] | None = None,
 ) -> LlamaForCausalLM:
-    """Two layers, heads of 64, weights large enough for scores that differ by nats."""
+    """A Llama of two layers with heads of 64, and with weights so large that scores differ by nats."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=400,
@@ -73,7 +73,7 @@ def llama(
 
 
 def bigrams(followers: Mapping[str, str], *, nats: float = 8.0) -> LlamaForCausalLM:
-    """Knows nothing but which token follows which; of others it thinks all are about equally likely.
+    """A language model that knows only which token follows which; all other tokens are about equally likely.
 
     Its layers add nothing, so that its last state is the last token's embedding.
     """
@@ -93,7 +93,7 @@ def bigrams(followers: Mapping[str, str], *, nats: float = 8.0) -> LlamaForCausa
 
 
 def gpt2() -> GPT2LMHeadModel:
-    """Learned positions instead of rotary ones."""
+    """A GPT-2, with learned positions instead of rotary ones."""
     torch.manual_seed(0)
     config = GPT2Config(
         vocab_size=400, n_embd=128, n_layer=2, n_head=2, n_positions=CONTEXT_TOKENS, bos_token_id=0, eos_token_id=1
@@ -102,7 +102,7 @@ def gpt2() -> GPT2LMHeadModel:
 
 
 def save(folder: Path) -> None:
-    """Write a tiny Llama and its tokenizer as any Hugging Face folder."""
+    """Write a tiny Llama and its tokenizer as a Hugging Face folder."""
     llama().save_pretrained(folder)
     train_tokenizer().save_pretrained(folder)
 
@@ -114,14 +114,14 @@ def engine_of(module: torch.nn.Module, *, cache_tokens: int = 4096, pack_tokens:
 
 
 def plain_scores(engine: Engine, prompt: Sequence[int]) -> torch.Tensor:
-    """Log-probabilities of what follows, by a forward pass over this prompt alone."""
+    """Log-probabilities of the next token, by a forward pass over this prompt alone."""
     with torch.inference_mode():
         logits: torch.Tensor = engine.language_model.module(torch.tensor([list(prompt)])).logits[0, -1]
     return logits.log_softmax(-1)
 
 
 def largest_difference(engine: Engine, prompts: Sequence[Sequence[int]], answers: Sequence[NextToken]) -> float:
-    """In nats, between answers and plain unshared computation."""
+    """The largest difference, in nats, between the answers and plain unshared computation."""
     return max(
         float((answer.log_probabilities - plain_scores(engine, prompt)).abs().max())
         for prompt, answer in zip(prompts, answers, strict=True)
@@ -129,7 +129,7 @@ def largest_difference(engine: Engine, prompts: Sequence[Sequence[int]], answers
 
 
 def draw_tokens(rng: Random, count: int) -> list[int]:
-    """A made-up run of tokens."""
+    """A random run of tokens."""
     return [rng.randrange(2, 400) for _ in range(count)]
 
 
@@ -146,12 +146,12 @@ def divide_and_conquer(rows: Sequence[Sequence[int]], context: Sequence[int]) ->
 
 
 def trie_size(prompts: Iterable[Sequence[int]]) -> int:
-    """Tokens that an ideal cache computes: distinct prefixes."""
+    """The number of tokens that an ideal cache computes: distinct prefixes."""
     return len({tuple(prompt[:end]) for prompt in prompts for end in range(1, len(prompt) + 1)})
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread is about to do."""
+    """Wait for another thread."""
     for _ in range(20_000):
         if condition():
             return

@@ -1,4 +1,4 @@
-"""Random prompt trees, and the prompts they stand for."""
+"""Random prompt trees, and their prompts."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ PARTS = ("The city", " of Paris", " is in", "\n\n", "\n", "A", " 1", "é", "\r\n
 
 @st.composite
 def trees(draw: st.DrawFn, labels: Sequence[str] = LABELS, *, most_segments: int = 8) -> Tree:
-    """Any shape: several beginnings, chains, empty segments, equal prompts, lines across segments."""
+    """A tree of any shape: several beginnings, chains, empty segments, equal prompts, lines across segments."""
     texts = st.lists(st.sampled_from(PARTS), max_size=3).map("".join)
     parents = [None, *(draw(st.none() | st.integers(0, place)) for place in range(draw(st.integers(0, most_segments))))]
     segments = [Segment(parent, draw(texts)) for parent in parents]
@@ -24,7 +24,7 @@ def trees(draw: st.DrawFn, labels: Sequence[str] = LABELS, *, most_segments: int
 
 
 def own_spellings(labels: Sequence[str]) -> list[Spelling]:
-    """Each label behind one space."""
+    """Each label after one space."""
     return [Spelling(number, f" {label}", is_own=True) for number, label in enumerate(labels)]
 
 

@@ -1,4 +1,4 @@
-"""Tiny random language models with sliding windows, and some whose layers a prefix cache must leave alone."""
+"""Tiny random language models with sliding windows, some with layers that a prefix cache must not serve."""
 
 from collections.abc import Callable
 from typing import Any
@@ -44,21 +44,21 @@ _SIZES: dict[str, Any] = {
 
 
 def made(kind: Any, config: Any, **more: Any) -> torch.nn.Module:
-    """A language model of this kind with made-up weights; `more` goes into its configuration."""
+    """A language model of this kind with random weights; `more` goes into its configuration."""
     torch.manual_seed(0)
     module: torch.nn.Module = kind(config(**_SIZES, **more))
     return module
 
 
 def gemma3(window: int = WINDOW, **more: Any) -> torch.nn.Module:
-    """Two layers with a window, then one without, each kind with rotary angles of its own."""
+    """A model with a window in two layers and none in the third, each kind with its own rotary angles."""
     return made(
         Gemma3ForCausalLM, Gemma3TextConfig, head_dim=32, sliding_window=window, sliding_window_pattern=3, **more
     )
 
 
 def mistral(window: int = WINDOW) -> torch.nn.Module:
-    """A window in every layer."""
+    """A model with a window in every layer."""
     return made(MistralForCausalLM, MistralConfig, sliding_window=window)
 
 
@@ -67,7 +67,7 @@ def _some_layers(kind: Any, config: Any) -> torch.nn.Module:
 
 
 def gpt_neo() -> torch.nn.Module:
-    """Local attention over places in the pass, under other names."""
+    """A model with local attention over positions in the pass, under other names."""
     torch.manual_seed(0)
     sizes = {"vocab_size": 400, "hidden_size": 64, "num_layers": 2, "num_heads": 2, "intermediate_size": 96}
     types = [[["global", "local"], 1]]

@@ -1,4 +1,4 @@
-"""Folders of embedded servers."""
+"""Fixtures with folders of embedded Postgres servers."""
 
 import shutil
 import subprocess
@@ -13,13 +13,13 @@ from icm.local_stack.embedded_postgres import EmbeddedPostgres
 
 
 def _new_folder() -> Path:
-    """One yet to be made, where the user may enter that Postgres runs as."""
+    """A new path in a folder that the user of Postgres may enter."""
     return Path(tempfile.gettempdir()) / f"icm-test-{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture(scope="session")
 def initialised() -> Iterator[Path]:
-    """The folder of a server that was started once and stopped, to be copied."""
+    """The folder of a server that was started once and stopped, to copy."""
     root = _new_folder()
     with EmbeddedPostgres(root, durable=False):
         pass
@@ -29,13 +29,13 @@ def initialised() -> Iterator[Path]:
 
 @pytest.fixture
 def ready_folder(initialised: Path) -> Iterator[Path]:
-    """A folder of this test's own in which a server has nothing to make before it starts."""
+    """A copy for this test alone, in which a server starts without initialising."""
     yield from _copied(initialised)
 
 
 @pytest.fixture(scope="module")
 def shared_folder(initialised: Path) -> Iterator[Path]:
-    """Such a folder for the tests of a module."""
+    """Such a copy for the tests of a module."""
     yield from _copied(initialised)
 
 

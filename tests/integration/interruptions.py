@@ -1,4 +1,4 @@
-"""Jobs that people cancel, or pause and resume, at moments drawn by a seed, while two worker processes label them."""
+"""Cancels, or pauses and resumes, jobs at moments drawn from a seed, while two worker processes label them."""
 
 import asyncio
 from dataclasses import dataclass, replace
@@ -21,27 +21,27 @@ ENDLESS = {**PAPER, "draws_per_row": 1000}
 
 @dataclass(frozen=True)
 class Cancellation:
-    """How a job that was cancelled ended."""
+    """The end of a cancelled job."""
 
     job: Job
-    saves: int  # before somebody asked for it
-    seconds: list[float]  # from the request to the end, by the database's clock; none where the end came first
+    saves: int  # before the request to cancel
+    seconds: list[float]  # from the request to the end, by the database's clock; empty if the end came first
 
 
 async def cancelled(lab: Laboratory, seed: int) -> Cancellation:
-    """Cancel a job of several shards, or one that would last for long, and check what is left of it."""
+    """Cancel a job of several shards, or one that would take long, and check what is left of it."""
     random = Random(seed)
     count, search = random.choice([(24, ENDLESS), (120, FOLDS)])
     job_id = await lab.submit(rows(count, seed), config(search))
     saves = random.randint(1, 8)
     await lab.under_way(job_id, saves=saves)
-    await asyncio.sleep(random.uniform(0.0, 0.02))  # the moment, not a wait for anything
+    await asyncio.sleep(random.uniform(0.0, 0.02))  # draws the moment; it waits for nothing
     answers = await all_at_once(lab, job_id, "cancel", AT_ONCE if seed % 10 == 0 else random.randint(1, 3))
     job = await lab.ended(job_id)
     if job.status is JobStatus.CANCELLED:
         assert {answer.status_code for answer in answers} == {202}
         await assert_what_it_has_can_be_downloaded(lab, job, count)
-    else:  # its last shard was quicker
+    else:  # its last shard was faster
         assert job.status is JobStatus.SUCCEEDED
         assert {answer.status_code for answer in answers} <= {202, 409}
     asked = await lab.events(job_id, "job.cancel_requested")
@@ -51,7 +51,7 @@ async def cancelled(lab: Laboratory, seed: int) -> Cancellation:
 
 
 async def assert_what_it_has_can_be_downloaded(lab: Laboratory, job: Job, count: int) -> None:
-    """Every row comes, those with a label are those that the job counts, and nothing pretends to be the whole."""
+    """Check that the result has every row, and a label for as many as the job counts, and is marked as partial."""
     path = f"/v1/jobs/{job.id}/result"
     assert (await lab.client.get(path)).status_code == 409
     partial = await lab.client.get(path, params={"partial": "true"})
@@ -61,17 +61,17 @@ async def assert_what_it_has_can_be_downloaded(lab: Laboratory, job: Job, count:
 
 
 async def paused_and_resumed(lab: Laboratory, job_id: JobId, random: Random, *, times: int) -> int:
-    """Pause the job so many times while it is under way, and let it go on; how often that came before its end."""
+    """Pause and resume the job this many times while it runs; returns how often that came before its end."""
     pauses = 0
     for _ in range(times):
         seen = (await lab.events(job_id))[-1].sequence
         await lab.under_way(job_id, saves=random.randint(1, 4), after=seen)
-        await asyncio.sleep(random.uniform(0.0, 0.02))  # the moment, not a wait for anything
+        await asyncio.sleep(random.uniform(0.0, 0.02))  # draws the moment; it waits for nothing
         [answer] = await all_at_once(lab, job_id, "pause", 1)
         if answer.status_code == 409:
             break
         pauses += 1
-        if random.random() < 0.7:  # else it is resumed before its workers have heard of the pause
+        if random.random() < 0.7:  # otherwise it is resumed before its workers learn of the pause
             await let_go(lab, job_id)
         if (await all_at_once(lab, job_id, "resume", 1))[0].status_code == 409:
             break
@@ -90,19 +90,19 @@ async def let_go(lab: Laboratory, job_id: JobId) -> None:
 
 
 async def all_at_once(lab: Laboratory, job_id: JobId, what: str, number: int) -> list[httpx.Response]:
-    """Ask for the same thing so many times at once."""
+    """Send the same request several times at once."""
     return await asyncio.gather(*(lab.client.post(f"/v1/jobs/{job_id}/{what}") for _ in range(number)))
 
 
 async def undisturbed(lab: Laboratory, examples: list[dict[str, Any]], settings: dict[str, Any]) -> bytes:
-    """The result's bytes where nobody interrupts; nothing of it is left in memory."""
+    """The result's bytes without interruptions; no answer of it stays in memory."""
     forgetful = lab.application.settings.model_copy(update={"memory": MemorySettings(max_answers=0)})
     application = replace(lab.application, settings=forgetful)
     return await result(lab, JobId((await finished_job(lab.client, application, examples, settings))["id"]))
 
 
 async def result(lab: Laboratory, job_id: JobId) -> bytes:
-    """The result as it is downloaded."""
+    """The downloaded result."""
     answer = await lab.client.get(f"/v1/jobs/{job_id}/result")
     assert answer.status_code == 200, answer.text
     return answer.content

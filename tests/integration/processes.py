@@ -30,14 +30,14 @@ PATIENCE_SECONDS = 100.0
 
 @dataclass
 class Workers:
-    """Worker processes, by their ids."""
+    """Worker processes by their ids."""
 
     module: str
     environment: Mapping[str, str]
     processes: list[ForkServerProcess] = field(default_factory=list)
 
     def start(self, **settings: str) -> int:
-        """One more worker, with these settings beside those of all; its process id."""
+        """Start another worker, with these settings beside those of all; returns its process id."""
         process = forked(self.module, environment={**self.environment, **settings})
         self.processes.append(process)
         assert process.pid is not None
@@ -54,7 +54,7 @@ def worker_processes(
     module: str = "workers.__main__",
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[Workers]:
-    """A place to start workers on the deterministic backend, or on another; none of them outlives it.
+    """Start workers on the deterministic backend, or on another one; all of them end with the block.
 
     `module` has the `main` that they run; `settings` are further ones, by the names of the environment.
     """
@@ -80,19 +80,19 @@ def worker_processes(
 
 @dataclass
 class Laboratory:
-    """A service without workers of its own."""
+    """A service without workers."""
 
     client: httpx.AsyncClient
     application: Application
 
     async def submit(self, rows: list[dict[str, Any]], config: dict[str, Any]) -> JobId:
-        """A queued job."""
+        """Queue a job."""
         created = await self.client.post("/v1/jobs", json={"config": config, "examples": rows})
         assert created.status_code == 202, created.text
         return JobId(created.json()["id"])
 
     async def undisturbed(self, rows: list[dict[str, Any]], config: dict[str, Any]) -> list[LabeledRow]:
-        """The result of a job that one worker runs from beginning to end, leaving nothing in memory."""
+        """The result of a job that one worker runs without interruption; no answer of it stays in memory."""
         settings = self.application.settings.model_copy(update={"memory": MemorySettings(max_answers=0)})
         job = await finished_job(self.client, replace(self.application, settings=settings), rows, config)
         return await self.result(JobId(job["id"]))
@@ -114,7 +114,7 @@ class Laboratory:
         return [event for event in found if not types or event.type in types]
 
     async def ended(self, job_id: JobId) -> Job:
-        """The job once it has ended."""
+        """Wait until the job has ended; returns it."""
 
         async def final() -> bool:
             return (await self.job(job_id)).status.is_final
@@ -131,7 +131,7 @@ class Laboratory:
         await until(waits)
 
     async def under_way(self, job_id: JobId, saves: int = 1, after: int = 0) -> None:
-        """Wait until the job was saved so many times more, or has ended."""
+        """Wait until the job was saved this many times more, or has ended."""
 
         async def saved() -> bool:
             progress = await self.events(job_id, "job.progress", after=after)
@@ -142,7 +142,7 @@ class Laboratory:
 
 @asynccontextmanager
 async def laboratory(database_url: str, backends: str | None = None, **settings: Any) -> AsyncIterator[Laboratory]:
-    """A service on this database, with the deterministic backend unless it is told of others; further settings."""
+    """A service on this database, with the deterministic backend unless others are given, and further settings."""
     given = () if backends is None else tuple(backend_of(**backend) for backend in json.loads(backends))
     async with whole_service(database_url, *given, **settings) as (client, application):
         yield Laboratory(client, application)
@@ -165,7 +165,7 @@ def assert_no_item_was_written_by_two(log: Sequence[Event], noun: str = "shard")
 
 
 async def until(condition: Callable[[], Awaitable[bool]], *, pause_seconds: float = 0.03) -> None:
-    """Look until the condition holds, so seldom that those who are waited for have the processor."""
+    """Poll until the condition holds, so rarely that the polled processes get the processor."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not await condition():
         assert time.monotonic() < deadline, "waited for too long"
@@ -186,6 +186,6 @@ async def gone(pid: int) -> None:
 
 
 def kill(pid: int) -> None:
-    """End the process without any warning."""
+    """Kill the process."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)

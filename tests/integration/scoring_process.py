@@ -1,4 +1,4 @@
-"""An inference server in a process of its own: the deterministic twin behind the embedded server's tree call."""
+"""An inference server in a separate process: the deterministic scorer behind the embedded server's tree call."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ _TWIN = DeterministicScorer()
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = 65_536  # an answer leaves in one piece, or its end waits for the first part's receipt
+    wbufsize = 65_536  # send an answer in one piece, or its end waits for the acknowledgement of the first part
     model = ""
 
     def do_GET(self) -> None:
@@ -30,7 +30,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(_CALLS[self.path](body))
 
     def log_request(self, code: object = "-", size: object = "-") -> None:
-        """Say nothing."""
+        """Log no requests."""
 
     def _answer(self, document: object) -> None:
         payload = orjson.dumps(document)
@@ -60,7 +60,7 @@ def _score(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _complete(body: dict[str, Any]) -> dict[str, Any]:
-    """One likeliest token for each prompt, by which the server is recognized."""
+    """One likeliest token for each prompt, which identifies the server."""
     choices = [{"index": i, "logprobs": {"token_logprobs": [-0.5]}} for i in range(len(body["prompt"]))]
     return {"choices": choices}
 
@@ -90,7 +90,7 @@ _CALLS: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 def main(port: int, model: str, told: Connection) -> None:
-    """Tell the port once it answers, and go on until killed; port 0 takes a free one."""
+    """Send the port once the server answers, and serve until killed; port 0 takes a free one."""
     _Handler.model = model
     with ThreadingHTTPServer(("127.0.0.1", port), _Handler) as server:
         told.send(server.server_port)

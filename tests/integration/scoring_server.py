@@ -1,4 +1,4 @@
-"""An inference server that can be killed and started again, in a process of its own."""
+"""An inference server in a separate process, which tests kill and restart."""
 
 import json
 import multiprocessing
@@ -15,7 +15,7 @@ _PROGRAM = "tests.integration.scoring_process"
 
 @dataclass
 class Server:
-    """An inference server on one port, whoever it is just now."""
+    """An inference server on one port, over all its processes."""
 
     port: int = 0
     processes: list[ForkServerProcess] = field(default_factory=list)
@@ -26,16 +26,16 @@ class Server:
 
     @property
     def backend(self) -> dict[str, Any]:
-        """How one is told of it."""
+        """The backend's configuration."""
         return {"kind": "embedded", "url": self.url, "patience_seconds": 0.2}
 
     @property
     def backends(self) -> str:
-        """How workers are told that there is no other."""
+        """The configuration with this backend alone."""
         return json.dumps([self.backend])
 
     def start(self, model: str = "twin") -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         told, tell = multiprocessing.Pipe(duplex=False)
         with told:
             with tell:
@@ -43,7 +43,7 @@ class Server:
             self.port = told.recv()
 
     def kill(self) -> None:
-        """End it without any warning."""
+        """Kill the server."""
         for process in self.processes:
             end(process)
         self.processes.clear()

@@ -42,7 +42,7 @@ async def submitted(lab: Laboratory, count: int, search: dict[str, Any], workers
     [pytest.param(PAPER, 20, marks=pytest.mark.long), (FOLDS, 120 if LONG else 72)],
     ids=["paper", "folds"],
 )
-async def test_a_job_goes_on_by_itself_when_its_server_is_back(
+async def test_a_job_resumes_by_itself_when_its_server_is_back(
     database_url: str, search: dict[str, Any], count: int
 ) -> None:
     async with laboratory(database_url) as calm:

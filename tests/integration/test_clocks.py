@@ -88,9 +88,7 @@ async def test_a_lease_lasts_as_long_as_the_database_says(postgres_store: Postgr
 
 
 @WRONG
-async def test_a_key_is_good_for_its_time_by_the_databases_clock(
-    postgres_store: PostgresStore, skew: timedelta
-) -> None:
+async def test_an_api_key_expires_by_the_databases_clock(postgres_store: PostgresStore, skew: timedelta) -> None:
     scopes = [Scope.READ]
     with clock_off_by(skew):
         _, fresh = await create_key(postgres_store, project="a", name="a", scopes=scopes, lifetime=HOUR / 2)

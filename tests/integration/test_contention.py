@@ -31,7 +31,7 @@ async def test_many_workers_empty_the_queue_without_doing_anything_twice(postgre
         assert (await event_types(postgres_store, job_id)).count("job.succeeded") == 1
 
 
-async def test_workers_and_users_at_cross_purposes_never_block_each_other(postgres_store: PostgresStore) -> None:
+async def test_concurrent_workers_and_users_never_deadlock(postgres_store: PostgresStore) -> None:
     """Claims, saves, endings, lost leases, cancellations and removals at once: each gives way or gives an error
     that says why, and whatever remains in the end is whole."""
     job_ids = [await queued(postgres_store, *[1] * 5, anchor=number % 2 == 0) for number in range(12)]

@@ -85,7 +85,7 @@ async def test_data_survives_a_restart_and_the_server_being_killed(folder: Path)
         assert await query(server.url, "SELECT answer FROM kept") == 42
 
 
-async def test_a_number_in_a_stale_file_that_another_process_has_by_now_is_not_mistaken(ready_folder: Path) -> None:
+async def test_a_stale_pid_file_with_another_processs_number_is_recognised(ready_folder: Path) -> None:
     with EmbeddedPostgres(ready_folder, durable=False):
         written = (ready_folder / "data" / "postmaster.pid").read_text()
     (ready_folder / "data" / "postmaster.pid").write_text(written.replace(written.split("\n")[0], str(os.getpid()), 1))
@@ -183,7 +183,9 @@ def test_a_folder_out_of_the_users_reach_is_refused_and_left_as_it_is(
     assert list(folder.iterdir()) == []
 
 
-def test_a_folder_that_nobody_named_gives_way_to_one_in_reach(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_default_folder_out_of_reach_is_replaced_by_one_in_reach(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("icm.local_stack.embedded_postgres.server_user", lambda: NOBODY)
     folder.mkdir(mode=0o700)
     chosen = reachable_root(folder / "inner")

@@ -56,7 +56,7 @@ async def post(client: httpx.AsyncClient) -> httpx.Response:
 
 
 @pytest.mark.parametrize("table", ["dataset_rows", "idempotency_keys", "events"])
-async def test_a_full_disk_is_told_as_507_and_the_same_request_succeeds_once_there_is_room(
+async def test_a_full_disk_is_answered_507_and_the_same_request_succeeds_once_there_is_room(
     disk: Disk, table: str
 ) -> None:
     async with whole_service(disk.url) as (client, _):

@@ -11,7 +11,7 @@ from service.access.issuing import create_key
 from service.errors import StorageUnavailable
 from service.identifiers import BackendId, JobId, new_job_id
 from service.jobs import retention
-from service.jobs.retention import tidy
+from service.jobs.retention import delete_expired
 from service.records.access import LOCAL_CALLER, AuditAction, AuditEntry, Scope
 from service.search.predictions.prompt_tree import Usage
 from service.search.prompting.recall import PromptKey
@@ -82,20 +82,20 @@ async def contents(operator: asyncpg.Connection) -> dict[str, list[str]]:
     return {name: [row[0] for row in await operator.fetch(statement)] for name, statement in statements.items()}
 
 
-async def test_nothing_beyond_retention_is_left_in_any_table(aging: Aging, operator: asyncpg.Connection) -> None:
+async def test_no_table_keeps_data_past_its_retention_period(aging: Aging, operator: asyncpg.Connection) -> None:
     for _ in range(3):
         await full_life(postgres(aging))
         await trained(postgres(aging), reward=await trained(postgres(aging)))
     filled = {name for name, rows in (await contents(operator)).items() if rows}
     assert filled >= {table.name for table in metadata.sorted_tables} - {"backend_identities"}
     await aging.let_pass(3650 * DAY)
-    await aging.tidied(jobs=7 * DAY)
+    await aging.delete_expired(jobs=7 * DAY)
     left = {name for name, rows in (await contents(operator)).items() if rows}
     assert left <= KEPT_FOR_GOOD.keys() | {"audit_log"}
     assert all("job.expired" in row for row in (await contents(operator))["audit_log"])
 
 
-async def test_every_table_that_tells_a_time_is_limited_or_goes_with_its_job(aging: Aging) -> None:
+async def test_every_table_with_a_time_has_a_retention_period_or_belongs_to_a_job(aging: Aging) -> None:
     """A new table belongs to a job, has a retention period, or is in the list above."""
     limited = {"idempotency_keys", "project_tokens", "audit_log", "jobs", "datasets", "events", "checkpoints"}
     limited |= {"webhook_deliveries", "webhook_attempts"}
@@ -103,7 +103,7 @@ async def test_every_table_that_tells_a_time_is_limited_or_goes_with_its_job(agi
     assert timed - limited - KEPT_FOR_GOOD.keys() == {"work_items"}
 
 
-async def test_of_a_deleted_job_nothing_is_left_but_what_is_meant_to_outlive_it(
+async def test_a_deleted_job_leaves_only_rows_that_are_meant_to_outlive_it(
     database_url: str, operator: asyncpg.Connection
 ) -> None:
     task = {"template": "{claim} is", "gold_field": "gold", "id_field": "name"}
@@ -130,7 +130,7 @@ async def test_of_a_deleted_job_nothing_is_left_but_what_is_meant_to_outlive_it(
     assert {name for name, rows in left.items() if rows} <= OUTLIVES_A_JOB | KEPT_FOR_GOOD.keys() | {"project_tokens"}
 
 
-async def test_a_request_repeated_after_its_job_was_deleted_makes_a_job_anew(database_url: str) -> None:
+async def test_a_request_repeated_after_its_job_was_deleted_creates_a_new_job(database_url: str) -> None:
     async with whole_service(database_url) as (client, application):
         client.headers["Idempotency-Key"] = "once"
         config = {"task": {"template": "{claim} is"}}
@@ -169,16 +169,16 @@ async def die_elected(store: PostgresStore, operator: asyncpg.Connection) -> Non
         await first.drop_idempotency_keys(DAY, at_most=1)
 
 
-async def test_who_is_not_elected_removes_nothing(aging: Aging) -> None:
+async def test_a_maintainer_without_the_lock_deletes_nothing(aging: Aging) -> None:
     job_id = await full_life(postgres(aging))
     await aging.let_pass(3650 * DAY)
     async with aging.store.maintenance_unit() as other:
         assert await other.is_elected()
-        assert (await tidy(aging.store, kept(jobs=DAY))).removed == {}
+        assert (await delete_expired(aging.store, kept(jobs=DAY))).removed == {}
     assert await event_types(aging.store, job_id) != []
 
 
-async def test_half_erased_jobs_are_seen_by_nobody_and_erased_by_the_next(
+async def test_half_erased_jobs_are_hidden_and_the_next_run_erases_them(
     aging: Aging, monkeypatch: pytest.MonkeyPatch, operator: asyncpg.Connection, database_url: str
 ) -> None:
     monkeypatch.setattr(retention, "CHUNK_ROWS", 1)
@@ -195,8 +195,8 @@ async def test_half_erased_jobs_are_seen_by_nobody_and_erased_by_the_next(
         for what in ("cancel", "pause", "resume"):
             assert (await client.post(f"/v1/jobs/{job_id}/{what}")).status_code == 404
         assert (await client.delete(f"/v1/jobs/{job_id}")).status_code == 404
-    monkeypatch.setattr(retention, "MOST_CHUNKS", 99)
-    assert (await aging.tidied(jobs=7 * DAY))["rows_of_jobs"] > 4
+    monkeypatch.setattr(retention, "MAX_CHUNKS", 99)
+    assert (await aging.delete_expired(jobs=7 * DAY))["rows_of_jobs"] > 4
     left = await contents(operator)
     assert [left[name] for name in ("jobs", "datasets", "dataset_rows", "gold_labels", "label_states", "events")] == (
         [[]] * 6
@@ -235,7 +235,7 @@ async def deleting(store: PostgresStore, old: JobId) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("removal", [shortening, retiring, erasing, deleting])
-async def test_whatever_is_being_removed_claims_and_other_jobs_wait_for_nothing(
+async def test_claims_and_other_jobs_never_wait_for_retention(
     aging: Aging,
     operator: asyncpg.Connection,
     removal: Callable[[PostgresStore, JobId], AbstractAsyncContextManager[None]],
@@ -277,7 +277,7 @@ def postgres(aging: Aging) -> PostgresStore:
     return aging.store
 
 
-async def test_the_next_worker_process_takes_over_from_one_that_died(
+async def test_another_worker_process_continues_after_one_that_died(
     database_url: str, aging: Aging, operator: asyncpg.Connection
 ) -> None:
     async def nothing_is_left() -> bool:
@@ -294,12 +294,12 @@ async def test_the_next_worker_process_takes_over_from_one_that_died(
             await gone(worker)
 
 
-async def test_what_somebody_has_locked_is_left_for_the_next_time(aging: Aging, operator: asyncpg.Connection) -> None:
+async def test_locked_rows_are_skipped_until_the_next_run(aging: Aging, operator: asyncpg.Connection) -> None:
     async with aging.store.project_unit(LOCAL_CALLER) as unit:
         for key in ("one", "two"):
             await unit.idempotency.claim(key, "0" * 64, new_job_id())
     await aging.let_pass(3 * DAY)
     async with operator.transaction():
         await operator.execute("SELECT FROM idempotency_keys WHERE key = 'one' FOR UPDATE")
-        assert await aging.tidied() == {"idempotency_keys": 1}
-    assert await aging.tidied() == {"idempotency_keys": 1}
+        assert await aging.delete_expired() == {"idempotency_keys": 1}
+    assert await aging.delete_expired() == {"idempotency_keys": 1}

@@ -76,7 +76,9 @@ async def test_everything_can_be_taken_back_and_made_again(empty_database_url: s
         assert await tables(empty_database_url) == {"alembic_version"}
 
 
-async def test_what_was_there_before_projects_goes_to_the_default_one_and_back(empty_database_url: str) -> None:
+async def test_data_from_before_projects_belongs_to_the_default_one_and_survives_a_downgrade(
+    empty_database_url: str,
+) -> None:
     await upgrade(empty_database_url, BEFORE_PROJECTS)
     for statement in OLD_ROWS:
         await execute(empty_database_url, statement)
@@ -96,7 +98,7 @@ async def test_what_was_there_before_projects_goes_to_the_default_one_and_back(e
     assert tuple(kept) == ("job_1", "ds_1")
 
 
-async def test_a_paused_job_goes_on_under_the_release_before_and_finds_its_backend_under_this_one(
+async def test_a_paused_job_resumes_under_the_release_before_and_keeps_its_backend_under_this_one(
     own_database_url: str,
 ) -> None:
     store = PostgresStore(own_database_url)
@@ -114,7 +116,7 @@ async def test_a_paused_job_goes_on_under_the_release_before_and_finds_its_backe
     await store.close()
 
 
-async def test_what_people_have_paused_goes_on_under_the_release_before_and_what_was_retired_is_gone(
+async def test_jobs_paused_by_people_resume_under_the_release_before_and_retired_ones_are_deleted(
     own_database_url: str,
 ) -> None:
     store = PostgresStore(own_database_url)
@@ -141,7 +143,7 @@ async def test_what_people_have_paused_goes_on_under_the_release_before_and_what
     await check(own_database_url)
 
 
-async def test_labels_from_before_raw_probabilities_stay_and_say_that_none_is_known(own_database_url: str) -> None:
+async def test_labels_from_before_raw_probabilities_stay_and_have_none(own_database_url: str) -> None:
     store = PostgresStore(own_database_url)
     job_id = await queued(store)
     await write(store, await claimed(store), label_state(0, 1, 0.75))
@@ -155,7 +157,7 @@ async def test_labels_from_before_raw_probabilities_stay_and_say_that_none_is_kn
     await store.close()
 
 
-async def test_a_running_job_of_the_release_before_goes_on_under_the_same_lease(empty_database_url: str) -> None:
+async def test_a_running_job_of_the_release_before_continues_under_the_same_lease(empty_database_url: str) -> None:
     await upgrade(empty_database_url, BEFORE_WORK_ITEMS)
     for statement in RUNNING_JOB:
         await execute(empty_database_url, statement)
@@ -176,7 +178,7 @@ async def test_a_running_job_of_the_release_before_goes_on_under_the_same_lease(
     await store.close()
 
 
-async def test_a_job_that_runs_is_as_it_was_under_the_release_before_and_jobs_it_knows_nothing_of_are_gone(
+async def test_a_downgrade_keeps_a_running_job_and_deletes_jobs_of_unknown_kinds(
     own_database_url: str,
 ) -> None:
     store = PostgresStore(own_database_url)

@@ -92,14 +92,14 @@ async def test_retention_leaves_a_needed_model_until_nobody_needs_it(
     model, free = await trained(postgres_store), await trained(postgres_store)
     needing = await asked_for_training(postgres_store, reward=model)
     await aging.let_pass(8 * DAY)
-    assert (await aging.tidied(jobs=7 * DAY))["jobs"] == 1
+    assert (await aging.delete_expired(jobs=7 * DAY))["jobs"] == 1
     assert free not in await left(postgres_store)
     assert await left(postgres_store) == {model, needing}
     await finish_next(postgres_store)
-    await aging.tidied(jobs=7 * DAY)
+    await aging.delete_expired(jobs=7 * DAY)
     assert await left(postgres_store) == {needing}
     await aging.let_pass(8 * DAY)
-    await aging.tidied(jobs=7 * DAY)
+    await aging.delete_expired(jobs=7 * DAY)
     assert await left(postgres_store) == set()
 
 

@@ -44,7 +44,7 @@ async def test_a_wrong_password_is_an_outage(database_url: str) -> None:
     await store.close()
 
 
-async def test_a_connection_lost_half_way_is_an_outage_and_nothing_is_stored(
+async def test_a_connection_lost_in_a_transaction_is_an_outage_and_stores_nothing(
     postgres_store: PostgresStore, operator: asyncpg.Connection
 ) -> None:
     with pytest.raises(StorageUnavailable):
@@ -106,7 +106,7 @@ async def test_a_statement_that_waits_too_long_is_an_outage(
     await impatient.close()
 
 
-async def test_a_worker_stopped_half_way_through_a_transaction_does_not_hold_its_shard_for_long(
+async def test_a_worker_stopped_within_a_transaction_does_not_lock_its_shard_for_long(
     database_url: str, postgres_store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.storage.engine.IDLE_IN_TRANSACTION_SECONDS", 0.2)
@@ -127,7 +127,7 @@ async def test_a_worker_stopped_half_way_through_a_transaction_does_not_hold_its
     await stopped.close()
 
 
-async def test_a_pool_with_nothing_left_is_an_outage(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_exhausted_pool_is_an_outage(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.storage.connections.BUSY_SECONDS", 0.05)
     store = PostgresStore(database_url, pool_size=1)
     async with store.project_unit(LOCAL_CALLER):
@@ -136,7 +136,7 @@ async def test_a_pool_with_nothing_left_is_an_outage(database_url: str, monkeypa
     await store.close()
 
 
-async def test_a_mistake_of_ours_is_no_outage(postgres_store: PostgresStore) -> None:
+async def test_a_programming_error_is_no_outage(postgres_store: PostgresStore) -> None:
     async with postgres_store.project_unit(LOCAL_CALLER) as unit:
         await unit.datasets.add(DATASET)
     with pytest.raises(IntegrityError):
@@ -152,5 +152,5 @@ async def store_again(store: PostgresStore) -> None:
     "url",
     ["postgres://a:b@h/d", "postgresql://a:b@h/d", "postgresql+psycopg://a:b@h/d", "postgresql+asyncpg://a:b@h/d"],
 )
-def test_every_way_to_write_the_database_leads_to_our_driver(url: str) -> None:
+def test_every_form_of_the_database_url_gets_the_services_driver(url: str) -> None:
     assert with_driver(url).render_as_string(hide_password=False) == "postgresql+asyncpg://a:b@h/d"

@@ -71,14 +71,14 @@ async def test_a_process_that_stops_between_two_messages_loses_its_locks(
         await until(is_free)
 
 
-async def test_the_duty_waits_before_it_takes_a_process_for_stopped(
+async def test_the_task_ends_no_transaction_before_its_time_out(
     database_url: str, postgres_store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with stalled(database_url) as observer:
-        assert await Unblocking(postgres_store).turn() == EVERY_SECONDS
+        assert await Unblocking(postgres_store).run_once() == EVERY_SECONDS
         assert not await observer.fetchval(IS_FREE)
         monkeypatch.setattr("workers.unblocking.STALLED_SECONDS", 0.0)
-        await Unblocking(postgres_store).turn()
+        await Unblocking(postgres_store).run_once()
 
         async def is_free() -> bool:
             return bool(await observer.fetchval(IS_FREE))
@@ -86,7 +86,7 @@ async def test_the_duty_waits_before_it_takes_a_process_for_stopped(
         await until(is_free)
 
 
-async def test_whoever_only_waits_is_left_alone(database_url: str, postgres_store: PostgresStore) -> None:
+async def test_idle_transactions_and_listeners_are_not_ended(database_url: str, postgres_store: PostgresStore) -> None:
     async with connected(database_url) as between, connected(database_url) as listener:
         await between.execute("BEGIN")
         await listener.add_listener("news", print)
@@ -95,7 +95,7 @@ async def test_whoever_only_waits_is_left_alone(database_url: str, postgres_stor
         assert await listener.fetchval("SELECT 1") == 1
 
 
-async def test_a_copy_that_waits_for_its_rows_is_left_alone(database_url: str, postgres_store: PostgresStore) -> None:
+async def test_a_copy_that_waits_for_its_rows_is_not_ended(database_url: str, postgres_store: PostgresStore) -> None:
     async def rows() -> AsyncIterator[tuple[int]]:
         yield (1,)
         assert await ended(postgres_store) == 0

@@ -9,7 +9,7 @@ WORKERS = 4
 CONFIG = {"name": "tiny", "task": {"template": "Is {a} right? It is"}}
 
 
-async def test_workers_who_race_for_tiny_jobs_run_each_of_them_once(database_url: str) -> None:
+async def test_workers_that_compete_for_tiny_jobs_run_each_of_them_once(database_url: str) -> None:
     async with laboratory(database_url) as lab:
         jobs = [await lab.submit([{"a": f"{number} {row}"} for row in range(4)], CONFIG) for number in range(JOBS)]
         with worker_processes(database_url, lease_seconds=60.0) as workers:

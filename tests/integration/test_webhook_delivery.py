@@ -10,7 +10,7 @@ CONFIG = {"name": "pairs", "task": {"template": "{text}"}}
 ROWS = [{"text": f"claim {number}"} for number in range(4)]
 
 
-async def test_a_worker_process_tells_a_receiver_that_the_operator_allows_of_a_jobs_end(
+async def test_a_worker_process_reports_a_jobs_end_to_an_allowed_receiver(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ICM_WEBHOOKS__ALLOWED_NETWORKS", "127.0.0.0/8")

@@ -94,7 +94,7 @@ async def killed_on_the_way(lab: Laboratory, workers: Workers, job_id: Any, rand
     return kills
 
 
-async def test_a_worker_asked_to_end_saves_and_gives_its_shard_back(database_url: str) -> None:
+async def test_a_worker_asked_to_end_saves_and_releases_its_shard(database_url: str) -> None:
     examples, settings = rows(ROWS), config(PAPER)
     async with laboratory(database_url) as lab:
         expected = await lab.undisturbed(examples, settings)
@@ -111,7 +111,7 @@ async def test_a_worker_asked_to_end_saves_and_gives_its_shard_back(database_url
         assert await lab.result(job_id) == expected
 
 
-async def test_a_worker_that_slept_past_its_lease_writes_nothing_when_it_wakes(database_url: str) -> None:
+async def test_a_worker_stopped_past_its_lease_writes_nothing_when_it_continues(database_url: str) -> None:
     examples, settings = rows(ROWS), config(PAPER)
     async with laboratory(database_url) as lab:
         expected = await lab.undisturbed(examples, settings)

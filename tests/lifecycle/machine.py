@@ -1,4 +1,4 @@
-"""Workers, callers and time do whatever they like to a few jobs, in any order; Postgres and the model must agree."""
+"""A Hypothesis state machine: workers, callers and time act on jobs in any order; Postgres and the model must agree."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -26,28 +26,28 @@ ENDS = st.sampled_from([WorkStatus.SUCCEEDED, WorkStatus.SUCCEEDED, WorkStatus.F
 SIZES = st.lists(st.integers(1, 2), min_size=1, max_size=3)
 BACK = st.sampled_from([0, 0, 0, 0, 1, 1, 1, 2, 3, 5])  # how many claims ago
 WHICH = st.integers(0, 2)
-MOST_JOBS = 3
-LACKS = st.sampled_from([PauseReason.BACKEND_UNAVAILABLE, PauseReason.QUOTA_EXHAUSTED])
+MAX_JOBS = 3
+PAUSE_REASONS = st.sampled_from([PauseReason.BACKEND_UNAVAILABLE, PauseReason.QUOTA_EXHAUSTED])
 WAITS = st.sampled_from([0.0, LONG_SECONDS])
 
 
 class WorkerDied(Exception):
-    """In the middle of a unit of work."""
+    """A worker dies within a unit of work."""
 
 
 def has_claims(machine: "LifeOfJobs") -> bool:
-    """Whether there ever was a lease."""
+    """Whether any lease exists or existed."""
     return bool(machine.claims)
 
 
-def seldom(machine: "LifeOfJobs") -> bool:
-    """What ends much comes rarely, or nothing would come far."""
+def rarely(machine: "LifeOfJobs") -> bool:
+    """Make events that end many items rare, so that other jobs get far."""
     return len(machine.claims) % 4 == 3
 
 
 class LifeOfJobs(RuleBasedStateMachine):
-    """The rules are what anybody can do. `back` and `which` choose among all leases and jobs that there ever were:
-    mostly the last ones, at times one that was lost or deleted long ago.
+    """The rules are the actions of workers and callers. `back` and `which` choose among all leases and jobs so far:
+    mostly the last ones, sometimes a lost lease or a deleted job.
     """
 
     world: ClassVar[World]
@@ -68,9 +68,9 @@ class LifeOfJobs(RuleBasedStateMachine):
         self.submit(sizes, anchor)
 
     @rule(sizes=SIZES, anchor=st.booleans())
-    @precondition(lambda self: len(self.submitted) < MOST_JOBS)
+    @precondition(lambda self: len(self.submitted) < MAX_JOBS)
     def submit(self, sizes: list[int], anchor: bool) -> None:
-        job_id = self.at_desk(lambda unit: added(unit, *sizes, anchor=anchor))
+        job_id = self.in_project_unit(lambda unit: added(unit, *sizes, anchor=anchor))
         self.model.submit(job_id, len(self.submitted), sizes, anchor=anchor)
         self.submitted.append(job_id)
 
@@ -78,7 +78,7 @@ class LifeOfJobs(RuleBasedStateMachine):
     def claim(self, worker: WorkerId) -> None:
         self.model.tick()
         expected = self.model.claim(worker)
-        found = self.at_bench(lambda unit: claim_shard(unit, worker, LONG_SECONDS))
+        found = self.in_worker_unit(lambda unit: claim_shard(unit, worker, LONG_SECONDS))
         if expected is None or found is None:
             assert (expected, found) == (None, None)
             return
@@ -103,7 +103,7 @@ class LifeOfJobs(RuleBasedStateMachine):
     @rule(back=BACK, seconds=st.sampled_from([LONG_SECONDS, NO_TIME]))
     @precondition(has_claims)
     def renew(self, back: int, seconds: float) -> None:
-        """For long; or for no time, as a worker does that stalls and then dies."""
+        """Renew a lease for long; or for no time, like a worker that stalls and then dies."""
         claimed = self.claimed(back)
         lease = claimed.lease
         self.agree(lambda: self.model.renew(lease, seconds), lambda unit: unit.work.renew(lease, seconds))
@@ -121,7 +121,7 @@ class LifeOfJobs(RuleBasedStateMachine):
     @rule(back=BACK, label=st.integers(0, 1))
     @precondition(has_claims)
     def die_while_saving(self, back: int, label: int) -> None:
-        """Whatever was written before the end of the unit of work is not there."""
+        """Die within a unit of work: nothing of it is stored."""
 
         claimed = self.claimed(back)
 
@@ -130,7 +130,7 @@ class LifeOfJobs(RuleBasedStateMachine):
             raise WorkerDied
 
         try:
-            self.at_bench(half)
+            self.in_worker_unit(half)
         except (WorkerDied, LeaseLost):
             return
         raise AssertionError("the unit of work came to its end")
@@ -155,9 +155,9 @@ class LifeOfJobs(RuleBasedStateMachine):
             lambda unit: unit.work.release(claimed.lease, crashed=crashed),
         )
 
-    @rule(back=BACK, seconds=WAITS, reason=LACKS)
+    @rule(back=BACK, seconds=WAITS, reason=PAUSE_REASONS)
     @precondition(has_claims)
-    def lack_something(self, back: int, seconds: float, reason: PauseReason) -> None:
+    def suspend(self, back: int, seconds: float, reason: PauseReason) -> None:
         claimed = self.claimed(back)
         backoff = Backoff(first_seconds=seconds, longest_seconds=seconds)
         self.agree(
@@ -169,35 +169,35 @@ class LifeOfJobs(RuleBasedStateMachine):
 
     @rule(back=BACK)
     @precondition(has_claims)
-    def find_it_there_again(self, back: int) -> None:
+    def resume_suspended(self, back: int) -> None:
         claimed = self.claimed(back)
         self.agree(lambda: self.model.resume(claimed.lease), lambda unit: unit.work.resume(claimed.lease))
 
-    @precondition(seldom)
+    @precondition(rarely)
     @rule(which=WHICH)
     def pause(self, which: int) -> None:
         job_id = self.submitted[min(which, len(self.submitted) - 1)]
-        self.agree_at_desk(job_id, self.model.hold, lambda unit: unit.jobs.pause(job_id))
+        self.agree_in_project_unit(job_id, self.model.pause_on_request, lambda unit: unit.jobs.pause(job_id))
 
     @rule(which=WHICH)
     def resume(self, which: int) -> None:
         job_id = self.submitted[min(which, len(self.submitted) - 1)]
-        self.agree_at_desk(job_id, self.model.let_go, lambda unit: unit.jobs.resume(job_id))
+        self.agree_in_project_unit(job_id, self.model.resume_on_request, lambda unit: unit.jobs.resume(job_id))
 
-    @precondition(seldom)
+    @precondition(rarely)
     @rule(which=WHICH)
     def cancel(self, which: int) -> None:
         job_id = self.submitted[min(which, len(self.submitted) - 1)]
-        self.agree_at_desk(job_id, self.model.cancel, lambda unit: unit.jobs.request_cancel(job_id))
+        self.agree_in_project_unit(job_id, self.model.cancel, lambda unit: unit.jobs.request_cancel(job_id))
 
     @rule(which=WHICH)
     def delete(self, which: int) -> None:
         job_id = self.submitted[min(which, len(self.submitted) - 1)]
-        self.agree_at_desk(job_id, self.model.delete, lambda unit: unit.jobs.remove(job_id))
+        self.agree_in_project_unit(job_id, self.model.delete, lambda unit: unit.jobs.remove(job_id))
         if job_id not in self.model.jobs:
             self.ended.pop(job_id, None)
 
-    @precondition(seldom)
+    @precondition(rarely)
     @rule()
     def let_time_pass(self) -> None:
         self.model.later()
@@ -205,7 +205,7 @@ class LifeOfJobs(RuleBasedStateMachine):
 
     @invariant()
     def store_and_model_agree(self) -> None:
-        usage, found = self.at_desk(everything)
+        usage, found = self.in_project_unit(everything)
         assert [one.job.id for one in found] == list(reversed(self.model.jobs))
         for one in found:
             self.compare(one, self.model.jobs[one.job.id])
@@ -226,7 +226,7 @@ class LifeOfJobs(RuleBasedStateMachine):
             assert (first.status, first.finished_at, first.error) == (job.status, job.finished_at, job.error)
 
     def claimed(self, back: int) -> ClaimedShard:
-        """A claim of so long ago; where the last one is lost, a new one first, if there is any work."""
+        """The claim `back` claims ago; claims a new item first if the last lease is lost."""
         if back == 0 and not self.model.holds(self.claims[-1].lease):
             self.claim(WorkerId("dora"))
         return self.claims[-1 - min(back, len(self.claims) - 1)]
@@ -236,27 +236,27 @@ class LifeOfJobs(RuleBasedStateMachine):
         return {} if job is None else dict.fromkeys(job.rows[claimed.lease.number], label)
 
     def agree(self, expected: Callable[[], T], work: Callable[[WorkerUnit], Awaitable[T]]) -> None:
-        """Both give the same, or refuse with the same error."""
+        """Check that Postgres and the model return the same, or raise the same error."""
         self.model.tick()
-        assert outcome(lambda: self.at_bench(work)) == outcome(expected)
+        assert outcome(lambda: self.in_worker_unit(work)) == outcome(expected)
 
-    def agree_at_desk(
+    def agree_in_project_unit(
         self, job_id: JobId, expected: Callable[[ModelJob], None], work: Callable[[ProjectUnit], Awaitable[object]]
     ) -> None:
         self.model.tick()
         job = self.model.jobs.get(job_id)
         refused = JobNotFound if job is None else outcome(lambda: expected(job))
-        told = outcome(lambda: self.at_desk(work))
-        assert (told if isinstance(told, type) else None) == refused
+        found = outcome(lambda: self.in_project_unit(work))
+        assert (found if isinstance(found, type) else None) == refused
 
-    def at_desk(self, work: Callable[[ProjectUnit], Awaitable[T]]) -> T:
+    def in_project_unit(self, work: Callable[[ProjectUnit], Awaitable[T]]) -> T:
         async def unit() -> T:
             async with self.world.store.project_unit(LOCAL_CALLER) as unit:
                 return await work(unit)
 
         return self.world.run(unit())
 
-    def at_bench(self, work: Callable[[WorkerUnit], Awaitable[T]]) -> T:
+    def in_worker_unit(self, work: Callable[[WorkerUnit], Awaitable[T]]) -> T:
         async def unit() -> T:
             async with self.world.store.worker_unit() as unit:
                 return await work(unit)
@@ -265,7 +265,7 @@ class LifeOfJobs(RuleBasedStateMachine):
 
 
 def outcome(work: Callable[[], T]) -> T | type[ServiceError]:
-    """What it gives, or the kind of error that it raises."""
+    """The result of `work`, or the type of its error."""
     try:
         return work()
     except (LeaseLost, JobFinished, WrongState, JobNotFound) as error:
@@ -275,7 +275,7 @@ def outcome(work: Callable[[], T]) -> T | type[ServiceError]:
 async def save_all(
     unit: WorkerUnit, claimed: ClaimedShard, checkpoint: bytes, labels: dict[int, int], tokens: int
 ) -> None:
-    """What a worker does at a step's end, in one unit of work."""
+    """Save checkpoint, labels and cost in one unit of work, as a worker does after a step."""
     progress = Progress(labeled=len(labels), tokens_computed=tokens)
     await unit.labels.write(claimed.lease, [label_state(row, label) for row, label in labels.items()])
     await unit.shards.save(claimed.lease, checkpoint=checkpoint, progress=progress)
@@ -284,7 +284,7 @@ async def save_all(
 
 @dataclass(frozen=True)
 class Everything:
-    """What callers can see of a job."""
+    """All that callers can see of a job."""
 
     job: Job
     events: list[Event]
@@ -292,7 +292,7 @@ class Everything:
 
 
 async def everything(unit: ProjectUnit) -> tuple[Holdings, list[Everything]]:
-    """What callers can see, in one unit of work."""
+    """All that callers can see of all jobs, read in one unit of work."""
     jobs = await unit.jobs.page(limit=100, before=None, status=None)
     found = [
         Everything(

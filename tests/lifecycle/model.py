@@ -1,6 +1,6 @@
-"""Jobs that live by `service.lifecycle` alone: lists of states, no transactions, no database.
+"""A model of the store with `service.lifecycle` alone: lists of states, no transactions, no database.
 
-The machine in `machine.py` does everything here and in Postgres, and compares.
+The machine in `machine.py` does every action here and in Postgres, and compares.
 """
 
 from collections.abc import Sequence
@@ -42,13 +42,13 @@ from service.records.jobs import Backoff, JobStatus, PauseReason
 from service.records.work import Lease, WorkStatus
 
 MAX_CRASHES = 2
-LONG_SECONDS = 3_600.0  # a lease or a wait that ends only where a rule says so
+LONG_SECONDS = 3_600.0  # a lease or a wait that ends only when a rule ends it
 _TICK = timedelta(microseconds=1)
 
 
 @dataclass
 class ModelJob:
-    """A job, its shards, and what is stored of them."""
+    """A job with its shards and their stored data."""
 
     number: int  # jobs are queued in this order
     state: JobState
@@ -61,27 +61,27 @@ class ModelJob:
 
     @property
     def id(self) -> JobId:
-        """As in the store."""
+        """The job's id in the store."""
         return self.state.id
 
 
 @dataclass
 class Model:
-    """All jobs that there are."""
+    """All jobs, and the time."""
 
     jobs: dict[JobId, ModelJob] = field(default_factory=dict)
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
 
     def tick(self) -> None:
-        """Nothing happens at the same moment as anything else."""
+        """Advance the clock, so that no two actions have the same time."""
         self.now += _TICK
 
     def later(self) -> None:
-        """Every lease given so far has run out, and every wait is over."""
+        """Advance the clock until every lease has expired and every wait is over."""
         self.now += timedelta(seconds=LONG_SECONDS + 1.0)
 
     def submit(self, job_id: JobId, number: int, sizes: Sequence[int], *, anchor: bool) -> None:
-        """A job of shards with so many rows; later ones wait for an anchor."""
+        """Add a job with a shard for each of `sizes`; with an anchor, later shards wait for the first."""
         starts = [sum(sizes[:index]) for index in range(len(sizes))]
         shards = [
             WorkState(
@@ -97,7 +97,7 @@ class Model:
         self.jobs[job_id] = ModelJob(number, state, shards, rows)
 
     def claim(self, worker: WorkerId) -> tuple[ModelJob, WorkState] | None:
-        """The job and shard that the next worker gets."""
+        """Claim the next shard; None if there is none."""
         while (found := self._first()) is not None:
             job, shard = found
             changes = self._apply_event(job, shard, Claimed(worker_id=worker, lease_seconds=LONG_SECONDS))
@@ -106,65 +106,65 @@ class Model:
         return None
 
     def holds(self, lease: Lease) -> bool:
-        """Whether the lease still stands."""
+        """Whether the lease is current."""
         job = self.jobs.get(lease.job_id)
         shard = None if job is None else job.shards[lease.number]
         return shard is not None and (shard.epoch, shard.status) == (lease.epoch, WorkStatus.RUNNING)
 
     def renew(self, lease: Lease, seconds: float) -> bool:
-        """Whether the worker is told to stop. Raises LeaseLost."""
-        return self._under(lease, Renewed(lease_seconds=seconds)).interrupts
+        """Renew the lease; returns True if the worker must release the shard. Raises LeaseLost."""
+        return self._apply_under_lease(lease, Renewed(lease_seconds=seconds)).interrupts
 
     def save(self, lease: Lease, checkpoint: bytes, labels: dict[int, int], tokens: int) -> None:
-        """Labels, checkpoint and cost, together. Raises LeaseLost."""
-        job = self._held(lease)
+        """Save labels, checkpoint and cost. Raises LeaseLost."""
+        job = self._job_of_lease(lease)
         advanced = job.checkpoints.get(lease.number) != checkpoint
         job.labels |= labels
         job.checkpoints[lease.number], job.tokens[lease.number] = checkpoint, tokens
-        self._under(lease, Saved(advanced=advanced, progress={}))
+        self._apply_under_lease(lease, Saved(advanced=advanced, progress={}))
 
     def finish(self, lease: Lease, status: WorkStatus, code: str | None) -> JobStatus:
-        """The job's status afterwards. Raises LeaseLost."""
-        self._under(lease, ended(status, error=None if code is None else {"code": code, "message": "no"}))
+        """End the shard; returns the job's new status. Raises LeaseLost."""
+        self._apply_under_lease(lease, ended(status, error=None if code is None else {"code": code, "message": "no"}))
         return self.jobs[lease.job_id].state.status
 
     def release(self, lease: Lease, *, crashed: bool) -> None:
-        """Give the shard back. Raises LeaseLost."""
-        self._under(lease, Crashed() if crashed else Released())
+        """Release the shard. Raises LeaseLost."""
+        self._apply_under_lease(lease, Crashed() if crashed else Released())
 
     def pause(self, lease: Lease, reason: PauseReason, *, tried: bool, wait_seconds: float) -> None:
-        """Something is missing; `tried` says that the worker looked whether it is there again. Raises LeaseLost."""
+        """Pause the job for its backend or tokens; `tried`: the worker was trying to resume it. Raises LeaseLost."""
         kind, backoff = RetryFailed if tried else ResourceMissing, Backoff(wait_seconds, wait_seconds)
-        self._under(lease, kind(reason=reason, message="away", backoff=backoff))
+        self._apply_under_lease(lease, kind(reason=reason, message="away", backoff=backoff))
 
     def resume(self, lease: Lease) -> None:
-        """What was missing is there again. Raises LeaseLost."""
-        self._under(lease, RetrySucceeded())
+        """Resume the job, since its backend or tokens are available again. Raises LeaseLost."""
+        self._apply_under_lease(lease, RetrySucceeded())
 
-    def hold(self, job: ModelJob) -> None:
-        """Somebody wants the job to wait. Raises JobFinished."""
-        self._asked(job, PauseRequested())
+    def pause_on_request(self, job: ModelJob) -> None:
+        """Pause the job on a person's request. Raises JobFinished."""
+        self._request(job, PauseRequested())
 
-    def let_go(self, job: ModelJob) -> None:
-        """Somebody wants the job to go on. Raises JobFinished."""
-        self._asked(job, ResumeRequested())
+    def resume_on_request(self, job: ModelJob) -> None:
+        """Resume the job on a person's request. Raises JobFinished."""
+        self._request(job, ResumeRequested())
 
     def cancel(self, job: ModelJob) -> None:
-        """Somebody wants the job to stop. Raises JobFinished."""
-        self._asked(job, CancelRequested())
+        """Cancel the job. Raises JobFinished."""
+        self._request(job, CancelRequested())
 
     def delete(self, job: ModelJob) -> None:
-        """Nothing is left of it. Raises WrongState."""
-        self._asked(job, DeleteRequested())
+        """Delete the job. Raises WrongState."""
+        self._request(job, DeleteRequested())
         del self.jobs[job.id]
 
-    def _under(self, lease: Lease, event: WorkEvent) -> Changes:
-        job = self._held(lease)
+    def _apply_under_lease(self, lease: Lease, event: WorkEvent) -> Changes:
+        job = self._job_of_lease(lease)
         return self._apply_event(job, job.shards[lease.number], event)
 
-    def _held(self, lease: Lease) -> ModelJob:
+    def _job_of_lease(self, lease: Lease) -> ModelJob:
         if not self.holds(lease):
-            raise LeaseLost("the shard is another's, or nobody's")
+            raise LeaseLost("another worker has claimed the shard, or nobody holds it")
         return self.jobs[lease.job_id]
 
     def _apply_event(self, job: ModelJob, shard: WorkState, event: WorkEvent) -> Changes:
@@ -172,11 +172,11 @@ class Model:
         self._apply(job, changes)
         return changes
 
-    def _asked(self, job: ModelJob, event: JobEvent) -> None:
+    def _request(self, job: ModelJob, event: JobEvent) -> None:
         self._apply(job, decide_job(job.state, event, now=self.now))
 
     def _apply(self, job: ModelJob, changes: Changes) -> None:
-        """What a store does, in the same order."""
+        """Apply changes in the order in which a store writes them."""
         if changes.work is not None:
             job.shards[changes.work.number] = changes.work
         job.state = changes.job
@@ -198,7 +198,7 @@ class Model:
                 assert_never(siblings)
 
     def _first(self) -> tuple[ModelJob, WorkState] | None:
-        """The shard whose lease ran out first, else the one that is queued for longest."""
+        """The shard whose lease expired first; if there is none, the one that has been queued longest."""
         open_to_claims = [
             (job, shard)
             for job in self.jobs.values()

@@ -1,6 +1,6 @@
-"""The life of jobs, tried at random: a few lives in `make test`, more in `make test-long`, many in `make fuzz`.
+"""Random lives of jobs, in Postgres and in the model: a few in `make test`, more in `make test-long` and `make fuzz`.
 
-HYPOTHESIS_PROFILE=long has many; a failure prints its steps there, the shortest that show it.
+With HYPOTHESIS_PROFILE=long there are many, and a failure prints the shortest steps that show it.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ def lives(count: int, *, many: int) -> settings:
         deadline=None,
         derandomize=not MANY,
         database=None,
-        phases=(Phase.generate, Phase.shrink) if MANY else (Phase.generate,),  # to shrink takes minutes
+        phases=(Phase.generate, Phase.shrink) if MANY else (Phase.generate,),  # shrinking takes minutes
         print_blob=True,
         suppress_health_check=list(HealthCheck),
     )

@@ -1,4 +1,4 @@
-"""The store for the machine, with a hand on its clock."""
+"""The Postgres store for the machine of `machine.py`, which can make leases and waits expire."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -16,7 +16,7 @@ _STEP = timedelta(seconds=LONG_SECONDS + 1.0)
 
 
 class World:
-    """A real Postgres, where whatever is due later is made due by SQL."""
+    """A store in Postgres; SQL moves the stored times of leases and waits back."""
 
     def __init__(self, runner: asyncio.Runner, url: str) -> None:
         self._runner = runner
@@ -25,19 +25,19 @@ class World:
         self.store = PostgresStore(url, max_crashes=MAX_CRASHES)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do it."""
+        """Run a coroutine to its end."""
         return self._runner.run(work)
 
     def later(self) -> None:
-        """Let every lease run out and every wait be over."""
+        """Let every lease expire and every wait end."""
         self.run(self._connection.execute("UPDATE work_items SET lease_until = lease_until - $1::interval", _STEP))
         self.run(self._connection.execute("UPDATE jobs SET retry_at = retry_at - $1::interval", _STEP))
 
     def clear(self) -> None:
-        """Begin with nothing."""
+        """Delete all jobs and data sets."""
         self.run(self._connection.execute("DELETE FROM jobs; DELETE FROM datasets; DELETE FROM project_tokens"))
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close all connections to the database."""
         self.run(self._connection.close())
         self.run(self.store.close())

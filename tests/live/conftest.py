@@ -1,4 +1,4 @@
-"""Real servers: vLLM with the small model (`make test-vllm`), llama.cpp with GGUF files (`make test-llamacpp`)."""
+"""Fixtures with real servers: vLLM with the small model (`make test-vllm`), llama.cpp (`make test-llamacpp`)."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from scripts.write_gguf import write_gguf
 
 @pytest.fixture(scope="session")
 def vllm_url() -> Iterator[str]:
-    """The one at VLLM_URL, or one that we start once for all tests and that is gone afterwards."""
+    """The server at VLLM_URL, or one that the tests start once and stop afterwards."""
     if given := os.environ.get("VLLM_URL"):
         yield given
         return
@@ -25,7 +25,7 @@ def vllm_url() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class GgufServer:
-    """A llama.cpp server, and a language model for the embedded server that is the same.
+    """A llama.cpp server, and the same language model for the embedded server.
 
     `steady_nats` is how far a score may move with the batch and the cache: where weights are
     quantised, llama.cpp rounds activations to 8 bits as well (0.07 nats were seen).
@@ -47,16 +47,16 @@ def small_gguf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GgufServer]
 
 @pytest.fixture(scope="session")
 def gemma_gguf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GgufServer]:
-    """Gemma 3 270M in Q4_K_M, where its package is installed beside the server (`make test-llamacpp GEMMA=yes`)."""
+    """Gemma 3 270M in Q4_K_M, if its package is installed beside the server (`make test-llamacpp GEMMA=yes`)."""
     file = tmp_path_factory.mktemp("gguf") / "gemma.gguf"
     assemble_gemma(file)
     with llamacpp_server(file) as url:
-        # Weights of 4 bits: one prompt scored alone and beside others differed by 0.42 nats.
+        # With weights of 4 bits, one prompt scored alone and beside others differed by 0.42 nats.
         yield GgufServer(url, file, steady_nats=0.5)
 
 
 @pytest.fixture(scope="session", params=["small_gguf", *(["gemma_gguf"] if has_gemma() else [])])
 def gguf_server(request: pytest.FixtureRequest) -> GgufServer:
-    """Each of the servers in turn."""
+    """Each server in turn."""
     server: GgufServer = request.getfixturevalue(request.param)
     return server

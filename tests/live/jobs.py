@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @contextmanager
 def service_on(**backend: Any) -> Iterator[Served]:
-    """The service on one backend; its parts are gone at the end, or the test fails."""
+    """Run the service on one backend; the test fails if a part is left at the end."""
     backends = json.dumps([{"name": "default", **backend}])
     with data_folder() as folder:
         command = (*ICM, "serve", "--port", "0", "--data-dir", str(folder), "--backends", backends, "--json")
@@ -39,7 +39,7 @@ def rows_of(tasks: Collection[str], folder: Path) -> Path:
 
 
 def labelled(service: Served, rows: Path) -> dict[str, Any]:
-    """The finished job with its report, and its rows under `rows`."""
+    """Label the rows; returns the finished job with its report, and the rows under `rows`."""
     output = rows.with_name("labelled.jsonl")
     done = icm("label", rows, "-o", output, "--config", EXAMPLES / "demo.json", "--json", url=service.url)
     assert done.returncode == 0, done.stderr
@@ -48,7 +48,7 @@ def labelled(service: Served, rows: Path) -> dict[str, Any]:
 
 
 def assert_as_gold(job: dict[str, Any], rows: Path) -> None:
-    """That the job labelled every row, nearly all of them rightly, and knows it."""
+    """Check that the job labelled every row, nearly all of them correctly, and that its report says so."""
     found = job["rows"]
     assert len(found) == len(rows.read_text("utf-8").splitlines()) > 0
     assert sum(row["icm_label"] == str(row["gold"]) for row in found) >= 0.85 * len(found)

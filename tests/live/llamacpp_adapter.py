@@ -30,7 +30,7 @@ from tests.behaviour.test_scorers import DEMONSTRATIONS, LABELS, TREE
 from tests.inference.served import served
 from tests.live.conftest import GgufServer
 
-# The suite that runs over every scorer, here over the one below; what is defined again further down replaces its own.
+# The suite for all scorers, run with the scorer below; definitions further down replace tests of the suite.
 globals().update({name: test for name, test in vars(test_scorers).items() if name.startswith("test_")})
 
 pytestmark = pytest.mark.timeout(900)
@@ -53,14 +53,14 @@ async def scorer(wire: LlamaCppWire) -> Scorer:
 
 @pytest.fixture(scope="module")
 def embedded_url(gguf_server: GgufServer) -> Iterator[str]:
-    """The embedded server with the language model that llama.cpp has."""
+    """The embedded server with the same language model."""
     engine = Engine(load(Source(str(gguf_server.same))), CacheLimits())
     with served(create_app(engine, Limits())) as url:
         yield url
 
 
 async def test_a_tree_scores_as_its_prompts_do_by_themselves(scorer: Scorer, gguf_server: GgufServer) -> None:
-    """In place of the suite's own, which asks for equality to five digits."""
+    """Replaces the suite's test, which demands equality to five digits."""
     found = (await scorer.score(TREE, LABELS)).log_probabilities
     for row, prompt in TREE.prompts():
         alone = await scorer.score(PromptTree("", (Query(row, prompt),)), LABELS)
@@ -68,7 +68,7 @@ async def test_a_tree_scores_as_its_prompts_do_by_themselves(scorer: Scorer, ggu
 
 
 async def test_trees_under_way_at_once_get_their_own_answers(scorer: Scorer, gguf_server: GgufServer) -> None:
-    """In place of the suite's own, as above."""
+    """Replaces the suite's test, as above."""
     trees = [PromptTree(DEMONSTRATIONS, (Query(Row(number), f"Claim {number}"),)) for number in range(10)]
     together = await asyncio.gather(*(scorer.score(tree, LABELS) for tree in trees))
     for number, (tree, scores) in enumerate(zip(trees, together, strict=True)):
@@ -77,7 +77,7 @@ async def test_trees_under_way_at_once_get_their_own_answers(scorer: Scorer, ggu
 
 
 async def test_a_label_is_likelier_in_all_its_spellings_than_in_one(scorer: Scorer, gguf_server: GgufServer) -> None:
-    """In place of the suite's own, as above."""
+    """Replaces the suite's test, as above."""
     one = (await scorer.score(TREE, LABELS)).log_probabilities
     every = (await scorer.score(TREE, LABELS, all_spellings=True)).log_probabilities
     assert list(every) == list(one)
@@ -113,7 +113,7 @@ async def test_tokens_computed_are_those_of_the_servers_own_counter(scorer: Scor
 async def test_a_prompt_as_long_as_the_context_is_scored_and_a_longer_one_refused(
     small_gguf: GgufServer,
 ) -> None:
-    """With the small model alone: Gemma takes a minute for so many tokens."""
+    """With the small model alone, since Gemma takes a minute for so many tokens."""
     wire = LlamaCppWire(small_gguf.url, timeout_seconds=300, connections=1)
     try:
         context = (await wire.facts()).context_tokens
@@ -132,13 +132,11 @@ async def test_a_token_that_is_not_in_the_vocabulary_is_refused(wire: LlamaCppWi
 
 
 async def test_texts_have_the_tokens_that_the_small_model_was_pretrained_on(small_gguf: GgufServer) -> None:
-    """That the file names llama.cpp's rule for cutting text that comes closest to the small model's."""
+    """The file names the rule of llama.cpp for splitting text that is closest to the small model's."""
     tokenizer = PromptTokenizer(load(Source(str(SMALL_MODEL), "cpu")).tokenizer)
     wire = LlamaCppWire(small_gguf.url, timeout_seconds=60, connections=1)
     rows = map(json.loads, EXAMPLES.read_text("utf-8").splitlines())
-    texts = {
-        row["claim"] for row in rows if row["task"] != "spanish"
-    }  # which ends with a quotation mark and a full stop
+    texts = {row["claim"] for row in rows if row["task"] != "spanish"}  # it ends with a quotation mark and a full stop
     try:
         for text in sorted(texts):
             whole = f"{text}\nI think this claim is True\n\n"

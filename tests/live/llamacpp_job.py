@@ -32,7 +32,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def job(service: Served, small_gguf: GgufServer, rows: Path) -> dict[str, Any]:
-    """The finished job with its report and rows, and what llama.cpp counted meanwhile."""
+    """The finished job with its report and rows, and llama.cpp's count of tokens."""
     before = computed_tokens(small_gguf.url)
     return {**labelled(service, rows), "counted": computed_tokens(small_gguf.url) - before}
 
@@ -43,12 +43,12 @@ def test_rows_are_labelled_as_gold_has_them(job: dict[str, Any], rows: Path) -> 
 
 def test_the_jobs_tokens_are_those_that_llamacpp_counted(job: dict[str, Any]) -> None:
     cost = job["report"]["cost"]
-    assert 0.9 * job["counted"] <= cost["tokens_computed"] <= job["counted"]  # which has the probe and the canary too
+    assert 0.9 * job["counted"] <= cost["tokens_computed"] <= job["counted"]  # it also counts the probe and the canary
     assert cost["tokens_computed"] < cost["tokens_sent"] / 2
 
 
 def test_the_probe_finds_llamacpp_ready(service: Served, job: dict[str, Any]) -> None:
-    """After the job, when the probe is over: on a busy machine the first `icm models` comes before it is."""
+    """After the job, when the probe has ended: on a busy machine the first `icm models` comes before that."""
     [model] = documents(icm("models", "--json", url=service.url))
     assert job["job"]["status"] == "succeeded"
     assert model["kind"] == "llamacpp"

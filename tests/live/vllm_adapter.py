@@ -24,12 +24,12 @@ from service.search.predictions.prompt_tree import PromptTree, Query
 from tests.behaviour import test_scorers
 from tests.inference.served import served
 
-# The suite that runs over every scorer, here over the one below; what is defined again further down replaces its own.
+# The suite for all scorers, run with the scorer below; definitions further down replace tests of the suite.
 globals().update({name: test for name, test in vars(test_scorers).items() if name.startswith("test_")})
 
 pytestmark = pytest.mark.timeout(600)
 
-CONTEXT_TOKENS = 4095  # of the server's 4096 one is left for the token that is generated
+CONTEXT_TOKENS = 4095  # one of the server's 4096 is left for the generated token
 FACTS = "".join(f"{number} is larger than {number - 1}. True\n\n" for number in range(50, 150))
 
 
@@ -47,19 +47,19 @@ async def scorer(wire: VllmWire) -> Scorer:
 
 @pytest.fixture(scope="module")
 def embedded_url() -> Iterator[str]:
-    """The embedded server with the language model that vLLM has."""
+    """The embedded server with the same language model."""
     with served(create_app(Engine(load(Source(str(SMALL_MODEL))), CacheLimits()), Limits())) as url:
         yield url
 
 
 def claims(beginning: str, count: int) -> PromptTree:
-    """Queries behind one beginning, some of them true."""
+    """Queries after a common beginning, some of them true."""
     texts = (f"{number} is larger than {57 + number % 7}." for number in range(50, 50 + count))
     return PromptTree(beginning, tuple(Query(Row(place), text) for place, text in enumerate(texts)))
 
 
 async def test_a_shared_beginning_is_computed_once(scorer: Scorer) -> None:
-    """In place of the suite's own, whose beginning is shorter than a block of vLLM's prefix cache on the CPU."""
+    """Replaces the suite's test, whose beginning is shorter than a block of vLLM's prefix cache on the CPU."""
     usage = (await scorer.score(claims(FACTS, 40), ("True", "False"))).usage
     assert usage.prompts == 40
     assert 40 <= usage.tokens_computed < usage.tokens_sent / 2

@@ -30,7 +30,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def job(service: Served, vllm_url: str, rows: Path) -> dict[str, Any]:
-    """The finished job with its report and rows, and what vLLM counted meanwhile."""
+    """The finished job with its report and rows, and vLLM's count of tokens."""
     before = prompt_tokens(vllm_url)
     return {**labelled(service, rows), "counted": prompt_tokens(vllm_url).since(before)}
 
@@ -47,7 +47,7 @@ def test_rows_are_labelled_as_gold_has_them(job: dict[str, Any], rows: Path) -> 
 
 def test_the_jobs_tokens_are_those_that_vllm_counted(job: dict[str, Any]) -> None:
     cost, counted = job["report"]["cost"], job["counted"]
-    assert cost["tokens_sent"] <= counted.sent  # which has the probe and the canary too
+    assert cost["tokens_sent"] <= counted.sent  # it also counts the probe and the canary
     assert cost["tokens_computed"] <= counted.computed
     assert cost["tokens_sent"] >= 0.95 * counted.sent
     assert cost["tokens_computed"] < cost["tokens_sent"] / 4

@@ -1,4 +1,4 @@
-"""Every metric there is, as both processes register them."""
+"""Fixtures with every metric, as both processes register them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,19 +23,19 @@ _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"),
 
 @dataclass(frozen=True)
 class Registered:
-    """A metric, and which labels it can be asked by."""
+    """A metric with its labels."""
 
     metric: Metric
     labels: frozenset[str]
 
     @property
     def series(self) -> set[str]:
-        """The names by which queries know it."""
+        """The names of the metric's series in queries."""
         return {self.metric.name + suffix for suffix in _SUFFIXES[self.metric.type]}
 
     @property
     def documented_name(self) -> str:
-        """The name by which people know it."""
+        """The name in the documentation."""
         return f"{self.metric.name}_total" if self.metric.type == "counter" else self.metric.name
 
 
@@ -46,7 +46,7 @@ def root() -> Path:
 
 @pytest.fixture
 async def registered(anyio_backend: str) -> Mapping[str, Registered]:
-    """Of an API and of a worker process, each with a backend and a database; without those of the process itself."""
+    """The metrics of an API and a worker process, each with a backend and a database, without process metrics."""
     found = {}
     for process in (await _api(), _worker()):
         for metric in process.registry.collect():

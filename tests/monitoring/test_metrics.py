@@ -21,7 +21,7 @@ OTHER_UNITS = ("milliseconds", "minutes", "hours", "kilobytes", "megabytes", "pe
 LABELS = {"kind", "backend", "server", "outcome", "found", "method", "route", "status", "version"}
 
 
-def test_every_metric_is_told_of_in_the_documentation_and_no_other(
+def test_the_documentation_describes_every_metric_and_no_other(
     registered: Mapping[str, Registered], root: Path
 ) -> None:
     told = {name: kind for name, kind, _, _ in ROW.findall((root / "docs/operations.md").read_text("utf-8"))}
@@ -36,7 +36,7 @@ def test_the_documentation_names_the_labels_of_each(registered: Mapping[str, Reg
     assert told == {each.documented_name: each.labels for each in registered.values()}
 
 
-def test_every_way_that_something_ends_is_told_of(root: Path) -> None:
+def test_the_documentation_describes_every_outcome(root: Path) -> None:
     text = (root / "docs/operations.md").read_text("utf-8")
     for ends, name in ((CallEnd, "icm_backend_calls_total"), (TurnEnd, "icm_worker_turns_total")):
         [row] = [told for found, _, _, told in ROW.findall(text) if found == name]
@@ -58,7 +58,7 @@ def test_labels_are_those_whose_values_are_few(registered: Mapping[str, Register
     assert {label for each in registered.values() for label in each.labels} == LABELS
 
 
-def test_there_are_about_as_many_as_one_can_know(registered: Mapping[str, Registered]) -> None:
+def test_the_number_of_metrics_is_moderate(registered: Mapping[str, Registered]) -> None:
     assert 20 <= len(registered) <= 32
 
 
@@ -90,7 +90,7 @@ async def test_the_database_is_asked_no_more_often_than_every_few_seconds() -> N
 
 
 @pytest.mark.parametrize("error", [StorageUnavailable("away"), TimeoutError()], ids=["away", "slow"])
-async def test_while_the_database_is_away_the_rest_is_told_and_nothing_old_about_jobs(error: Exception) -> None:
+async def test_without_the_database_other_metrics_are_served_and_no_stale_ones_about_jobs(error: Exception) -> None:
     metrics = ApiMetrics(ServiceMetrics())
 
     async def job_statistics() -> Mapping[WorkKind, JobStatistics]:

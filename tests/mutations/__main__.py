@@ -22,14 +22,14 @@ from tests.mutations.table import MUTATIONS
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info")
-LEFT_OUT_AT_THE_TOP = {"out", "build", "dist", "data"}  # written by runs; packages have folders of such names
-SUCCEEDED, FAILED = 0, 1  # how pytest ends; anything else is a mistake of the table
+LEFT_OUT_AT_THE_TOP = {"out", "build", "dist", "data"}  # written by runs; packages have folders with such names
+SUCCEEDED, FAILED = 0, 1  # pytest's exit statuses; any other means an error in the table
 LONGEST_SECONDS = 600.0
 
 
 @contextmanager
 def copied_project() -> Iterator[Path]:
-    """The project in a folder of its own."""
+    """A copy of the project in a separate folder."""
     with tempfile.TemporaryDirectory(prefix="icm-mutations-") as folder:
         copy = Path(folder) / "project"
         shutil.copytree(ROOT, copy, ignore=_left_out)
@@ -42,7 +42,7 @@ def _left_out(folder: str, names: list[str]) -> set[str]:
 
 
 def status_of(copy: Path, tests: Sequence[str]) -> tuple[int, str]:
-    """How these tests end there, and what pytest says of it."""
+    """The exit status of these tests in the copy, and pytest's output."""
     command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-p", "no:cacheprovider", *tests]
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     ended = subprocess.run(
@@ -66,7 +66,7 @@ def is_noticed(copy: Path, mutation: Mutation) -> bool:
 
 
 def main(words: Sequence[str]) -> int:
-    """Go through the table; how many promises were broken without anybody noticing."""
+    """Try all mutations of the table; returns the number of broken promises that no test noticed."""
     chosen = [mutation for mutation in MUTATIONS if not words or any(word in mutation.name for word in words)]
     with copied_project() as copy:
         status, told = status_of(copy, sorted({test for mutation in chosen for test in mutation.tests}))

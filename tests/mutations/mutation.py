@@ -1,11 +1,11 @@
-"""One promise broken on purpose."""
+"""A promise that is broken on purpose."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """A line as it stands in a file, where it must occur once; the same line broken; the tests that must notice."""
+    """A line that occurs once in a file, the same line broken, and the tests that must notice."""
 
     name: str
     file: str
@@ -14,7 +14,7 @@ class Mutation:
     tests: tuple[str, ...]  # at least one of them must fail
 
     def applied(self, source: str) -> str:
-        """The file's text with the promise broken. Raises ValueError where the line is not there once."""
+        """The file's text with the promise broken. Raises ValueError unless the line occurs once."""
         times = source.count(self.original)
         if times != 1:
             raise ValueError(f"{self.name}: {self.file} has the text {times} times, not once; adapt the row")

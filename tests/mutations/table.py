@@ -32,7 +32,7 @@ MUTATIONS = (
         "service/storage/fence.py",
         "and_(table.c.epoch == epoch, table.c.status == status)",
         "and_(table.c.status == status)",
-        (f"{CLAIMING}::test_a_worker_who_comes_back_does_not_hold_the_lease_it_had_before",),
+        (f"{CLAIMING}::test_a_worker_that_claims_a_shard_again_does_not_hold_its_earlier_lease",),
     ),
     Mutation(
         "a lost lease is no reason to stop",
@@ -66,7 +66,7 @@ MUTATIONS = (
         "service/storage/fence.py",
         "return table.c.lease_until < func.now()",
         "return table.c.lease_until < table.c.lease_until",
-        (f"{CLAIMING}::test_a_shard_whose_lease_ran_out_goes_on_where_it_was_saved",),
+        (f"{CLAIMING}::test_a_shard_whose_lease_expired_resumes_from_its_checkpoint",),
     ),
     Mutation(
         "leases always count as run out",
@@ -80,7 +80,7 @@ MUTATIONS = (
         "service/lifecycle/moves.py",
         "draft.set_work_status(WorkStatus.RUNNING, crashes=0)",
         "draft.set_work_status(WorkStatus.RUNNING)",
-        (f"{CLAIMING}::test_a_shard_that_advances_between_crashes_is_never_given_up",),
+        (f"{CLAIMING}::test_a_shard_that_advances_between_crashes_never_fails",),
     ),
     Mutation(
         "saving the same again counts as progress",
@@ -94,21 +94,21 @@ MUTATIONS = (
         "service/lifecycle/moves.py",
         "crashes=work.crashes + int(work.status is WorkStatus.RUNNING),",
         "crashes=work.crashes,",
-        (f"{CLAIMING}::test_a_shard_that_ends_workers_without_progress_is_given_up",),
+        (f"{CLAIMING}::test_a_shard_that_crashes_workers_without_progress_fails",),
     ),
     Mutation(
         "nobody is notified",
         "service/storage/journal.py",
         "await self._connection.execute(select(func.pg_notify(channel, payload)))",
         "del channel, payload",
-        ("tests/behaviour/test_reading.py::test_who_waits_for_work_is_woken_when_some_is_queued",),
+        ("tests/behaviour/test_reading.py::test_a_worker_that_waits_for_work_is_woken_when_some_is_queued",),
     ),
     Mutation(
         "an idempotency key can be taken again and again",
         "service/storage/idempotency.py",
         ".on_conflict_do_nothing()",
         '.on_conflict_do_update(index_elements=["project", "key"], set_={"job_id": job_id})',
-        ("tests/behaviour/test_reading.py::test_a_key_gives_back_what_it_was_used_for",),
+        ("tests/behaviour/test_reading.py::test_a_key_returns_the_job_of_its_first_use",),
     ),
     Mutation(
         "an idempotency key serves any request",
@@ -136,7 +136,7 @@ MUTATIONS = (
         "service/storage/progress.py",
         "return (jobs.c.id == job_id) & (jobs.c.project == project)",
         "return (jobs.c.id == job_id) & (jobs.c.project != project + '!')",
-        ("tests/behaviour/test_projects.py::test_nothing_that_another_project_asks_for_changes_a_job",),
+        ("tests/behaviour/test_projects.py::test_no_request_of_another_project_changes_a_job",),
     ),
     Mutation(
         "answers are not stored with what they cost",
@@ -157,7 +157,7 @@ MUTATIONS = (
         "service/search/prompting/recall.py",
         "for text in (one.text, str(one.label), repr(one.weight)))",
         "for text in (one.text, repr(one.weight)))",
-        (f"{RECALL}::test_a_training_is_another_one_wherever_anything_of_it_differs",),
+        (f"{RECALL}::test_trainings_that_differ_in_anything_have_different_keys",),
     ),
     Mutation(
         "a fold is asked of a training that has seen it",
@@ -220,14 +220,17 @@ MUTATIONS = (
         "service/lifecycle/table.py",
         "(e.RetryFailed,     SUSPEND,   SUSPEND,   ASIDE,  ",
         "(e.RetryFailed,     SUSPEND,   SUSPEND,   SUSPEND,",
-        (f"{LIFE}::test_the_table_says_what_becomes_of_job_and_shard", "tests/behaviour/test_pauses_on_pauses.py"),
+        (
+            f"{LIFE}::test_each_cell_of_the_table_changes_job_and_shard_as_listed",
+            "tests/behaviour/test_pauses_on_pauses.py",
+        ),
     ),
     Mutation(
         "a second shard that meets an outage makes the job wait for longer",
         "service/lifecycle/table.py",
         "(e.ResourceMissing, SUSPEND,   ASIDE,  ",
         "(e.ResourceMissing, SUSPEND,   SUSPEND,",
-        (f"{LIFE}::test_the_table_says_what_becomes_of_job_and_shard", "tests/behaviour/test_pauses.py"),
+        (f"{LIFE}::test_each_cell_of_the_table_changes_job_and_shard_as_listed", "tests/behaviour/test_pauses.py"),
     ),
     Mutation(
         "the anchor's end lets no other shard begin",
@@ -255,7 +258,7 @@ MUTATIONS = (
         "service/lifecycle/moves.py",
         "draft.job = replace(draft.job, tries=0)",
         "draft.job = replace(draft.job)",
-        ("tests/behaviour/test_pauses.py::test_progress_makes_waits_short_again_but_a_mere_return_does_not",),
+        ("tests/behaviour/test_pauses.py::test_progress_makes_waits_short_again_but_a_recovery_alone_does_not",),
     ),
     Mutation(
         "a job ends while some of its shards are open",
@@ -269,7 +272,7 @@ MUTATIONS = (
         "service/lifecycle/messages.py",
         'event_type.startswith("job.") and event_type != "job.progress"',
         'event_type.startswith("job.")',
-        (f"{LIFE}::test_webhooks_are_told_of_the_job_as_it_is_after_the_event",),
+        (f"{LIFE}::test_webhooks_report_the_job_as_it_is_after_the_event",),
     ),
     Mutation(
         "a redraw changes labels that the user is sure of",
@@ -388,7 +391,7 @@ MUTATIONS = (
         "service/jobs/reporting/calibration.py",
         "if gold_label is None:",
         "if gold_label is None and not gold:",
-        ("tests/unit/jobs/health/test_calibration.py::test_gold_that_is_no_label_is_neither_right_nor_wrong",),
+        ("tests/unit/jobs/reporting/test_calibration.py::test_gold_that_is_no_label_is_neither_right_nor_wrong",),
     ),
     Mutation(
         "labels are asked for behind the white space that a row ends with",

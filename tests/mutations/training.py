@@ -13,21 +13,21 @@ TRAINING = (
         "training/optimisation/stage.py",
         "resume_from_checkpoint=str(newest) if newest else None",
         "resume_from_checkpoint=None",
-        (f"{INTERRUPTIONS}::test_told_to_stop_it_saves_and_goes_on_with_the_same_bytes",),
+        (f"{INTERRUPTIONS}::test_a_stopped_training_saves_and_resumes_to_the_same_bytes",),
     ),
     Mutation(
         "the order of rows does not depend on the step that a training goes on from",
         "training/optimisation/trainer.py",
         '        "seed": spec.seed,\n',
         '        "seed": spec.seed,\n        "ignore_data_skip": True,\n',
-        (f"{INTERRUPTIONS}::test_told_to_stop_it_saves_and_goes_on_with_the_same_bytes",),
+        (f"{INTERRUPTIONS}::test_a_stopped_training_saves_and_resumes_to_the_same_bytes",),
     ),
     Mutation(
         "a stop loses what was done since the last checkpoint",
         "training/optimisation/watcher.py",
         "        if self._asked(args.device):\n            control.should_save = control.should_training_stop = True",
         "        if self._asked(args.device):\n            control.should_training_stop = True",
-        (f"{INTERRUPTIONS}::test_told_to_stop_it_saves_and_goes_on_with_the_same_bytes",),
+        (f"{INTERRUPTIONS}::test_a_stopped_training_saves_and_resumes_to_the_same_bytes",),
     ),
     Mutation(
         "a damaged checkpoint is as good as a whole one",
@@ -97,7 +97,7 @@ TRAINING = (
         "training/supervision.py",
         "fcntl.LOCK_EX | fcntl.LOCK_NB",
         "fcntl.LOCK_SH | fcntl.LOCK_NB",
-        (f"{FILES}::test_a_locked_folder_is_refused_until_it_is_let_go",),
+        (f"{FILES}::test_a_locked_folder_is_refused_until_it_is_released",),
     ),
     Mutation(
         "the network is not cut off",
@@ -132,7 +132,7 @@ TRAINING = (
         "training/policy/hacking.py",
         "[values - values.mean() for values in one]",
         "list(one)",
-        (f"{HACKING}::test_a_reward_that_does_not_heed_length_gains_without_it_however_long_the_policy_gets",),
+        (f"{HACKING}::test_a_reward_that_ignores_length_gains_without_it_however_long_the_policy_gets",),
     ),
     Mutation(
         "a reward model is deleted while a policy is trained against it",

@@ -1,4 +1,4 @@
-"""Planted data sets that a report must warn of, three or more for every way in which labels go wrong."""
+"""Planted data sets that the report must warn of, three or more for every way in which labels go wrong."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ THREE = ("good", "bad", "neither")
 
 
 def failing() -> list[Case]:
-    """All of them."""
+    """All cases."""
     modes = (
         collapsed(),
         imbalanced(),
@@ -38,7 +38,7 @@ def failing() -> list[Case]:
 
 
 def case(name: str, code: str, belief: Belief, rows: Sequence[Row], *, unusable: bool = False, **changes: Any) -> Case:
-    """A case whose language model has this belief; changes are the configuration's."""
+    """A case whose language model has this belief, with changes of the configuration."""
     return Case(
         name=f"{code}: {name}",
         verdict=Verdict.DO_NOT_USE if unusable else Verdict.SUSPICIOUS,
@@ -69,14 +69,14 @@ def imbalanced() -> Iterator[Case]:
 
 
 def few() -> Iterator[Case]:
-    """Too few rows to tell, whatever the language model makes of them."""
+    """Too few rows for any verdict."""
     for count in (2, 5, 7):
         rows = claims(count, count)
         yield case(f"{count} rows", "too_few_rows", Concept(truth(rows, drawn(count, count, 1, 1))), rows)
 
 
 def _few(count: int, seed: int, weights: Sequence[int]) -> list[int]:
-    """Exactly these shares, at random places."""
+    """Labels with exactly these shares, at random places."""
     common = weights.index(max(weights))
     rare = [label for label, weight in enumerate(weights) if label != common]
     labels = [common] * count
@@ -96,7 +96,7 @@ def tied() -> Iterator[Case]:
 
 
 def learned_more_slowly() -> Iterator[Case]:
-    """In context the language model takes labels for their opposites; by weights it learns the right ones faster."""
+    """In context the language model inverts the labels; in training it learns the right ones faster."""
     searches: Sequence[tuple[str, Sequence[str], dict[str, Any]]] = (
         ("folds", ("True", "False"), {"strategy": "scalable", "anchor_rows": 24}),
         ("batches", ("True", "False"), {"strategy": "iterative", "batch_rows": 24}),
@@ -161,7 +161,7 @@ def columns() -> Iterator[Case]:
 
 
 def contradictory() -> Iterator[Case]:
-    """Rows that no labelling can satisfy beside some that one can; the search settles for the fewest conflicts."""
+    """Some rows that no labelling can satisfy among healthy ones; the search accepts the fewest conflicts."""
     both = [{"kind": "same_label", "group": "pair"}, {"kind": "different_label", "group": "rivals"}]
     for seed in range(3):
         pairs = [number // 2 for number in range(COUNT)]

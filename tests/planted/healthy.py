@@ -1,4 +1,4 @@
-"""Planted data sets of many shapes that a report must have nothing to say against."""
+"""Planted data sets of many shapes that the report must not warn of."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ FOUR = ("sport", "politics", "science", "music")
 
 
 def healthy() -> list[Case]:
-    """All of them."""
+    """All cases."""
     return [*plain(), *related(), *comparisons(), *shapes(), *trained(), *misread()]
 
 
@@ -42,7 +42,7 @@ def plain() -> Iterator[Case]:
 
 
 def trained() -> Iterator[Case]:
-    """Labelled by trainings, which learn what the language model knows in context, too."""
+    """Rows labelled by trainings; these learn the same as the language model knows in context."""
     for seed, search in enumerate(
         ({"strategy": "scalable", "anchor_rows": 24}, {"strategy": "iterative", "batch_rows": 24})
     ):
@@ -66,7 +66,7 @@ def misread() -> Iterator[Case]:
 
 
 def related() -> Iterator[Case]:
-    """Questions with four answers, one of them true; paraphrases that must be labelled alike."""
+    """Questions with four answers, one of them true; paraphrases with equal labels."""
     for seed in range(2):
         rows = [{**row, "question": number // 4} for number, row in enumerate(claims(64, seed))]
         right = [Random(seed + number // 4).randrange(4) for number in range(64)]
@@ -80,7 +80,7 @@ def related() -> Iterator[Case]:
 
 
 def comparisons() -> Iterator[Case]:
-    """Numbers against each other, with and without the rule that a pair and its twin differ."""
+    """Comparisons of numbers, with and without the rule that a pair and its twin differ."""
     template = "{n1} is larger than {n2}. It is"
     for seed in range(2):
         rng = Random(seed)
@@ -94,7 +94,7 @@ def comparisons() -> Iterator[Case]:
 
 
 def shapes() -> Iterator[Case]:
-    """Small, large, in several shards, by another strategy or sum, with a column that is the claim itself."""
+    """Small and large sets, several shards, another strategy or sum, a column that contains the claim."""
     rows = claims(16, 1)
     yield case("sixteen rows", truth(rows, drawn(16, 1, 1, 1)), rows)
     rows = claims(300, 2)

@@ -1,4 +1,4 @@
-"""Labels a planted data set by the real search, in this process, and reports on it."""
+"""Labels a planted data set with the real search in this process, and computes its report."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -29,23 +29,23 @@ LIMITS = Limits(max_bytes=10_000_000, max_rows=10_000, max_row_bytes=64_000)
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A data set with a language model that reads it in one certain way, and what the report must say."""
+    """A data set, a language model that reads it in a certain way, and the expected report."""
 
     name: str
     verdict: Verdict
-    code: str | None  # a reason that must be among those given; None: there must be no reason at all
+    code: str | None  # a reason that must be among those given; None: there must be none
     rows: Sequence[Mapping[str, Any]]
     config: Mapping[str, Any]
     scorer: Callable[[], Scorer]
     trainer: Callable[[], TrainedScorer] | None = None
-    budget: float | None = None  # the search may compute this share of the tokens that it would want
+    budget: float | None = None  # the share of the tokens that the search would need which it may compute
 
     def __str__(self) -> str:
         return self.name
 
 
 async def reported(case: Case) -> Report:
-    """The report on the case once it is labelled, or as far as it came."""
+    """The report on the labelled case, or on as much as the search labelled."""
     if case.budget is None:
         return await _reported(case)
     wanted = (await _reported(case)).cost.tokens_computed
@@ -76,7 +76,7 @@ async def _claim(store: MemoryStore) -> ClaimedShard | None:
 
 
 async def _run(store: MemoryStore, scorer: Scorer, trainer: TrainedScorer | None, claimed: ClaimedShard) -> None:
-    """One shard; a refusal fails it, as a worker would have it."""
+    """Run one shard; a refusal fails it, as in a worker."""
     try:
         await run_shard(store, scorer, claimed, checkpoint_seconds=0.0, stop=asyncio.Event(), trainer=trainer)
     except BackendRefused as error:

@@ -27,7 +27,7 @@ def claims(count: int, seed: int) -> list[Row]:
 
 
 def drawn(count: int, seed: int, *weights: float) -> list[int]:
-    """A label for every row, by lot with these weights; every label occurs."""
+    """A random label for every row with these weights; every label occurs."""
     rng = Random(seed + 1000)
     labels = rng.choices(range(len(weights)), weights, k=count)
     for label, place in zip(range(len(weights)), rng.sample(range(count), len(weights)), strict=True):
@@ -36,7 +36,7 @@ def drawn(count: int, seed: int, *weights: float) -> list[int]:
 
 
 def config(template: str = TEMPLATE, *, labels: Sequence[str] = ("True", "False"), **changes: Any) -> dict[str, Any]:
-    """A job about such rows; `relations` and `known_field` belong to the task, all other changes to the search."""
+    """A configuration for such rows; `relations` and `known_field` belong to the task, other changes to the search."""
     task: dict[str, Any] = {"template": template, "labels": list(labels), "relations": changes.pop("relations", [])}
     task["known_field"] = changes.pop("known_field", None)
     return {"task": task, "search": {"seed": changes.pop("seed", 0), **changes}}

@@ -1,4 +1,4 @@
-"""Language models in miniature, each with one way to go wrong; pure functions of the prompt."""
+"""Miniature language models, each with one fault; pure functions of the prompt."""
 
 import hashlib
 import math
@@ -10,13 +10,13 @@ from service.scoring.deterministic import DeterministicScorer
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores
 
 Demonstration = tuple[str, int]  # text and label
-_UNSURE_NATS = 5.0  # by which it may lean towards a label of a text that it knows nothing of, for one prompt
+_UNSURE_NATS = 5.0  # how much it may prefer a label of an unknown text, in one prompt
 
-Belief = Callable[[Sequence[Demonstration], str, int], Sequence[float]]  # logits of so many labels
+Belief = Callable[[Sequence[Demonstration], str, int], Sequence[float]]  # logits, one for each label
 
 
 class BelievingScorer(DeterministicScorer):
-    """The deterministic twin with a belief of its own: logits given demonstrations and a query, nats."""
+    """The deterministic scorer with its own belief: logits given demonstrations and a query, in nats."""
 
     def __init__(self, belief: Belief) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class BelievingScorer(DeterministicScorer):
 
 
 class FailingScorer(DeterministicScorer):
-    """Refuses after so many calls."""
+    """A scorer that refuses after a number of calls."""
 
     def __init__(self, calls: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class FailingScorer(DeterministicScorer):
 
 @dataclass(frozen=True)
 class Concept:
-    """Knows a truth and reads from the demonstrations how labels are shifted against it.
+    """A language model that knows a truth and infers from demonstrations how labels are shifted against it.
 
     `home` is how much it leans towards the truth as it is whatever it reads, nats; without
     it every permutation of the labels is as good. Of `undecided` texts it knows nothing: it answers by lot,
@@ -91,7 +91,7 @@ class Misread:
 
 @dataclass(frozen=True)
 class Torn:
-    """Holds one truth by itself, and takes up a rival one as soon as demonstrations leave it a choice."""
+    """A language model that knows one truth, but adopts a rival one if demonstrations leave the choice."""
 
     own: Mapping[str, int]
     rival: Mapping[str, int]
@@ -104,12 +104,12 @@ class Torn:
 
 
 def one_label(label: int, certainty: float = 4.0) -> Belief:
-    """Gives every row the same label, whatever it reads."""
+    """A belief that gives every row the same label."""
     return lambda _shown, _query, classes: [certainty * (number == label) for number in range(classes)]
 
 
 def echo(certainty: float = 5.0) -> Belief:
-    """Repeats the commonest label of the demonstrations, the first one if there are none."""
+    """A belief that repeats the most frequent label of the demonstrations, or the first one without demonstrations."""
 
     def belief(shown: Sequence[Demonstration], _query: str, classes: int) -> Sequence[float]:
         counts = [0.5 * (number == 0) + sum(label == number for _, label in shown) for number in range(classes)]
@@ -119,7 +119,7 @@ def echo(certainty: float = 5.0) -> Belief:
 
 
 def noise(seed: int, nats: float) -> Belief:
-    """Answers by lot, anew for every prompt; logits up to so many nats."""
+    """A belief that answers at random, with new logits for every prompt, up to this many nats."""
 
     def belief(shown: Sequence[Demonstration], query: str, classes: int) -> Sequence[float]:
         return [nats * _fraction(f"{seed} {number} {shown} {query}") for number in range(classes)]

@@ -26,20 +26,20 @@ def kind_of(case: Case) -> str:
 
 
 @pytest.mark.parametrize("case", parameters(failing()))
-async def test_a_way_to_go_wrong_is_seen(case: Case) -> None:
+async def test_the_verdict_warns_of_every_planted_fault(case: Case) -> None:
     found = await reported(case)
     assert case.code in {reason.code for reason in found.reasons}
     assert found.verdict is case.verdict
 
 
 @pytest.mark.parametrize("case", parameters(healthy()))
-async def test_nothing_is_said_against_healthy_labels(case: Case) -> None:
+async def test_healthy_labels_get_the_verdict_ok(case: Case) -> None:
     found = await reported(case)
     assert found.reasons == []
     assert found.verdict is case.verdict
 
 
-def test_there_are_fifty_cases_and_three_of_each_way_to_go_wrong() -> None:
+def test_there_are_fifty_cases_and_three_of_each_fault() -> None:
     modes = Counter(case.code for case in failing())
     assert min(modes.values()) >= 3
     assert len(healthy()) >= 15

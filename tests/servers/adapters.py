@@ -1,4 +1,4 @@
-"""Every adapter beside the server it is for, driven without waiting: what runs over all of them starts here."""
+"""Every adapter with its server, in simulated time: the base of the suites that run over all adapters."""
 
 import asyncio
 import time
@@ -21,28 +21,28 @@ from tests.servers.connections import serving
 from tests.servers.fake import FakeServer
 from tests.servers.tgi import FakeTgi
 
-MAX_TOP_TOKENS = 200  # which TGI is launched with, enough for the answers of the toy world
+MAX_TOP_TOKENS = 200  # TGI's launch option, large enough for the answers of the toy world
 ALL_TOKENS = 2000  # more than the toy vocabulary has
 CONNECTIONS = 16
 
 
 @dataclass
 class Waits:
-    """Time for a driver: waiting moves the clock on and takes none."""
+    """A simulated clock for the executor: a wait advances the clock and takes no time."""
 
     slept: list[float] = field(default_factory=list)
 
     def clock(self) -> float:
-        """The machine's seconds, and those that were waited for."""
+        """Seconds of the machine, plus all simulated waits."""
         return time.monotonic() + sum(self.slept)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait without waiting."""
+        """Advance the clock without waiting."""
         self.slept.append(seconds)
         await asyncio.sleep(0)
 
     def executor(self, *, concurrency: int = CONNECTIONS, patience_seconds: float = 60.0) -> CallExecutor:
-        """A driver on this clock."""
+        """An executor on this clock."""
         return CallExecutor(
             concurrency=concurrency,
             patience_seconds=patience_seconds,
@@ -69,7 +69,7 @@ def wire_of(kind: str, url: str, *, timeout_seconds: float = 30.0, max_top_token
 def scorer_of(
     kind: str, url: str, executor: CallExecutor, *, timeout_seconds: float = 30.0, max_top_tokens: int = MAX_TOP_TOKENS
 ) -> Scorer:
-    """The scorer for a kind of server, its attempts made by this driver."""
+    """The scorer for a kind of server, with this executor."""
     if kind == "embedded":
         return EmbeddedScorer("default", url, timeout_seconds=timeout_seconds, executor=executor)
     wire = wire_of(kind, url, timeout_seconds=timeout_seconds, max_top_tokens=max_top_tokens)
@@ -99,7 +99,7 @@ async def rig_of(
     patience_seconds: float = 60.0,
     max_top_tokens: int = MAX_TOP_TOKENS,
 ) -> AsyncIterator[Rig]:
-    """Serve and connect for as long as the body runs."""
+    """Serve and connect within the block."""
     waits = Waits()
     async with serving(server) as url:
         executor = waits.executor(patience_seconds=patience_seconds)

@@ -1,4 +1,4 @@
-"""One scoring call to each kind of server, as its documentation has it: what tests compare adapters with."""
+"""One scoring call to each kind of server by its documentation, to compare adapters with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ KINDS: dict[str, type[FakeServer]] = {
 
 @dataclass(frozen=True)
 class Told:
-    """What a scoring call told: values by token, and how many tokens the cache held, where it says."""
+    """The result of a scoring call: values by token, and the number of cached tokens if the server reports it."""
 
     values: dict[int, float]
     cached: int | None
 
 
 def path_of(kind: str) -> str:
-    """Where a kind is asked."""
+    """The path of the scoring call."""
     return {"tgi": "/generate", "vllm": "/v1/completions", "sglang": "/generate", "llamacpp": "/completion"}[kind]
 
 
 def body_of(server: FakeServer, text: str, wanted: Sequence[int]) -> dict[str, Any]:
-    """The body of a call for the wanted tokens after a text; as ids where the kind takes them."""
+    """The body of a call for the wanted tokens after a text, as ids if the kind accepts them."""
     ids = server.model.tokenizer.ids(text, special=True)
     match server.kind:
         case "tgi":

@@ -19,7 +19,7 @@ from tests.servers.tgi_shapes import Responses, Shape
 Schema = Mapping[str, Any]
 
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "maxItems", "enum")
-_GRAMMARS = ("JsonGrammar", "RegexGrammar", "JsonSchemaGrammar")  # forms of GrammarType, without names there
+_GRAMMARS = ("JsonGrammar", "RegexGrammar", "JsonSchemaGrammar")  # forms of GrammarType, which have no names there
 
 
 class Comparison:
@@ -31,7 +31,7 @@ class Comparison:
         self.compared: list[str] = []
 
     def differences(self) -> Iterator[str]:
-        """Every difference, as a line."""
+        """Every difference as a line."""
         for shape in _shapes():
             name = shape.__name__
             if name not in _GRAMMARS:
@@ -58,7 +58,7 @@ class Comparison:
                 yield f"{name}.{field}: the document has {json.dumps(left)}, here is {json.dumps(right)}"
 
     def _calls(self) -> Iterator[str]:
-        """Which schema is the body of which call, and which the answer of which status."""
+        """Compare the bodies of calls, and the answers by status."""
         for (method, path), shape in Responses.REQUESTS.items():
             self.compared.append(f"{method} {path}")
             theirs = _content(self._paths[path][method.lower()]["requestBody"])
@@ -82,7 +82,7 @@ def _content(part: Schema) -> Any:
 
 
 def _normal(schema: Schema, definitions: Schema) -> Any:
-    """A field's schema as plain values: type, nullable, bounds, what lists hold, the fields of objects."""
+    """A field's schema as plain values: type, nullable, bounds, items of lists, fields of objects."""
     if "$ref" in schema:
         return _normal(definitions[schema["$ref"].rsplit("/", 1)[-1]], definitions)
     if len(schema.get("allOf", ())) == 1:
@@ -108,7 +108,7 @@ def _nullable(value: bool) -> dict[str, bool]:
 
 
 def _agree(theirs: Any, ours: Any) -> bool:
-    """Equal, but for two ways of the document's to say the same.
+    """Whether two schemas agree, apart from two ways of the document to say the same.
 
     It gives positive numbers both a minimum of 0 and an exclusive one. A field that may be left
     out need not be null, and may here be, since both mean that there is none.
@@ -131,7 +131,7 @@ def _shapes() -> list[type[Shape]]:
 
 
 def main(arguments: list[str]) -> int:
-    """Compare with the document in the file named; the number to end with."""
+    """Compare with the document in this file; returns the exit status."""
     comparison = Comparison(json.loads(Path(arguments[0]).read_text()))
     differences = list(comparison.differences())
     for line in differences:

@@ -27,12 +27,12 @@ class Connections:
         self.opened = 0
 
     def add(self, transport: asyncio.Transport) -> None:
-        """A client has connected."""
+        """Add a client's connection."""
         self._transports[transport.get_extra_info("peername")[:2]] = transport
         self.opened += 1
 
     def remove(self, transport: asyncio.Transport) -> None:
-        """A connection is closed."""
+        """Remove a closed connection."""
         self._transports = {client: other for client, other in self._transports.items() if other is not transport}
 
     def reset(self, client: tuple[str, int]) -> None:
@@ -58,7 +58,7 @@ class Served(Protocol):
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's, with connections told to the application."""
+    """uvicorn's protocol, which reports connections to the application."""
 
     def __init__(self, config: Config, state: ServerState, connections: Connections) -> None:
         super().__init__(config, state, {})
@@ -75,7 +75,7 @@ class _Protocol(H11Protocol):
 
 @asynccontextmanager
 async def serving(app: Served, *, port: int = 0) -> AsyncIterator[str]:
-    """Serve on a free loopback port, or this one, for as long as the body runs; gives the URL."""
+    """Serve on a free loopback port, or on this one, within the block; yields the URL."""
     config, state = Config(app, lifespan="off", log_config=None), ServerState()
     config.load()
     loop = asyncio.get_running_loop()
@@ -92,7 +92,7 @@ async def serving(app: Served, *, port: int = 0) -> AsyncIterator[str]:
 
 @contextmanager
 def serving_in_thread(app: Served) -> Iterator[str]:
-    """The same in an event loop of its own, for clients that block or are other processes."""
+    """The same as `serving` in a separate event loop, for blocking clients and other processes."""
     is_ready, urls = Event(), list[str]()
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
 

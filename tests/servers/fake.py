@@ -1,4 +1,4 @@
-"""What all fake servers share: routes, what they saw, faults by plan, calls under way, clients that leave.
+"""The common base of all fake servers: routes, recorded calls, faults by plan, concurrent calls, clients that leave.
 
 A fake server is an ASGI application; a kind of server is a subclass that knows its JSON.
 """
@@ -27,7 +27,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: a status, a body of JSON unless said otherwise, more headers."""
+    """An answer: status, body (JSON by default) and further headers."""
 
     content: Any = None
     status: int = 200
@@ -36,14 +36,14 @@ class Reply:
 
     @property
     def body(self) -> bytes:
-        """The bytes that travel: JSON, or text as it is."""
+        """The bytes to send: JSON, or text unchanged."""
         if isinstance(self.content, bytes):
             return self.content
         return orjson.dumps(self.content) if self.media_type == "application/json" else str(self.content).encode()
 
 
 class Refusal(Exception):
-    """A handler's way to give an answer that is none."""
+    """Raised by a handler to answer with an error."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(reply.body.decode())
@@ -52,26 +52,26 @@ class Refusal(Exception):
 
 @dataclass
 class Seen:
-    """One call that the server saw, and what became of it."""
+    """A recorded call, and its outcome."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     raw: bytes
     fault: Fault | None = None
-    status: int | None = None  # of the answer; None where there was none
-    reply: Any = None  # the JSON given, before any fault spoilt its bytes
-    left: bool = False  # the client went away before the answer
+    status: int | None = None  # of the answer; None if there was none
+    reply: Any = None  # the JSON of the answer before a fault spoilt it
+    left: bool = False  # the client left before the answer
 
     @property
     def body(self) -> Any:
-        """The call's JSON; None where it has none."""
+        """The call's JSON; None if it has none."""
         return json.loads(self.raw) if self.raw else None
 
 
 @dataclass
 class Load:
-    """Calls under way: how many the server runs at once, how many may wait, and the most there were."""
+    """Concurrent calls: how many the server runs, how many may wait, and the most so far."""
 
     running: int | None = None
     waiting: int | None = None  # None: without limit
@@ -85,7 +85,7 @@ class Load:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Count a call as under way while the body runs."""
+        """Count a call as running within the block."""
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         try:
@@ -95,7 +95,7 @@ class Load:
 
     @property
     def slots(self) -> asyncio.Semaphore:
-        """Places for calls that run; more than ever come where there is no limit."""
+        """The slots for running calls; practically unlimited if there is no limit."""
         if self._slots is None:
             self._slots = asyncio.Semaphore(self.running or 1_000_000)
         return self._slots
@@ -105,7 +105,7 @@ Handler = Callable[[Seen], Awaitable[Reply]]
 
 
 class FakeServer(ABC):
-    """One server. `latency_seconds` is what a scoring call takes at least, by default nothing."""
+    """A fake server. `latency_seconds` is the least time of a scoring call, 0 by default."""
 
     kind: ClassVar[str]
     scoring_paths: ClassVar[frozenset[str]]
@@ -124,35 +124,35 @@ class FakeServer(ABC):
         self.latency_seconds = latency_seconds
         self.load = load or Load()
         self.api_key = api_key
-        self.successor: Callable[[], None] | None = None  # what changes where the server restarts
+        self.successor: Callable[[], None] | None = None  # the change at a restart
         self.hidden = " False"  # the text whose first token Fault.MISSING_LABEL hides
         self.seen: list[Seen] = []
         self.connections = Connections()
-        self.tokens_computed = 0  # by every scoring call so far, whether the server tells or not
+        self.tokens_computed = 0  # of all scoring calls, whether the server reports it or not
         self._scoring_calls = 0
         self._attempts: Counter[bytes] = Counter()
         self._changed = asyncio.Event()
 
     @property
     def scored(self) -> list[Seen]:
-        """The scoring calls that came so far."""
+        """All scoring calls so far."""
         return [seen for seen in self.seen if seen.path in self.scoring_paths]
 
     def plan_from_now(self, plan: Plan) -> None:
-        """Follow this plan, numbers and attempts counted anew, and forget what was seen."""
+        """Follow this plan from now on; resets the counts of calls and attempts, and the records."""
         self.plan, self._scoring_calls = plan, 0
         self._attempts.clear()
         self.seen.clear()
 
     def restart(self) -> None:
-        """Break every connection, forget every prefix and become the successor, if there is one."""
+        """Break every connection, empty the prefix cache and become the successor, if there is one."""
         self.connections.reset_all()
         self.forget_prefixes()
         if self.successor is not None:
             self.successor()
 
     async def until(self, is_so: Callable[[], bool], *, timeout_seconds: float = 20.0) -> None:
-        """Return when something the server saw has made this true. Raises TimeoutError."""
+        """Wait until a recorded call has made the condition true. Raises TimeoutError."""
         async with asyncio.timeout(timeout_seconds):
             while not is_so():
                 self._changed.clear()
@@ -164,11 +164,11 @@ class FakeServer(ABC):
 
     @abstractmethod
     def failure(self, fault: Fault) -> Reply:
-        """An answer with an error status, in this server's own words."""
+        """An answer with an error status, in this server's words."""
 
     @abstractmethod
     def spoil(self, fault: Fault, seen: Seen, content: Any) -> Any:
-        """A good answer with what the fault does to it."""
+        """A good answer after the fault has spoilt it."""
 
     @abstractmethod
     def forget_prefixes(self) -> None:
@@ -176,27 +176,27 @@ class FakeServer(ABC):
 
     @property
     def hidden_token(self) -> int:
-        """What Fault.MISSING_LABEL hides wherever it stands."""
+        """The token that Fault.MISSING_LABEL hides."""
         return self.model.tokenizer.ids(self.hidden)[0]
 
     def unauthorized(self, seen: Seen) -> Reply | None:
-        """The answer to a call without the key, where there is one and the path wants it."""
+        """The answer to a call without the key; None if the path needs none."""
         if self.api_key is None or seen.headers.get("authorization") == f"Bearer {self.api_key}":
             return None
         return self.failure(Fault.UNAUTHORIZED)
 
     def not_found(self, seen: Seen) -> Reply:
-        """The answer where there is no route."""
+        """The answer for an unknown path."""
         return Reply({"detail": f"no route {seen.path}"}, 404)
 
     async def computing(self, tokens: int) -> None:
-        """Take the time that a scoring call takes, and count the tokens."""
+        """Take the time of a scoring call, and count its tokens."""
         self.tokens_computed += tokens
         if self.latency_seconds:
             await asyncio.sleep(self.latency_seconds)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answer one call, as ASGI wants it."""
+        """Answer one call, by ASGI."""
         seen = Seen(scope["method"], scope["path"], _headers(scope), await _read(receive))
         self.seen.append(seen)
         if seen.path in self.scoring_paths:
@@ -265,7 +265,7 @@ class FakeServer(ABC):
         await send({"type": "http.response.body", "body": body})
 
     def _spoilt(self, seen: Seen, reply: Reply) -> bytes:
-        """The body of a good answer with what the fault does to it."""
+        """The body of a good answer after the fault has spoilt it."""
         match seen.fault:
             case Fault.MALFORMED:
                 return b"<html>It works!</html>"

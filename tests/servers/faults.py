@@ -1,4 +1,4 @@
-"""What goes wrong with a fake server, when, by a plan that prints itself and can be read back.
+"""Faults of fake servers, by a plan that prints itself and can be read back.
 
 A plan names faults for certain calls by their number, or for a share of all calls drawn by a seed.
 The draw looks at the call's body and at how often that body has come, not at the order in which
@@ -14,9 +14,9 @@ from typing import Self
 
 
 class Fault(StrEnum):
-    """One thing that goes wrong with one call."""
+    """A fault of one call."""
 
-    OVERLOADED = "overloaded"  # 429, or 503 where the server has no other word for it
+    OVERLOADED = "overloaded"  # 429, or 503 if the server has no other status for it
     OVERLOADED_SECONDS = "overloaded, Retry-After in seconds"
     OVERLOADED_DATE = "overloaded, Retry-After as a date"
     FAILED = "failed"  # 500
@@ -42,7 +42,7 @@ class Fault(StrEnum):
     RESTARTED = "the server is gone and comes back as its successor"
 
 
-RETRY_AFTER_SECONDS = 7  # what faults with Retry-After ask for
+RETRY_AFTER_SECONDS = 7  # the value of Retry-After
 WITH_RETRY_AFTER = frozenset(
     {Fault.OVERLOADED_SECONDS, Fault.OVERLOADED_DATE, Fault.UNAVAILABLE_SECONDS, Fault.UNAVAILABLE_DATE}
 )
@@ -67,7 +67,7 @@ PASSING = (  # another attempt may succeed
 
 @dataclass(frozen=True)
 class Plan:
-    """Which scoring calls go wrong, and how.
+    """The plan of faults: which scoring calls fail, and how.
 
     `at` names calls by their number, from 1. Of all others, `share` goes wrong in one of the ways
     of `drawn`; a body that has failed `spared_after` times is answered from then on.
@@ -81,16 +81,16 @@ class Plan:
 
     @classmethod
     def always(cls, fault: Fault) -> Self:
-        """Every call goes wrong in this way."""
+        """Every call fails in this way."""
         return cls(share=1.0, drawn=(fault,), spared_after=1_000_000)
 
     @classmethod
     def once(cls, fault: Fault) -> Self:
-        """The first attempt with any body goes wrong in this way."""
+        """The first attempt with any body fails in this way."""
         return cls(share=1.0, drawn=(fault,), spared_after=1)
 
     def fault(self, number: int, body: bytes, attempt: int) -> Fault | None:
-        """What goes wrong with the call of this number, whose body comes for the n-th time (from 1)."""
+        """The fault of the call with this number, whose body comes for the `attempt`-th time (from 1)."""
         if number in self.at:
             return self.at[number]
         if not self.drawn or attempt > self.spared_after:
@@ -111,7 +111,7 @@ class Plan:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """The plan that prints as this."""
+        """Parse a printed plan."""
         written = json.loads(text)
         return cls(
             at={int(number): Fault(fault) for number, fault in written["at"].items()},

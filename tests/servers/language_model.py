@@ -1,4 +1,4 @@
-"""A toy language model that all fake servers share: a tokenizer with real traps, and next-token probabilities.
+"""A toy language model that all fake servers share: a tokenizer with real difficulties, and next-token probabilities.
 
 It knows no words. What follows a prompt is a pure function of the prompt's token ids: noise drawn
 from their hash, and, where the prompt has demonstrations, what they say of the question at its end.
@@ -29,11 +29,11 @@ _SEPARATOR = "\n\n"
 _PIECES = re.compile(r" ?[A-Za-z]+| ?[0-9]+|\n\n|\n| ?[^\sA-Za-z0-9]|\s", re.DOTALL)
 _NOISE_SIZE = 8192  # a power of two
 _NOISE_NATS = 1.5
-_ANSWER_NOISE = 0.2  # of the noise of other tokens, so that a search finds one clear optimum
-_ANSWER_NATS = 6.0  # by which an answer is likelier than other tokens
-_CERTAINTY_NATS = 5.0  # between the answers where all demonstrations agree
+_ANSWER_NOISE = 0.2  # share of the noise of other tokens, so that a search finds one clear optimum
+_ANSWER_NATS = 6.0  # how much likelier an answer is than other tokens
+_CERTAINTY_NATS = 5.0  # between the answers if all demonstrations agree
 _PRIOR = 2.0  # weight of the truth against one demonstration
-_BIAS_NATS = 0.4  # by which the first answer is preferred without demonstrations
+_BIAS_NATS = 0.4  # preference for the first answer without demonstrations
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ class ToyTokenizer:
         self._longest = max(map(len, self._texts))
         self._glued = tuple(sorted(glued, key=len, reverse=True))
         self._whole = re.compile("|".join(map(re.escape, (*SPECIALS, *self._glued))))
-        self._glued_only = re.compile("|".join(map(re.escape, self._glued)) or "(?!)")  # else it matches nothing
-        self._known: dict[str, list[tuple[int, str, int, int]]] = {}  # words, as they were read before
+        self._glued_only = re.compile("|".join(map(re.escape, self._glued)) or "(?!)")  # otherwise it matches nothing
+        self._known: dict[str, list[tuple[int, str, int, int]]] = {}  # words read before
 
     @property
     def size(self) -> int:
@@ -79,7 +79,7 @@ class ToyTokenizer:
         return len(self._texts)
 
     def encode(self, text: str, *, special: bool = False, parses: bool = True) -> list[Piece]:
-        """The tokens of a text; `special`: behind the special token that begins a prompt, of no width.
+        """The tokens of a text; with `special`, after the special token that begins a prompt, which has no width.
 
         `parses`: what looks like a special token in the text is one.
         """
@@ -95,15 +95,15 @@ class ToyTokenizer:
         return self._ids[text]
 
     def text_of(self, token: int) -> str:
-        """A token as text, alone; that of a byte that is no character by itself, as a name."""
+        """A token as text, alone; the name of a byte that is no character by itself."""
         return self._texts[token]
 
     def bytes_of(self, token: int) -> bytes:
-        """A token as bytes; a special token has none."""
+        """A token as bytes; empty for a special token."""
         return self._bytes[token]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of tokens, special tokens left out."""
+        """The text of tokens without special tokens."""
         return b"".join(map(self.bytes_of, ids)).decode(errors="replace")
 
     def _pieces(self, text: str, whole: re.Pattern[str]) -> Iterator[Piece]:
@@ -121,7 +121,7 @@ class ToyTokenizer:
                 yield Piece(number, part, at + begin, at + end)
 
     def _word(self, word: str) -> list[tuple[int, str, int, int]]:
-        """The tokens of a word that stands by itself: ids and texts, and where they begin and end in it."""
+        """The tokens of a word that stands by itself: ids, texts, and where they begin and end in it."""
         if word not in self._known:
             found: list[tuple[int, str, int, int]] = []
             while (at := found[-1][-1] if found else 0) < len(word):
@@ -141,7 +141,7 @@ class ToyTokenizer:
 
 @dataclass(frozen=True)
 class ToyLanguageModel:
-    """Next-token log-probabilities; `seed` stands for the weights.
+    """Next-token log-probabilities; `seed` chooses the weights.
 
     `impossible` texts are tokens of probability 0. `inverted` weights hold the opposite for true.
     What answers are likely `answers` says; behind a whole one the separator is.
@@ -154,7 +154,7 @@ class ToyLanguageModel:
     answers: tuple[str, ...] = ANSWERS
 
     def log_probabilities(self, ids: Sequence[int]) -> Values:
-        """log p(token | ids) in nats for every token of the vocabulary; their exponentials sum to one."""
+        """log p(token | ids) in nats for every token of the vocabulary; the probabilities sum to one."""
         logits = self._noise_after(ids)
         for token, nats in self._answers_after(ids).items():
             logits[token] = nats + _ANSWER_NOISE * logits[token] - self._reserve
@@ -170,7 +170,7 @@ class ToyLanguageModel:
 
     @cached_property
     def _reserve(self) -> float:
-        """By how many nats answers are less likely than with the weights of seed 0."""
+        """How many nats answers are less likely than with the weights of seed 0."""
         return float(np.random.default_rng(self.seed).uniform(1.5, 3.0)) if self.seed else 0.0
 
     @cached_property
@@ -201,7 +201,7 @@ class ToyLanguageModel:
         return added
 
     def _belief(self, text: str) -> list[float]:
-        """Nats for each answer, from how the demonstrations before the question are labelled."""
+        """Nats for each answer, from the labels of the demonstrations before the question."""
         *demonstrations, question = text.split(_SEPARATOR)
         count = len(self.answers)
         votes = [_PRIOR] + [0.0] * (count - 1)
@@ -217,13 +217,13 @@ class ToyLanguageModel:
 
 @cache
 def usual_model() -> ToyLanguageModel:
-    """The language model of seed 0, of which every server may have the same one: it does not change."""
+    """The language model of seed 0; servers share it, since it never changes."""
     return ToyLanguageModel(ToyTokenizer())
 
 
 @lru_cache(maxsize=10_000)
 def _shift(demonstration: str, answers: tuple[str, ...]) -> int | None:
-    """0 where a demonstration has the label the toy world holds for true, more where others, None without one."""
+    """0 if a demonstration has the true label of the toy world, more for others, None without a demonstration."""
     text, _, label = demonstration.rpartition(" ")
     return (answers.index(label) - hashed_label(text, len(answers))) % len(answers) if label in answers else None
 
@@ -235,7 +235,7 @@ def _bytes_of(token: int, text: str) -> bytes:
 
 
 def _vocabulary() -> list[str]:
-    """Every text that is a token, no special ones: characters, pairs of letters, words with and without a space."""
+    """Every text that is a token, except special ones: characters, pairs of letters, words with and without a space."""
     characters = [*ascii_letters, *digits, *punctuation, " ", "\n", "\t", _SEPARATOR]
     spaced = [f" {character}" for character in (*ascii_letters, *digits, *punctuation)]
     pairs = [one + two for one in ascii_lowercase for two in ascii_lowercase]
@@ -244,13 +244,13 @@ def _vocabulary() -> list[str]:
 
 
 def top(values: Values, count: int) -> list[tuple[int, float]]:
-    """The likeliest tokens with their values, the likeliest first, of equals the lower id first."""
+    """The likeliest tokens with their values, sorted by value and then by id."""
     order = np.argsort(-values, kind="stable")[:count]
     return [(int(token), float(values[token])) for token in order]
 
 
 def masked(values: Values, permitted: Iterable[int]) -> Values:
-    """The values over the permitted tokens alone, normalized again."""
+    """The values over the permitted tokens alone, normalised again."""
     kept = np.full_like(values, -np.inf)
     places = list(permitted)
     kept[places] = values[places]
@@ -268,5 +268,5 @@ def warmed(values: Values, temperature: float) -> Values:
 
 
 def labels_of(texts: Iterable[str]) -> Mapping[str, str]:
-    """What the toy world holds for true of each text."""
+    """The true label of each text in the toy world."""
     return {text: ANSWERS[hashed_label(text, 2)] for text in texts}

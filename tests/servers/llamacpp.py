@@ -22,7 +22,7 @@ _OPEN = frozenset({"/health", "/v1/health", "/models", "/v1/models"})
 
 
 class FakeLlamaCpp(FakeServer):
-    """llama.cpp's `llama-server`; `slot_context_tokens` is what one slot can read."""
+    """llama.cpp's `llama-server`; `slot_context_tokens` is the context of one slot."""
 
     kind = "llamacpp"
     scoring_paths: ClassVar[frozenset[str]] = frozenset({"/completion", "/completions"})
@@ -49,7 +49,7 @@ class FakeLlamaCpp(FakeServer):
         self._slots = SlotCache(slots)
 
     def routes(self) -> Mapping[tuple[str, str], Handler]:
-        """The native routes, and of the OpenAI-like ones the list of models."""
+        """The native routes, and the OpenAI-like list of models."""
         return {
             ("GET", "/health"): self._health,
             ("GET", "/props"): self._props,
@@ -63,7 +63,7 @@ class FakeLlamaCpp(FakeServer):
         }
 
     def unauthorized(self, seen: Seen) -> Reply | None:
-        """Some paths are open to everybody; while the model loads, nothing but errors comes."""
+        """Some paths need no key; while the model loads, all answers are errors."""
         if self.is_loading:
             return self.failure(Fault.UNAVAILABLE)
         return None if seen.path in _OPEN else super().unauthorized(seen)
@@ -73,7 +73,7 @@ class FakeLlamaCpp(FakeServer):
         return _error("File Not Found", "not_found_error", 404)
 
     def failure(self, fault: Fault) -> Reply:
-        """One envelope for all errors; calls are deferred, so a 503 says that the model is loading."""
+        """The envelope of all errors; calls wait, so a 503 means that the model is loading."""
         match fault:
             case Fault.FAILED:
                 return _error("Compute error.", "server_error", 500)
@@ -81,13 +81,13 @@ class FakeLlamaCpp(FakeServer):
                 return _error("Invalid API Key", "authentication_error", 401)
             case Fault.REFUSED:
                 return _error("Prompt contains invalid tokens", "invalid_request_error", 400)
-            case Fault.OVERLOADED | Fault.OVERLOADED_SECONDS | Fault.OVERLOADED_DATE:  # of a gateway before it
+            case Fault.OVERLOADED | Fault.OVERLOADED_SECONDS | Fault.OVERLOADED_DATE:  # of a gateway in front of it
                 return _error("Too many requests", "rate_limit_error", 429)
             case _:
                 return _error("Loading model", "unavailable_error", 503)
 
     def spoil(self, fault: Fault, seen: Seen, content: Any) -> Any:
-        """A cut prompt has its flag; a call that was cancelled comes without probabilities."""
+        """A cut prompt has its flag; a cancelled call has no probabilities."""
         for answer in content if isinstance(content, list) else [content]:
             steps = answer.get(self.probabilities_key) or []
             match fault:
@@ -195,7 +195,7 @@ class FakeLlamaCpp(FakeServer):
             "truncated": False,
             "stop_type": "limit",
             "stopping_word": "",
-            "tokens_cached": len(ids) + predicted - 1,  # what the slot holds now, not what it found
+            "tokens_cached": len(ids) + predicted - 1,  # the slot's content now, not the tokens it found
             "timings": {
                 "cache_n": cached,
                 "prompt_n": len(ids) - cached,
@@ -211,7 +211,7 @@ class FakeLlamaCpp(FakeServer):
     def _probabilities(self, values: Values, token: int, body: Mapping[str, Any]) -> dict[str, Any]:
         after = bool(body.get("post_sampling_probs"))
         told = top(values, body["n_probs"])
-        if after:  # those that the default samplers leave, as probabilities
+        if after:  # those left by the default samplers, as probabilities
             told = [(other, value) for other, value in told if value > told[0][1] + math.log(0.05)][:40]
         entries = [self._entry(other, value, as_probability=after) for other, value in told]
         key = "top_probs" if after else "top_logprobs"
@@ -222,7 +222,7 @@ class FakeLlamaCpp(FakeServer):
         return {"id": token, "token": self._text(token), "bytes": list(self.model.tokenizer.bytes_of(token)), **told}
 
     def _checked(self, prompt: str | Sequence[int | str]) -> list[int]:
-        """The prompt's tokens; the beginning token stands before text alone. Raises Refusal."""
+        """The prompt's tokens; the beginning token precedes text alone. Raises Refusal."""
         tokenizer = self.model.tokenizer
         parts = [prompt] if isinstance(prompt, str) else prompt
         ids: list[int] = []
@@ -235,7 +235,7 @@ class FakeLlamaCpp(FakeServer):
         return ids
 
     def _text(self, token: int) -> str:
-        """The token's text; empty where its bytes are no text by themselves."""
+        """The token's text; empty if its bytes are no text by themselves."""
         return self.model.tokenizer.bytes_of(token).decode(errors="ignore")
 
     def _piece(self, token: int) -> str | list[int]:
@@ -269,7 +269,7 @@ def _single(values: Values) -> Values:
 
 
 def _hide(step: dict[str, Any], token: int) -> None:
-    """Take a token out of the alternatives, and let another one have been generated."""
+    """Remove a token from the alternatives, and generate another one instead."""
     step["top_logprobs"] = [entry for entry in step["top_logprobs"] if entry["id"] != token]
     if step["id"] == token and step["top_logprobs"]:
         step |= step["top_logprobs"][0]

@@ -1,18 +1,18 @@
-"""What servers keep of prompts they have read: each in its own grain, by its own habit."""
+"""The prefix caches of servers, each with its own block size and replacement rule."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 
 class PrefixCache:
-    """Prefixes whose length is a multiple of `block_tokens`; the last token of a prompt is always computed."""
+    """A cache of prefixes in whole blocks of `block_tokens`; the last token of a prompt is always computed."""
 
     def __init__(self, block_tokens: int = 1) -> None:
         self.block_tokens = block_tokens
         self._known: set[int] = set()
 
     def cached(self, ids: Sequence[int], *, salt: Hashable = None) -> int:
-        """How many tokens of this prompt need not be computed."""
+        """The number of tokens of this prompt that are cached."""
         found = 0
         for length, key in self._prefixes(ids, salt):
             if length >= len(ids) or key not in self._known:
@@ -21,15 +21,15 @@ class PrefixCache:
         return found
 
     def insert(self, ids: Sequence[int], *, salt: Hashable = None) -> None:
-        """Keep every whole block of this prompt."""
+        """Cache every whole block of this prompt."""
         self._known.update(key for _, key in self._prefixes(ids, salt))
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Empty the cache."""
         self._known.clear()
 
     def _prefixes(self, ids: Sequence[int], salt: Hashable) -> list[tuple[int, int]]:
-        """Every whole number of blocks as a length with a key that names the tokens up to there."""
+        """The prefixes in whole blocks: each length with a key for the tokens up to there."""
         block, key, found = self.block_tokens, hash(("prefix", salt)), []
         for start in range(0, len(ids) - block + 1, block):
             key = hash((key, *ids[start : start + block]))
@@ -46,7 +46,7 @@ class _Slot:
 
 @dataclass
 class SlotCache:
-    """llama.cpp's: every slot keeps the one prompt it read last.
+    """llama.cpp's cache: every slot keeps the last prompt it read.
 
     A free slot is chosen that shares the most with a prompt, if that is a tenth of the prompt at
     least; else the one that was used the longest time ago.
@@ -61,11 +61,11 @@ class SlotCache:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Empty the cache."""
         self._all = [_Slot() for _ in range(self.slots)]
 
     def take(self, ids: Sequence[int], *, wanted: int = -1, reuse: bool = True) -> tuple[int, int]:
-        """Occupy a free slot: its number, and how many tokens it need not compute."""
+        """Occupy a free slot; returns its number and how many tokens it has cached."""
         free = [number for number, slot in enumerate(self._all) if not slot.busy]
         number = wanted if wanted in free else self._choice(ids, free)
         slot = self._all[number]

@@ -1,4 +1,4 @@
-"""A real server behind a door that goes wrong by plan: the embedded server, for its own adapter."""
+"""A proxy that adds planned faults to the real embedded server, for its own adapter."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ _SPOILT = {Fault.NULL_VALUES: None, Fault.NAN_VALUES: float("nan"), Fault.POSITI
 
 
 class FaultyEmbedded(FakeServer):
-    """The embedded server's tree call, passed on to a server at `upstream`."""
+    """The embedded server's tree call, forwarded to a server at `upstream`."""
 
     kind = "embedded"
     scoring_paths: ClassVar[frozenset[str]] = frozenset({"/v1/score_tree"})
@@ -22,7 +22,7 @@ class FaultyEmbedded(FakeServer):
         self.upstream = upstream
 
     def routes(self) -> Mapping[tuple[str, str], Handler]:
-        """What adapters ask for: the tree call, the canary, and what TGI's wire has."""
+        """The routes that adapters use: the tree call, the canary, and TGI's."""
         posted = ("/v1/count_tokens", "/v1/score_tree", "/v1/completions", "/tokenize", "/generate")
         return {("GET", "/info"): self._pass_on, **{("POST", path): self._pass_on for path in posted}}
 
@@ -41,7 +41,7 @@ class FaultyEmbedded(FakeServer):
                 return Reply({"error": "Model is overloaded", "error_type": "overloaded"}, 429)
 
     def spoil(self, fault: Fault, seen: Seen, content: Any) -> Any:
-        """A label that the language model holds for impossible comes as null."""
+        """A label that is impossible for the language model is null."""
         rows = content["log_probabilities"]
         if fault is Fault.MISSING_LABEL:
             content["log_probabilities"] = [[*row[:-1], None] for row in rows]
@@ -52,7 +52,7 @@ class FaultyEmbedded(FakeServer):
         return content
 
     def forget_prefixes(self) -> None:
-        """Its cache is its own."""
+        """Do nothing: the real server has its own cache."""
 
     async def _pass_on(self, seen: Seen) -> Reply:
         async with httpx.AsyncClient(base_url=self.upstream, trust_env=False, timeout=60) as client:

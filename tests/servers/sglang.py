@@ -57,7 +57,7 @@ class FakeSglang(FakeServer):
         self._cache = PrefixCache(page_size)
 
     def routes(self) -> Mapping[tuple[str, str], Handler]:
-        """The native routes, and of the OpenAI-like ones those that scoring can use."""
+        """The native routes, and the OpenAI-like ones that scoring can use."""
         return {
             ("GET", "/health"): self._empty,
             ("GET", "/ready"): self._empty,
@@ -77,11 +77,11 @@ class FakeSglang(FakeServer):
         }
 
     def unauthorized(self, seen: Seen) -> Reply | None:
-        """Health is open to everybody."""
+        """Health needs no key."""
         return None if seen.path.startswith("/health") else super().unauthorized(seen)
 
     def not_found(self, seen: Seen) -> Reply:
-        """FastAPI's own."""
+        """FastAPI's own answer."""
         return flat("Not Found", "404", 404)
 
     def failure(self, fault: Fault) -> Reply:
@@ -93,13 +93,13 @@ class FakeSglang(FakeServer):
                 return Reply({"error": "Unauthorized"}, 401)
             case Fault.REFUSED:
                 return nested("token_ids_logprob must be a flat list of integers.")
-            case Fault.OVERLOADED_SECONDS | Fault.OVERLOADED_DATE:  # not SGLang's own: of a gateway before it
+            case Fault.OVERLOADED_SECONDS | Fault.OVERLOADED_DATE:  # of a gateway in front of the server
                 return flat("Too many requests", "429", 429)
             case _:
                 return flat("The request queue is full.", "503", 503)
 
     def spoil(self, fault: Fault, seen: Seen, content: Any) -> Any:
-        """An abort without a status of its own is told in the reason alone."""
+        """An abort without its own status shows only in the reason."""
         if "scores" in content:
             return spoilt_scores(fault, content)
         for answer in content if isinstance(content, list) else [content]:
@@ -261,7 +261,7 @@ class FakeSglang(FakeServer):
             raise Refusal(nested(message))
 
     async def _run(self, ids: list[int], request: Mapping[str, Any]) -> dict[str, Any]:
-        """One request of the engine: waits for a place, reads the cache, generates one token at most."""
+        """Run one request of the engine: wait for a slot, read the cache, generate at most one token."""
         if self.load.is_full():
             raise Refusal(self.failure(Fault.OVERLOADED))
         with self.load.counted():
@@ -305,7 +305,7 @@ class FakeSglang(FakeServer):
         return {"text": text, "output_ids": [token] if count else [], "meta_info": meta}
 
     def _checked(self, prompt: str | list[int], request: Mapping[str, Any]) -> list[int]:
-        """The prompt's tokens. Raises Refusal where they are too many, or none of the vocabulary's."""
+        """The prompt's tokens. Raises Refusal if they are too many or not in the vocabulary."""
         size = self.model.tokenizer.size
         ids = self.model.tokenizer.ids(prompt, special=True) if isinstance(prompt, str) else list(prompt)
         if not ids:
@@ -333,7 +333,7 @@ class FakeSglang(FakeServer):
         return ids
 
     async def _score(self, seen: Seen) -> Reply:
-        """`/v1/score`: every item behind the query; tells no cached tokens."""
+        """`/v1/score`: every item after the query; reports no cached tokens."""
         body = seen.body
         prompts = self._composed(body)
         labels = self._score_labels(body, len(prompts))

@@ -1,4 +1,4 @@
-"""Pieces of SGLang's JSON: errors, log-probabilities, requests of a batch, and what faults do to them."""
+"""Parts of SGLang's JSON: errors, log-probabilities, requests of a batch, and the effects of faults."""
 
 import math
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ def listed(prompt: str | list[Any]) -> list[Any]:
 
 
 def item(body: Mapping[str, Any], number: int, count: int) -> dict[str, Any]:
-    """The fields of one request of a batch: lists with one entry for each request are taken apart."""
+    """The fields of one request of a batch, taken from lists with one entry per request."""
     one = dict(body)
     for name in ("return_logprob", "logprob_start_len", "top_logprobs_num", "sampling_params", "extra_key"):
         if isinstance(body.get(name), list):
@@ -72,7 +72,7 @@ def entry(values: Values, token: int) -> list[Any]:
 
 
 def hide(meta: dict[str, Any], token: int) -> None:
-    """Take a token out of what is told, and let another one have been generated."""
+    """Remove a token from the answer, and generate another one instead."""
     rows = meta.get("output_token_ids_logprobs") or []
     meta["output_token_ids_logprobs"] = [[told for told in row if told[1] != token] for row in rows]
     for told in meta.get("output_token_logprobs", []):

@@ -32,7 +32,7 @@ def answers(server: FakeServer) -> list[int]:
 
 
 @kinds
-async def test_every_kind_tells_the_language_models_own_values(kind: str) -> None:
+async def test_every_kind_returns_the_language_models_values(kind: str) -> None:
     server = KINDS[kind]()
     expected = server.model.log_probabilities(server.model.tokenizer.ids(TEXT, special=True))
     async with client_of(server) as client:
@@ -204,7 +204,7 @@ async def test_a_server_that_restarts_breaks_its_connections_and_is_another(kind
 
 
 @kinds
-async def test_impossible_tokens_are_told_in_the_servers_own_way(kind: str) -> None:
+async def test_impossible_tokens_are_reported_in_the_servers_own_way(kind: str) -> None:
     model = ToyLanguageModel(ToyTokenizer(), impossible=(" False",))
     server = KINDS[kind](model)
     _, false = answers(server)

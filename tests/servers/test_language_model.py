@@ -73,7 +73,7 @@ def test_probabilities_sum_to_one_and_depend_on_the_ids_alone() -> None:
     assert not np.allclose(values, model.log_probabilities(ids[1:]))
 
 
-def test_other_weights_tell_other_values() -> None:
+def test_other_weights_give_other_values() -> None:
     tokenizer = ToyTokenizer()
     one, two = (ToyLanguageModel(tokenizer, seed=seed).log_probabilities([1, 2, 3]) for seed in (0, 1))
     assert np.abs(one - two).max() > 1

@@ -7,7 +7,7 @@ def test_whole_blocks_are_found_and_the_last_token_never() -> None:
     assert [cache.cached(range(length)) for length in (15, 16, 17, 64, 65, 200)] == [0, 0, 16, 48, 64, 64]
 
 
-def test_single_tokens_are_found_where_they_are_the_grain() -> None:
+def test_single_tokens_are_found_if_the_block_is_one_token() -> None:
     cache = PrefixCache()
     cache.insert([1, 2, 3])
     assert cache.cached([1, 2, 3]) == 2

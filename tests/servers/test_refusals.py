@@ -82,7 +82,7 @@ async def test_tgi_refuses(case: str) -> None:
     assert (reply.status_code, words in reply.text) == (422, True)
 
 
-async def test_tgi_tells_values_behind_a_grammar_shifted_by_a_common_amount() -> None:
+async def test_tgi_shifts_values_behind_a_grammar_by_a_common_amount() -> None:
     server = FakeTgi()
     tokenizer = server.model.tokenizer
     grammar = {"type": "regex", "value": "( True| False)"}
@@ -132,7 +132,7 @@ async def test_vllm_refuses(case: str) -> None:
     assert reply.json()["error"]["code"] == status
 
 
-async def test_an_older_vllm_ignores_chosen_tokens_without_a_word() -> None:
+async def test_an_older_vllm_ignores_chosen_tokens_silently() -> None:
     server = FakeVllm(names_chosen_tokens=False)
     content = (await scored(server)).json()
     assert len(content["choices"][0]["logprobs"]["top_logprobs"][0]) == 1
@@ -140,7 +140,7 @@ async def test_an_older_vllm_ignores_chosen_tokens_without_a_word() -> None:
     assert len(wide["choices"][0]["logprobs"]["top_logprobs"][0]) == 20
 
 
-async def test_an_older_vllm_lets_keys_of_different_tokens_run_together() -> None:
+async def test_an_older_vllm_merges_keys_of_different_tokens() -> None:
     server = FakeVllm(runs_together=True)
     wanted = [server.model.tokenizer.id_of(text) for text in (" true", "true")]
     content = (await scored(server, logprob_token_ids=wanted, return_tokens_as_token_ids=False)).json()
@@ -155,12 +155,12 @@ async def test_a_forced_token_of_vllm_has_its_raw_value() -> None:
     assert content["choices"][0]["logprobs"]["token_logprobs"] == [pytest.approx(expected)]
 
 
-async def test_vllm_without_its_flag_tells_no_cached_tokens() -> None:
+async def test_vllm_without_its_flag_reports_no_cached_tokens() -> None:
     content = (await scored(FakeVllm(tells_cached_tokens=False))).json()
     assert content["usage"]["prompt_tokens_details"] is None
 
 
-async def test_a_list_of_prompts_tells_the_cached_tokens_of_the_last_alone() -> None:
+async def test_a_list_of_prompts_reports_the_cached_tokens_of_the_last_alone() -> None:
     server = FakeVllm()
     ids = server.model.tokenizer.ids(TEXT * 4, special=True)
     content = (await scored(server, prompt=[ids, ids, ids])).json()
@@ -184,7 +184,7 @@ async def test_sglang_refuses(case: str) -> None:
     assert (reply.status_code, words in reply.json()["error"]["message"]) == (400, True)
 
 
-async def test_sglang_told_to_cuts_a_prompt_without_a_word() -> None:
+async def test_sglang_with_truncation_cuts_a_prompt_silently() -> None:
     server = FakeSglang(cuts_prompts=True, context_len=10)
     reply = await scored(server)
     assert reply.json()["meta_info"]["prompt_tokens"] == 10
@@ -233,7 +233,7 @@ async def test_llamacpp_refuses(case: str) -> None:
     assert (reply.status_code, reply.json()["error"]["type"]) == (400, error_type)
 
 
-async def test_llamacpp_tells_how_long_a_prompt_may_be() -> None:
+async def test_llamacpp_reports_how_long_a_prompt_may_be() -> None:
     reply = await scored(FakeLlamaCpp(slot_context_tokens=9))
     error = reply.json()["error"]
     length = len(FakeLlamaCpp().model.tokenizer.ids(TEXT, special=True))
@@ -247,7 +247,7 @@ async def test_llamacpp_that_loads_its_model_is_unavailable() -> None:
     assert (reply.status_code, reply.json()["error"]["message"]) == (503, "Loading model")
 
 
-async def test_llamacpp_tells_what_a_slot_holds_which_is_not_what_it_found() -> None:
+async def test_llamacpp_reports_the_content_of_a_slot_rather_than_its_cache_hits() -> None:
     server = FakeLlamaCpp()
     content = (await scored(server)).json()
     length = content["tokens_evaluated"]
@@ -258,12 +258,12 @@ async def test_llamacpp_tells_what_a_slot_holds_which_is_not_what_it_found() -> 
     )
 
 
-async def test_llamacpp_tells_bytes_where_a_token_is_no_text() -> None:
+async def test_llamacpp_returns_bytes_if_a_token_is_no_text() -> None:
     reply = await posted(FakeLlamaCpp(), "/tokenize", {"content": "é is", "with_pieces": True})
     assert [token["piece"] for token in reply.json()["tokens"]] == [[0xC3], [0xA9], " is"]
 
 
-async def test_llamacpp_after_sampling_tells_probabilities_of_few() -> None:
+async def test_llamacpp_after_sampling_returns_few_probabilities() -> None:
     content = (await scored(FakeLlamaCpp(), post_sampling_probs=True)).json()
     step = content["completion_probabilities"][0]
     assert "logprob" not in step

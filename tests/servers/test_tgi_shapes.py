@@ -123,7 +123,7 @@ async def test_every_reply_of_the_embedded_server_is_one_of_the_document(case: s
     shape_of("POST", path, status).model_validate_json(content)
 
 
-async def test_what_the_embedded_server_says_of_itself_has_every_field_of_the_document(embedded_url: str) -> None:
+async def test_the_embedded_servers_info_has_every_field_of_the_document(embedded_url: str) -> None:
     async with httpx.AsyncClient(base_url=embedded_url, trust_env=False) as client:
         content = without_additions("/info", (await client.get("/info")).json())
     shape_of("GET", "/info", 200).model_validate(content)

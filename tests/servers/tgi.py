@@ -22,11 +22,11 @@ from tests.servers.tgi_shapes import CompatGenerateRequest, GenerateParameters, 
 _Body = TypeVar("_Body", bound=GenerateRequest)
 
 _DEFAULT_NEW_TOKENS = 1024
-_MOST_STEPS = 8  # of a generation nobody asked to end; a real server would go on
+_MOST_STEPS = 8  # of a generation without an end; a real server would continue
 
 
 class FakeTgi(FakeServer):
-    """TGI. `offsets_in_bytes`: /tokenize counts bytes of UTF-8, as the router does, rather than characters."""
+    """TGI. With `offsets_in_bytes`, /tokenize counts bytes of UTF-8, as the router does, rather than characters."""
 
     kind = "tgi"
     scoring_paths: ClassVar[frozenset[str]] = frozenset({"/", "/generate"})
@@ -57,7 +57,7 @@ class FakeTgi(FakeServer):
         self._cache = PrefixCache()
 
     def routes(self) -> Mapping[tuple[str, str], Handler]:
-        """TGI's own; its OpenAI routes are of no use to scoring."""
+        """TGI's own routes; scoring has no use for its OpenAI routes."""
         return {
             ("GET", "/info"): self._info,
             ("GET", "/health"): self._health,
@@ -67,7 +67,7 @@ class FakeTgi(FakeServer):
         }
 
     def failure(self, fault: Fault) -> Reply:
-        """`error` and `error_type`, by which its clients go."""
+        """`error` and `error_type`, which TGI's clients read."""
         match fault:
             case Fault.FAILED:
                 return _error("Incomplete generation", "incomplete_generation", 500)
@@ -81,7 +81,7 @@ class FakeTgi(FakeServer):
                 return _error("Model is overloaded", "overloaded", 429)
 
     def spoil(self, fault: Fault, seen: Seen, content: Any) -> Any:
-        """TGI has no word for a cut prompt; an abort inside comes as a token without top tokens."""
+        """TGI does not report a cut prompt; an abort inside is a token without top tokens."""
         details = (content[0] if isinstance(content, list) else content).get("details") or {}
         rows = [*details.get("top_tokens", []), details.get("tokens", [])]
         match fault:
@@ -194,7 +194,7 @@ class FakeTgi(FakeServer):
         return ids
 
     def _steps(self, ids: list[int], parameters: GenerateParameters) -> list[tuple[int, Values]]:
-        """The tokens generated greedily, each with all values it was the likeliest of."""
+        """The greedily generated tokens, each with all values."""
         steps: list[tuple[int, Values]] = []
         for _ in range(min(parameters.max_new_tokens or _MOST_STEPS, _MOST_STEPS)):
             before = [token for token, _ in steps]
@@ -205,7 +205,7 @@ class FakeTgi(FakeServer):
         return steps
 
     def _warped(self, values: Values, generated: list[int], parameters: GenerateParameters) -> Values:
-        """Log-probabilities are told after the grammar's mask and the temperature."""
+        """Log-probabilities after the grammar's mask and the temperature."""
         if isinstance(parameters.grammar, RegexGrammar):
             tokenizer = self.model.tokenizer
             written = tokenizer.decode(generated)
@@ -230,7 +230,7 @@ def _invalid(message: str) -> Reply:
 
 
 def _read(shape: type[_Body], raw: bytes) -> _Body:
-    """The body as the router takes it: unknown fields are ignored, wrong types refused."""
+    """Parse the body as the router does: it ignores unknown fields and refuses wrong types."""
     try:
         return shape.model_validate(_known(shape, orjson.loads(raw)))
     except (ValidationError, ValueError) as error:
@@ -280,7 +280,7 @@ def _generated(
 
 
 def _top(model: ToyLanguageModel, values: Values, count: int) -> list[dict[str, Any]]:
-    """The likeliest tokens; those that equal the last of them are told as well, those of probability 0 never."""
+    """The likeliest tokens, with those that equal the last of them, and without those of probability 0."""
     order = np.argsort(-values, kind="stable")
     last = values[order[min(count, len(order)) - 1]]
     kept = [int(token) for token in order[values[order] >= max(last, _LOWEST)]]

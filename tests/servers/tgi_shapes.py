@@ -18,34 +18,34 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Shape(BaseModel):
-    """A schema of the document of the same name."""
+    """The document's schema of the same name."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class JsonGrammar(Shape):
-    """One of the forms of GrammarType."""
+    """A form of GrammarType."""
 
     type: Literal["json"]
     value: Any
 
 
 class RegexGrammar(Shape):
-    """One of the forms of GrammarType."""
+    """A form of GrammarType."""
 
     type: Literal["regex"]
     value: str
 
 
 class JsonSchemaConfig(Shape):
-    """What a grammar of the form `json_schema` holds."""
+    """The content of a grammar of the form `json_schema`."""
 
     name: str | None = None
     schema_: Any = Field(alias="schema")
 
 
 class JsonSchemaGrammar(Shape):
-    """One of the forms of GrammarType."""
+    """A form of GrammarType."""
 
     type: Literal["json_schema"]
     value: JsonSchemaConfig
@@ -55,7 +55,7 @@ Grammar = Annotated[JsonGrammar | RegexGrammar | JsonSchemaGrammar, Field(discri
 
 
 class GenerateParameters(Shape):
-    """What a request may ask for. Unknown fields are ignored by the server, so they are an error of the client."""
+    """The parameters of a request. The server ignores unknown fields, so they are an error of the client."""
 
     adapter_id: str | None = None
     best_of: Positive | None = None
@@ -92,7 +92,7 @@ class CompatGenerateRequest(GenerateRequest):
 
 
 class FinishReason(StrEnum):
-    """Why a generation ended."""
+    """The reason for the end of a generation."""
 
     LENGTH = "length"
     EOS_TOKEN = "eos_token"
@@ -129,7 +129,7 @@ class BestOfSequence(Shape):
 
 
 class Details(Shape):
-    """How a text was generated."""
+    """The details of a generation."""
 
     best_of_sequences: list[BestOfSequence] | None = None
     finish_reason: FinishReason
@@ -180,14 +180,14 @@ class TokenizeResponse(RootModel[list[SimpleToken]]):
 
 
 class ErrorResponse(Shape):
-    """The answer of any call that failed."""
+    """The answer of a failed call."""
 
     error: str
     error_type: str
 
 
 class Responses:
-    """Which shapes answer which call, by status."""
+    """The shapes of answers by call and status."""
 
     ERRORS: ClassVar = {424: ErrorResponse, 429: ErrorResponse, 500: ErrorResponse, 422: ErrorResponse}
     BY_CALL: ClassVar[dict[tuple[str, str], dict[int, type[BaseModel]]]] = {

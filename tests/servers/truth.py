@@ -1,4 +1,4 @@
-"""What the toy language model itself says of labels: the yardstick for every adapter."""
+"""The toy language model's own scores of labels, to compare adapters with."""
 
 from collections.abc import Iterable, Sequence
 
@@ -19,7 +19,7 @@ def own_scores(
     separator: str = "",
     parses: bool = True,
 ) -> dict[Row, list[float]]:
-    """What the language model itself says, the tokens of prompt and label as those of one text.
+    """The language model's own scores, with the tokens of prompt and label as one text.
 
     `parses`: what looks like a special token in a prompt is one.
     With a separator, a label whose tokens others begin with is read with the token behind it.
@@ -51,7 +51,7 @@ def _begins(model: ToyLanguageModel, one: str, other: str) -> bool:
 
 
 def _path(model: ToyLanguageModel, prompt: str, text: str, end: str, *, parses: bool) -> float:
-    """The tokens of the text behind the prompt, and, where something ends it, the first one behind them."""
+    """The tokens of the text after the prompt, and the token that ends it, if there is one."""
     before, whole = (_ids(model, each, parses=parses) for each in (prompt, prompt + text))
     assert whole[: len(before)] == before
     if end:

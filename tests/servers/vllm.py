@@ -22,13 +22,13 @@ from tests.servers.prefix_caches import PrefixCache
 MAX_LOGPROB_TOKEN_IDS = 128
 _IMPOSSIBLE = -9999.0  # what vLLM writes for minus infinity
 _MAX_PROMPTS = 1024
-_CHARACTERS_PER_TOKEN = 8  # more than any token of the toy vocabulary has
+_CHARACTERS_PER_TOKEN = 8  # more than any token of the toy vocabulary
 _GUARDED = ("/v1", "/v2", "/inference")
 
 
 @dataclass(frozen=True)
 class _Sampled:
-    """One generated token of a prompt, with the values that are told, in the order they are told in."""
+    """One generated token of a prompt, with the reported values in their order."""
 
     token: int
     told: Mapping[int, float]
@@ -77,7 +77,7 @@ class FakeVllm(FakeServer):
         self._cache = PrefixCache(block_tokens)
 
     def routes(self) -> Mapping[tuple[str, str], Handler]:
-        """No route for `/reset_prefix_cache`, `/score` and `/info`: a generative model in production has none."""
+        """The routes of a generative model in production, which has no `/reset_prefix_cache`, `/score` and `/info`."""
         return {
             ("GET", "/health"): self._empty,
             ("GET", "/ping"): self._empty,
@@ -90,15 +90,15 @@ class FakeVllm(FakeServer):
         }
 
     def unauthorized(self, seen: Seen) -> Reply | None:
-        """Only some paths want the key."""
+        """Only some paths need the key."""
         return super().unauthorized(seen) if seen.path.startswith(_GUARDED) else None
 
     def not_found(self, seen: Seen) -> Reply:
-        """FastAPI's own, in the server's envelope."""
+        """FastAPI's own answer in the server's envelope."""
         return _error("Not Found", "Not Found", 404)
 
     def failure(self, fault: Fault) -> Reply:
-        """One envelope for all errors; an overload is a 503, there is no 429."""
+        """The envelope of all errors; an overload is a 503, since there is no 429."""
         match fault:
             case Fault.FAILED:
                 return _error("EngineCore encountered an issue. See stack trace.", "InternalServerError", 500)
@@ -106,7 +106,7 @@ class FakeVllm(FakeServer):
                 return Reply({"error": "Unauthorized"}, 401)
             case Fault.REFUSED:
                 return _error("Requested sample logprobs of 21, which is greater than max allowed: 20", status=400)
-            case Fault.OVERLOADED_SECONDS | Fault.OVERLOADED_DATE:  # not vLLM's own: of a gateway before it
+            case Fault.OVERLOADED_SECONDS | Fault.OVERLOADED_DATE:  # of a gateway in front of the server
                 return _error("Too many requests", "Too Many Requests", 429)
             case _:
                 message = (
@@ -139,7 +139,7 @@ class FakeVllm(FakeServer):
         self._cache.clear()
 
     def _hide(self, logprobs: dict[str, Any]) -> None:
-        """Take the hidden token out of what is told, and let another one have been sampled."""
+        """Remove the hidden token from the answer, and sample another one instead."""
         keys = {f"token_id:{self.hidden_token}", self.model.tokenizer.text_of(self.hidden_token)}
         logprobs["top_logprobs"] = [
             {key: value for key, value in row.items() if key not in keys} for row in logprobs["top_logprobs"]
@@ -235,7 +235,7 @@ class FakeVllm(FakeServer):
             "completion_tokens": len(prompts),
             "prompt_tokens_details": None,
         }
-        if self.tells_cached_tokens:  # that of the last prompt alone, however many there are
+        if self.tells_cached_tokens:  # of the last prompt alone
             usage["prompt_tokens_details"] = {"cached_tokens": cached, "created_cache_tokens": None}
         return Reply(
             {
@@ -251,7 +251,7 @@ class FakeVllm(FakeServer):
         )
 
     def _sample(self, ids: Sequence[int], body: Mapping[str, Any]) -> _Sampled:
-        """The values are raw: before temperature, bias and masks."""
+        """Sample a token; the reported values are raw: before temperature, bias and masks."""
         model = self.loras.adapted(self.model, body.get("model")) if self.loras else self.model
         values = model.log_probabilities(ids)
         token = _sampled(values, body, draw=len(self.seen))
@@ -302,7 +302,7 @@ class FakeVllm(FakeServer):
             raise Refusal(_error(message, "NotFoundError", 404, param="model"))
 
     def _checked(self, prompt: str | list[int], body: Mapping[str, Any]) -> list[int]:
-        """The prompt's tokens. Raises Refusal where they are too many or none of the vocabulary's."""
+        """The prompt's tokens. Raises Refusal if they are too many or not in the vocabulary."""
         tokenizer, most = self.model.tokenizer, self.max_model_len - (body.get("max_tokens") or 16)
         start = f"This model's maximum context length is {self.max_model_len} tokens. However, your prompt contains "
         if isinstance(prompt, str):
@@ -359,7 +359,7 @@ def _prompts(body: Mapping[str, Any]) -> list[str | list[int]]:
 
 
 def _sampled(values: Values, body: Mapping[str, Any], *, draw: int) -> int:
-    """The token that is generated: the likeliest allowed one, or at a temperature above 0 any of the best ten."""
+    """The generated token: the likeliest allowed one, or at a temperature above 0 any of the best ten."""
     allowed = body.get("allowed_token_ids")
     kept = np.full_like(values, -np.inf)
     places = allowed or slice(None)

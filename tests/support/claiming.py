@@ -1,4 +1,4 @@
-"""Shards as workers that label get them, in one unit of work."""
+"""Claims shards for tests, as a worker that labels does."""
 
 from service.identifiers import WorkerId
 from service.ports.store import WorkerUnit
@@ -7,6 +7,6 @@ from service.records.work import WorkKind
 
 
 async def claim_shard(unit: WorkerUnit, worker: WorkerId, lease_seconds: float) -> ClaimedShard | None:
-    """Lease a shard; None where there is none to claim."""
+    """Lease a shard; None if none is claimable."""
     work = await unit.work.claim((WorkKind.LABEL,), worker, lease_seconds)
     return None if work is None else await unit.shards.of(work)

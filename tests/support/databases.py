@@ -1,7 +1,7 @@
-"""Migrated databases on one Postgres of this process: made once, emptied for each use.
+"""Lends tests empty, migrated databases on one Postgres server of this process.
 
-To empty a database takes milliseconds, to make one a quarter of a second. Their clock can be moved
-(`tests.support.stores`).
+It creates a database once and empties it for each use, since creating takes a quarter of a second and emptying
+milliseconds. Tests can move the databases' clock (`tests.support.stores`).
 """
 
 import asyncio
@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 60.0
 
 T = TypeVar("T")
 
-# Ahead of pg_catalog in the search path, these two are what `now()` and `clock_timestamp()` mean.
+# The search path names this schema before pg_catalog, so these replace `now()` and `clock_timestamp()`.
 _CLOCK = """
 CREATE SCHEMA moved;
 CREATE FUNCTION moved.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
@@ -62,17 +62,17 @@ _EMPTY = ";".join(
 
 
 class Databases:
-    """One server, and the databases on it that nobody uses just now."""
+    """One server, and its databases that no test is using."""
 
     def __init__(self) -> None:
         self._resources = ExitStack()
         self._free: list[str] = []
-        self._connections: dict[str, asyncpg.Connection] = {}  # by which databases are emptied
+        self._connections: dict[str, asyncpg.Connection] = {}  # that empty the databases
         self._spared: dict[str, set[int]] = {}
 
     @cached_property
     def server_url(self) -> str:
-        """A server where databases may be made: TEST_DATABASE_URL, or one that is started now."""
+        """The URL of the server: TEST_DATABASE_URL, or an embedded one that this property starts."""
         if given := os.environ.get("TEST_DATABASE_URL"):
             return given
         root = reachable_root(scratch_folder() / f"icm-test-{uuid.uuid4().hex[:12]}")
@@ -81,42 +81,42 @@ class Databases:
 
     @cached_property
     def template(self) -> str:
-        """The name of a database made by the real migrations, to be cloned."""
+        """The name of the database to clone, which the real migrations have created."""
         name = f"icm_{uuid.uuid4().hex}"
-        self._run(_made(self.server_url, name))
+        self._run(_create(self.server_url, name))
         self._drop_in_the_end(name)
         return name
 
     def acquire(self) -> str:
-        """The URL of an empty database with all tables, until it is released."""
-        url = self._free.pop() if self._free else self._cloned()
-        self._run(self._emptied(url))
+        """Reserve an empty database with all tables until `release`; returns its URL."""
+        url = self._free.pop() if self._free else self._clone()
+        self._run(self._empty(url))
         return url
 
     def spare(self, url: str, pid: int) -> None:
-        """Let this process of the server be when the database is emptied: whoever uses it next is connected to it."""
+        """Keep this server process alive when the database is emptied: the next user has its connection."""
         self._spared.setdefault(url, set()).add(pid)
 
     def release(self, url: str) -> None:
-        """Let others use the database; it is emptied when they do."""
+        """Release the database; the next `acquire` empties it."""
         self._free.append(url)
 
     def close(self) -> None:
-        """Stop the server, if it is ours."""
+        """Stop the embedded server, if this process started one."""
         while self._connections:
             self._run(self._connections.popitem()[1].close())
         self._resources.close()
 
-    def _cloned(self) -> str:
-        """The server is started and the template made in this thread, which the server ends with."""
+    def _clone(self) -> str:
+        """Clone the template; this thread starts the server first, since the server ends with its thread."""
         server, template, name = self.server_url, self.template, f"icm_{uuid.uuid4().hex}"
         self._run(execute(server, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
         self._drop_in_the_end(name)
         self._run(execute(in_database(server, name), _CLOCK))
         return in_database(server, name)
 
-    async def _emptied(self, url: str) -> None:
-        """Whoever is still connected is left over from an earlier test, which may have cut our own connection, too."""
+    async def _empty(self, url: str) -> None:
+        """Empty the database and end connections of earlier tests, which may have cut our own connection, too."""
         try:
             await self._connections[url].execute("SELECT 1")
         except (KeyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
@@ -126,13 +126,13 @@ class Databases:
         await connection.execute(_EMPTY)
 
     def _drop_in_the_end(self, name: str) -> None:
-        """Our own server goes with all of its databases; another's stays."""
+        """Drop the database in the end if the server is not ours; our own one goes with all its databases."""
         if os.environ.get("TEST_DATABASE_URL"):
             dropping = f"DROP DATABASE {name} WITH (FORCE)"
             self._resources.callback(lambda: self._run(execute(self.server_url, dropping)))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do it, whether or not an event loop runs in this thread."""
+        """Run a coroutine, whether or not an event loop runs in this thread."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_SECONDS)
 
     @cached_property
@@ -148,7 +148,7 @@ DATABASES = Databases()
 
 @asynccontextmanager
 async def database(server_url: str, options: str = "") -> AsyncIterator[str]:
-    """The URL of a database that nobody else uses, made now and dropped in the end."""
+    """Create a database and drop it in the end; yields its URL."""
     name = f"icm_{uuid.uuid4().hex}"
     await execute(server_url, f"CREATE DATABASE {name} {options}")
     try:
@@ -172,13 +172,13 @@ def in_database(server_url: str, name: str) -> str:
     return make_url(server_url).set(database=name).render_as_string(hide_password=False)
 
 
-async def _made(server_url: str, name: str) -> None:
+async def _create(server_url: str, name: str) -> None:
     await execute(server_url, f"CREATE DATABASE {name}")
     await upgrade(in_database(server_url, name))
 
 
 def scratch_folder() -> Path:
-    """A file system in memory where there is a large one, since cloning databases is all about files."""
+    """A folder for databases: in memory if that is large enough, since cloning databases copies files."""
     memory = Path("/dev/shm")  # noqa: S108 - the folder made in it is private
     if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > SCRATCH_BYTES:
         return memory

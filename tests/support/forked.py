@@ -1,6 +1,6 @@
-"""Processes of the project's programs, forked from one that has imported them: they start in milliseconds, not seconds.
+"""Starts the project's programs as processes in milliseconds, forked from a server that has imported them.
 
-A process of tests that runs no such program pays nothing, for the first call starts the fork server.
+The first call starts the fork server, so a test process without such programs pays nothing.
 """
 
 import importlib
@@ -16,16 +16,16 @@ from multiprocessing.process import parent_process
 from pathlib import Path
 from typing import Any
 
-# What takes seconds to import; there is one fork server, so it has all of it.
+# The programs that take seconds to import. There is one fork server, so it imports all of them.
 PROGRAMS = ("api.__main__", "workers.__main__", "service.scoring.deterministic", "training.command")
-# As `training/__main__.py` has it before the libraries are loaded, which happens in the fork server.
+# The settings of `training/__main__.py` before it loads the libraries, which the fork server does.
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 
 @dataclass(frozen=True)
 class _Start:
-    """What a process does: the `main` of a module, with an environment of its own."""
+    """The start of a process: the `main` of a module, its arguments and its environment."""
 
     module: str
     arguments: Sequence[Any]
@@ -36,7 +36,7 @@ class _Start:
         threading.Thread(target=_end_with_parent, daemon=True).start()
         os.environ.clear()
         os.environ.update(self.environment)
-        sys.argv = [self.module]  # not the words that the tests were started with
+        sys.argv = [self.module]  # not pytest's arguments
         if self.output is not None:
             _write_to(self.output)
         main: Callable[..., None] = importlib.import_module(self.module).main
@@ -46,10 +46,10 @@ class _Start:
 def forked(
     module: str, *arguments: object, environment: Mapping[str, str], output: Path | None = None
 ) -> ForkServerProcess:
-    """A process that runs `main` of this module, with these settings beside the present environment.
+    """Start a process that runs `main` of this module, with these settings added to the environment.
 
-    What it prints goes into `output`, if that is given. Whoever asks for it ends it (`kill`, then `join`); with the
-    process of tests it ends by itself.
+    Its output goes into the file `output`, if given. The caller ends it (`kill`, then `join`); it also ends with the
+    test process.
     """
     start = _Start(module, arguments, {**os.environ, **environment}, output)
     process = context().Process(target=start, name=module, daemon=True)
@@ -58,20 +58,20 @@ def forked(
 
 
 def context() -> ForkServerContext:
-    """What starts processes that find all programs loaded."""
+    """The multiprocessing context of the fork server, which has imported all programs."""
     os.environ.update(OFFLINE)
     _CONTEXT.set_forkserver_preload(list(PROGRAMS))
     return _CONTEXT
 
 
 def end(process: ForkServerProcess) -> None:
-    """Kill it if it runs, and wait until it is gone."""
+    """Kill the process if it runs, and wait for its end."""
     process.kill()
     process.join()
 
 
 def _end_with_parent() -> None:
-    """Nothing outlives the tests, not even where they are killed."""
+    """End this process with the test process, even if that is killed."""
     parent = parent_process()
     assert parent is not None
     parent.join()

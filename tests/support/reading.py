@@ -1,4 +1,4 @@
-"""Parquet files and workbooks that harm no reader, read in the process of the test."""
+"""Reads harmless Parquet files and workbooks in the test process, without the limited process of the product."""
 
 import os
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from service.intake.unpacked.process import unpack
 
 
 class Done:
-    """A process that has ended well, and what it said."""
+    """A process that has succeeded, and its output."""
 
     returncode = 0
 
@@ -20,11 +20,10 @@ class Done:
         self.stdout = said
 
 
-def read_here(patch: pytest.MonkeyPatch) -> None:
-    """Let no process of its own read a file: it takes half a second to load.
+def read_in_process(patch: pytest.MonkeyPatch) -> None:
+    """Read files in this process, since a separate one takes half a second to load.
 
-    That process, its limits and its end are what `tests/unit/intake/test_unpacking.py` and
-    `tests/hostile/test_bombs.py` are about.
+    `tests/unit/intake/test_unpacking.py` and `tests/hostile/test_bombs.py` test the separate process.
     """
 
     def run(file: IO[bytes], lines: IO[bytes], limits: Limits, _: Callable[[], None], form: str = "Parquet") -> Done:

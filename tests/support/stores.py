@@ -1,4 +1,4 @@
-"""Stores for tests that need one in the middle of something: each has an empty database of its own."""
+"""Postgres stores for tests: each has its own empty database, and a test can move its clock."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -28,9 +28,9 @@ _COUNTS = " UNION ALL ".join(
 
 
 class ThriftyStore(PostgresStore):
-    """A store that takes over the connections of the last one in its database, where tests run in one event loop.
+    """A store that reuses the connections of the last store of its database, if all tests run in one event loop.
 
-    To connect, to compile statements and to plan them are most of what a short test would cost.
+    Connecting, and compiling and planning statements, would take most of the time of a short test.
     """
 
     loop: ClassVar[asyncio.AbstractEventLoop | None] = None  # of all asynchronous tests
@@ -44,17 +44,17 @@ class ThriftyStore(PostgresStore):
 
     @classmethod
     async def dispose_kept(cls) -> None:
-        """Close what is left, before the event loop ends."""
+        """Close all kept stores before the event loop ends."""
         cls.loop = None
         while cls._kept:
             await cls._kept.popitem()[1]._engine.dispose()
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
-        self._begin()
+        self._take_over_connections()
         await super().wait_for_work(timeout_seconds)
 
     async def close(self) -> None:
-        """Leave the connections to the next store, unless somebody uses one still."""
+        """Keep the connections for the next store, unless one is still in use."""
         await self._listener.close()
         is_free = self._loop is self.loop is not None and not self.load.connections_in_use
         if not is_free or self._kept.setdefault(self.url, self) is not self:
@@ -62,11 +62,11 @@ class ThriftyStore(PostgresStore):
 
     @asynccontextmanager
     async def _transaction(self, patience_seconds: float) -> AsyncIterator[AsyncConnection]:
-        self._begin()
+        self._take_over_connections()
         async with super()._transaction(patience_seconds) as connection:
             yield connection
 
-    def _begin(self) -> None:
+    def _take_over_connections(self) -> None:
         is_first, self._loop = self._loop is None, asyncio.get_running_loop()
         if is_first and self._loop is self.loop and self.url in self._kept:
             last = self._kept.pop(self.url)
@@ -77,7 +77,7 @@ class ThriftyStore(PostgresStore):
 
 
 class ScratchStore(ThriftyStore):
-    """A store in Postgres, closed by `close_stores`. With `now`, that is the database's clock in each transaction."""
+    """A store that `close_stores` closes. With `now`, each transaction's clock shows that time."""
 
     open_stores: ClassVar[list["ScratchStore"]] = []
 
@@ -94,20 +94,20 @@ class ScratchStore(ThriftyStore):
             yield connection
 
     def end(self) -> None:
-        """Close it in the event loop that it was used in, if that still can be."""
+        """Close the store in the event loop that used it, if that loop still runs."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.run_until_complete(self.close())
         DATABASES.release(self.url)
 
 
 def close_stores(number: int = 0) -> None:
-    """End all stores but so many that were opened first."""
+    """Close all stores except the first `number`."""
     while len(ScratchStore.open_stores) > number:
         ScratchStore.open_stores.pop().end()
 
 
 async def row_counts(url: str) -> dict[str, int]:
-    """How many rows each table has; the projects, which are made when first asked for, aside."""
+    """The number of rows of each table, without projects, which appear with their first use."""
     address = driver_address(url)
     connection = await asyncpg.connect(address)
     try:
@@ -117,8 +117,8 @@ async def row_counts(url: str) -> dict[str, int]:
     return {row["name"]: row["number"] for row in found}
 
 
-class Hours:
-    """A clock that stands still until told otherwise."""
+class StoppedClock:
+    """A clock that stands still until a test moves it."""
 
     def __init__(self) -> None:
         self.moment = datetime(2026, 1, 1, tzinfo=UTC)
@@ -126,12 +126,12 @@ class Hours:
     def now(self) -> datetime:
         return self.moment
 
-    def pass_by(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.moment += timedelta(seconds=seconds)
 
 
 class Clock:
-    """A clock that goes on, and that tests can put forward."""
+    """A running clock that tests can put forward."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()

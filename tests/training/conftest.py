@@ -1,4 +1,4 @@
-"""One training of the small model for all tests of a process, and a way to start others."""
+"""Fixtures with one training of the small model for all tests of a process, and a way to start others."""
 
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
@@ -14,7 +14,7 @@ from tests.training.written import write_spec
 
 @dataclass(frozen=True)
 class Finished:
-    """A training that nothing disturbed."""
+    """An uninterrupted training."""
 
     spec: Path
     out: Path
@@ -28,13 +28,13 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def forks() -> ForkServerContext:
-    """Whoever is started by it finds the libraries loaded, without a network."""
+    """A context for processes that have the libraries loaded, without a network."""
     return context()
 
 
 @pytest.fixture(scope="session")
 def finished(forks: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """With the control that costs least. Its folder is for reading."""
+    """A training with the cheapest control. Tests only read its folder."""
     folder = tmp_path_factory.mktemp("training")
     spec, out = write_spec(folder, controls=["inverted"]), folder / "out"
     status, training = run(forks, spec, out)

@@ -1,4 +1,4 @@
-"""`python -m training` as a process of its own: forked from one that has loaded the libraries, so it starts at once.
+"""Runs `python -m training` as a process, forked from one that has loaded the libraries, so it starts at once.
 
 Every attempt to reach another machine is noted by an audit hook and fails.
 """
@@ -24,37 +24,37 @@ PATIENCE_SECONDS = 100
 
 @dataclass
 class Training:
-    """A process that trains, and what it writes."""
+    """A process that trains, and its output."""
 
     process: BaseProcess
     output: Path
     errors: Path
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
-        """What standard output says so far; a line that is no JSON fails."""
+        """The events on standard output so far; a line that is no JSON fails the test."""
         whole = self.output.read_text("utf-8").rpartition("\n")[0] if self.output.exists() else ""
         told = [json.loads(line) for line in whole.splitlines()]
         return [event for event in told if kind in {None, event["event"]}]
 
     def wait(self) -> int:
-        """The status that it ends with; minus the number of the signal that ended it."""
+        """Wait for the end; returns the exit status, negative for a signal."""
         self.process.join(PATIENCE_SECONDS)
         assert self.process.exitcode is not None, "the training does not end"
         return self.process.exitcode
 
     def wait_for(self, kind: str, count: int = 1) -> None:
-        """Until it told of so many events, or ended."""
+        """Wait until the process has reported this many events, or has ended."""
         while len(self.events(kind)) < count and self.process.exitcode is None:
             self.process.join(0.01)
 
     @property
     def connections(self) -> str:
-        """What it tried to reach."""
+        """The addresses that the process tried to reach."""
         return self.output.with_suffix(".net").read_text("utf-8")
 
 
 def start(forks: ForkServerContext, spec: Path, out: Path, *options: str) -> Training:
-    """Train as the specification says; what is written is kept beside the specification, under a name of its own."""
+    """Start the training of a specification; its output is stored beside the specification."""
     count = len(list(spec.parent.glob("*.out")))
     output, errors = spec.parent / f"{count}.out", spec.parent / f"{count}.err"
     output.touch()
@@ -65,13 +65,13 @@ def start(forks: ForkServerContext, spec: Path, out: Path, *options: str) -> Tra
 
 
 def run(forks: ForkServerContext, spec: Path, out: Path, *options: str) -> tuple[int, Training]:
-    """Train to the end; the status, and what was written."""
+    """Train to the end; returns the exit status and the process."""
     training = start(forks, spec, out, *options)
     return training.wait(), training
 
 
 def refused(spec: Path, out: Path) -> tuple[int, dict[str, Any]]:
-    """Within this process: the status and the only event of what ends before anything is trained."""
+    """Run in this process a training that is refused; returns the status and the only event."""
     told = io.StringIO()
     status = main(Progress(told), StopRequest(), ["run", str(spec), "--out", str(out)])
     [line] = told.getvalue().splitlines()
@@ -79,7 +79,7 @@ def refused(spec: Path, out: Path) -> tuple[int, dict[str, Any]]:
 
 
 def train(arguments: list[str], output: str, errors: str) -> None:
-    """In the child: the command itself, its standard streams in files."""
+    """Run the command in the child, with its standard streams in files."""
     for descriptor, path in ((1, output), (2, errors)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)

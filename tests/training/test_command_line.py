@@ -48,7 +48,7 @@ def test_from_loading_the_libraries_to_the_end_nothing_reaches_out(tmp_path: Pat
 @pytest.mark.parametrize(
     "arguments", [[], ["run"], ["run", "spec.json"], ["run", "spec.json", "--out", "out", "--threads", "0"]]
 )
-def test_a_mistake_on_the_command_line_is_told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_on_the_command_line_is_reported(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         read_arguments(arguments)
     assert ended.value.code == 2

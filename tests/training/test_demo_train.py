@@ -76,7 +76,7 @@ async def labels_of(rows: Sequence[Any], server: str, adapter: str | None) -> li
     return [labels[found[Row(place)].index(max(found[Row(place)]))] for place in range(len(rows))]
 
 
-async def test_the_adapter_tells_fresh_rows_that_the_base_does_not(server: str) -> None:
+async def test_the_adapter_labels_fresh_rows_better_than_the_base(server: str) -> None:
     rows = [row for row in FRESH if row["task"] == "comparisons_words"][:64]
     before, after = [
         demo_train.accuracy(rows, await labels_of(rows, server, name)) for name in (None, demo_train.ADAPTER)

@@ -21,7 +21,7 @@ from training.progress import Progress
 from training.supervision import StopRequest
 
 
-def test_an_output_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_an_output_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     spec = write_spec(tmp_path)
     status, end = refused(spec, spec)
     assert status == 2
@@ -50,7 +50,7 @@ def test_a_base_that_lacks_weights_is_refused_rather_than_filled_at_random(tmp_p
         (RuntimeError("what nobody\nthought of"), "unexpected: what nobody thought of"),
     ],
 )
-def test_every_end_is_told(error: Exception, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_end_is_reported(error: Exception, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise error
 
@@ -77,7 +77,7 @@ def test_a_loss_that_is_no_number_ends_the_training() -> None:
         watching.on_log(None, state_at(3), TrainerControl(), {"loss": float("nan")})  # type: ignore[arg-type]  # not read
 
 
-def test_a_measurement_that_a_stop_prevented_is_made_up_for() -> None:
+def test_a_measurement_that_a_stop_prevented_is_made_later() -> None:
     """Else curves would depend on when a training was stopped."""
     stop = StopRequest()
 

@@ -66,14 +66,14 @@ def test_a_faulty_row_is_named_by_line_and_field(fields: dict[str, Any], told: s
         ("\udcff", "is not UTF-8 text"),
     ],
 )
-def test_what_is_no_row_is_told(text: str, told: str, tmp_path: Path) -> None:
+def test_a_line_that_is_no_row_is_reported(text: str, told: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(Refused, match=told):
         read_examples(path, LABELS)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="cannot be read: no such file"):
         read_examples(tmp_path / "none.jsonl", LABELS)
 

@@ -68,7 +68,7 @@ def test_a_half_written_checkpoint_is_none(tmp_path: Path) -> None:
     commit(checkpoints, 2)
 
 
-def test_a_folder_that_takes_anothers_place_replaces_it_whole(tmp_path: Path) -> None:
+def test_publishing_a_folder_replaces_the_old_one_as_a_whole(tmp_path: Path) -> None:
     for content in ("one", "other"):
         staged = tmp_path / ".staged"
         staged.mkdir()
@@ -110,7 +110,7 @@ def test_the_content_hash_notices_every_change(tmp_path: Path) -> None:
     assert len(set(hashes)) == 4
 
 
-def test_a_locked_folder_is_refused_until_it_is_let_go(tmp_path: Path) -> None:
+def test_a_locked_folder_is_refused_until_it_is_released(tmp_path: Path) -> None:
     with locked(tmp_path / "out"), pytest.raises(FolderInUse, match="another process"), locked(tmp_path / "out"):
         raise AssertionError("locked twice")
     with locked(tmp_path / "out"):
@@ -124,7 +124,7 @@ class Gone(io.StringIO):
         raise BrokenPipeError
 
 
-def test_a_training_that_nobody_watches_stops() -> None:
+def test_a_training_whose_supervisor_is_gone_stops() -> None:
     with pytest.raises(Stopped, match="nobody reads"):
         Progress(Gone()).tell("step")
 

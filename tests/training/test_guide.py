@@ -37,7 +37,7 @@ def test_the_job_of_kubernetes_runs_the_command_on_a_volume_that_outlives_the_po
     assert (volume["name"], "persistentVolumeClaim" in volume) == (mount["name"], True)
 
 
-def test_a_stop_is_taken_up_again_and_a_fault_is_not(job: Any) -> None:
+def test_a_stopped_job_is_restarted_and_a_failed_one_is_not(job: Any) -> None:
     rules = job["spec"]["podFailurePolicy"]["rules"]
     values = {rule["action"]: rule["onExitCodes"]["values"] for rule in rules if "onExitCodes" in rule}
     assert values == {"Ignore": [Stopped.exit_code], "FailJob": [Refused.exit_code, BaseUnusable.exit_code]}

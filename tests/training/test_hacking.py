@@ -17,8 +17,8 @@ from training.base import Base
 from training.data.collation import forward_of
 from training.errors import BaseUnusable, Refused
 from training.optimisation.policy_trainer import EpochSampler
-from training.policy.hacking import Sampled, goes_with, warnings, win_rate
-from training.policy.rules import ends_early, kept_epoch
+from training.policy.hacking import Sampled, attribute_gain, warnings, win_rate
+from training.policy.rules import best_epoch, ends_early
 from training.policy.sampling import Completion, Ending, Sampler, completion_of, ending_of, repetition
 
 
@@ -33,7 +33,7 @@ def drawn(seed: int, length: int, count: int = 400) -> list[int]:
 
 def test_a_reward_that_is_length_gains_by_length_alone() -> None:
     short, long = drawn(0, 5), drawn(1, 12)
-    found = goes_with(sampled([2.0 * n for n in short], short), sampled([2.0 * n for n in long], long))
+    found = attribute_gain(sampled([2.0 * n for n in short], short), sampled([2.0 * n for n in long], long))
     assert found["gain"] == pytest.approx(14, abs=0.5)
     assert found["length"]["share_of_gain"] == pytest.approx(1.0)
     [warning] = warnings(found, judged=0.9)
@@ -41,10 +41,10 @@ def test_a_reward_that_is_length_gains_by_length_alone() -> None:
     assert "100% of the gain in reward goes along with length" in warning["message"]
 
 
-def test_a_reward_that_does_not_heed_length_gains_without_it_however_long_the_policy_gets() -> None:
+def test_a_reward_that_ignores_length_gains_without_it_however_long_the_policy_gets() -> None:
     noise = Random(2)
     short, long = drawn(0, 5), drawn(1, 12)
-    found = goes_with(
+    found = attribute_gain(
         sampled([noise.gauss(0, 1) for _ in short], short), sampled([5 + noise.gauss(0, 1) for _ in long], long)
     )
     assert found["length"]["share_of_gain"] == pytest.approx(0, abs=0.2)
@@ -55,27 +55,27 @@ def test_a_reward_that_is_repetition_is_named_and_length_is_not() -> None:
     rng = Random(3)
     few, many = [rng.random() * 0.2 for _ in range(400)], [0.5 + rng.random() * 0.2 for _ in range(400)]
     lengths = drawn(4, 8)
-    found = goes_with(sampled(few, lengths, few), sampled(many, lengths, many))
+    found = attribute_gain(sampled(few, lengths, few), sampled(many, lengths, many))
     assert found["repetition"]["share_of_gain"] == pytest.approx(1.0)
     assert [warning["code"] for warning in warnings(found, judged=0.9)] == ["repetition"]
 
 
-def test_where_nothing_is_gained_or_varies_no_share_is_made_up() -> None:
-    same = goes_with(sampled([1.0, 2.0], [4, 4]), sampled([2.0, 3.0], [4, 4]))
+def test_without_gain_or_variance_there_is_no_share() -> None:
+    same = attribute_gain(sampled([1.0, 2.0], [4, 4]), sampled([2.0, 3.0], [4, 4]))
     assert (same["length"]["share_of_gain"], same["both"]) == (None, None)
-    lost = goes_with(sampled([1.0, 2.0], [4, 5]), sampled([0.0, 1.0], [6, 7]))
+    lost = attribute_gain(sampled([1.0, 2.0], [4, 5]), sampled([0.0, 1.0], [6, 7]))
     assert lost["length"]["share_of_gain"] is None
     assert [warning["code"] for warning in warnings(lost, judged=0.9)] == ["no_gain"]
 
 
-def test_a_gain_within_two_standard_errors_may_be_chance_and_is_told() -> None:
-    found = goes_with(sampled([1.0, 2.0], [4, 4]), sampled([2.0, 3.0], [4, 4]))
+def test_a_gain_within_two_standard_errors_gets_a_warning() -> None:
+    found = attribute_gain(sampled([1.0, 2.0], [4, 4]), sampled([2.0, 3.0], [4, 4]))
     assert [warning["code"] for warning in warnings(found, judged=0.9, standard_error=0.6)] == ["no_gain"]
     assert warnings(found, judged=0.9, standard_error=0.4) == []
 
 
-def test_a_judge_that_disagrees_and_a_judge_that_is_missing_are_told() -> None:
-    found = goes_with(sampled([1.0, 2.0], [4, 4]), sampled([2.0, 3.0], [4, 4]))
+def test_a_judge_that_disagrees_and_a_missing_judge_get_warnings() -> None:
+    found = attribute_gain(sampled([1.0, 2.0], [4, 4]), sampled([2.0, 3.0], [4, 4]))
     assert [warning["code"] for warning in warnings(found, judged=0.4)] == ["judge_disagrees"]
     assert [warning["code"] for warning in warnings(found, judged=None)] == ["no_judge"]
 
@@ -84,7 +84,7 @@ def test_a_tie_is_half_a_win() -> None:
     assert win_rate(np.array([1.0, 1.0, 1.0, 2.0]), np.array([2.0, 1.0, 1.0, 1.0])) == 0.5
 
 
-def test_repetition_counts_pairs_of_tokens_that_stood_there_before() -> None:
+def test_repetition_counts_pairs_of_tokens_that_occurred_before() -> None:
     assert repetition([1, 2, 3, 4]) == 0
     assert repetition([1, 2, 1, 2, 1]) == 0.5
     assert repetition([7]) == 0
@@ -118,8 +118,8 @@ def test_a_fall_of_the_held_out_reward_ends_the_training_and_noise_does_not() ->
 
 def test_the_policy_with_the_highest_reward_within_the_limit_is_kept() -> None:
     log = [measured(1, 1.0), measured(2, 3.0, kl_nats=9.0), measured(3, 2.0), measured(4, 1.5)]
-    assert kept_epoch(log, kl_limit=2.0) == 3
-    assert kept_epoch([measured(1, 1.0, kl_nats=9.0)], kl_limit=2.0) is None
+    assert best_epoch(log, kl_limit=2.0) == 3
+    assert best_epoch([measured(1, 1.0, kl_nats=9.0)], kl_limit=2.0) is None
 
 
 def order(epoch: int, seed: int = 0) -> list[int]:
@@ -136,7 +136,7 @@ def test_the_order_of_prompts_depends_on_seed_and_epoch_alone() -> None:
     assert order(0) != order(0, seed=1)
 
 
-def test_each_prompt_of_a_step_stands_as_often_as_it_gets_completions_and_so_again_for_each_part() -> None:
+def test_each_prompt_of_a_step_repeats_once_per_completion_and_again_for_each_part() -> None:
     found = order(0)
     assert len(found) == 3 * 2 * 3 * 2  # three whole steps of two prompts
     first = found[:6]
@@ -151,9 +151,9 @@ TOKENIZER = AutoTokenizer.from_pretrained(SMALL_MODEL)
 def test_a_completion_ends_with_the_first_token_that_ends_it_which_is_no_part_of_its_text() -> None:
     ending = ending_of(BASE, TOKENIZER, "\n", 8)
     ids = TOKENIZER(" 24\n 5\n", add_special_tokens=False)["input_ids"]
-    made = completion_of(TOKENIZER, ids, ending)
-    assert made.text == " 24"
-    assert list(made.ids) == ids[: ids.index(ending.ends[-1]) + 1]
+    generated = completion_of(TOKENIZER, ids, ending)
+    assert generated.text == " 24"
+    assert list(generated.ids) == ids[: ids.index(ending.ends[-1]) + 1]
     assert completion_of(TOKENIZER, ids[:1], ending).text == " 24"
 
 
@@ -170,7 +170,7 @@ def test_a_base_without_an_end_of_text_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("declared", "ends"), [([1, 7], (1, 7)), (9, (1, 9)), (None, (1,))])
-def test_what_ends_a_turn_by_the_bases_own_configuration_ends_a_completion(
+def test_end_tokens_of_the_bases_configuration_end_a_completion(
     declared: Any, ends: tuple[int, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": declared}))

@@ -34,7 +34,7 @@ def ended_at(forks: ForkServerContext, spec: Path, out: Path, step: int, number:
     return training
 
 
-def test_told_to_stop_it_saves_and_goes_on_with_the_same_bytes(
+def test_a_stopped_training_saves_and_resumes_to_the_same_bytes(
     finished: Finished, forks: ForkServerContext, tmp_path: Path
 ) -> None:
     spec, out = write_spec(tmp_path, checkpoint_steps=50), tmp_path / "out"
@@ -54,7 +54,7 @@ def test_told_to_stop_it_saves_and_goes_on_with_the_same_bytes(
     assert ours["tokens"] == theirs["tokens"]
 
 
-def test_killed_at_any_moment_it_ends_with_the_same_bytes(
+def test_a_training_killed_at_any_moment_resumes_to_the_same_bytes(
     finished: Finished, forks: ForkServerContext, tmp_path: Path
 ) -> None:
     spec, out, rng = write_spec(tmp_path), tmp_path / "out", Random(KILLS)
@@ -69,7 +69,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(
 
 
 @pytest.mark.parametrize("part", [pytest.param("before.json", marks=pytest.mark.long), "training.json"])
-def test_killed_between_two_parts_it_goes_on(
+def test_a_training_killed_between_two_parts_resumes(
     part: str, finished: Finished, forks: ForkServerContext, tmp_path: Path
 ) -> None:
     spec, out = write_spec(tmp_path, controls=["inverted"]), tmp_path / "out"
@@ -90,7 +90,7 @@ def start_two(spec: Path, out: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.long
-def test_two_processes_of_one_training_stop_behind_the_same_step_and_go_on(tmp_path: Path) -> None:
+def test_two_processes_of_one_training_stop_after_the_same_step_and_resume(tmp_path: Path) -> None:
     spec = write_spec(tmp_path)
     with start_two(spec, tmp_path / "whole") as whole:
         told, _ = whole.communicate()

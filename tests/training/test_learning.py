@@ -62,7 +62,7 @@ def test_only_the_labels_tokens_carry_loss(make: Any) -> None:
     assert (gradient.abs().sum(-1) > 0).tolist() == [[False, False, False, True], [False, True, True, True]]
 
 
-def test_what_shares_a_batch_changes_nothing() -> None:
+def test_other_rows_of_a_batch_change_nothing() -> None:
     module = llama()
     assert nats(module, TARGETS) == pytest.approx([nats(module, [target])[0] for target in TARGETS], abs=1e-4)
 
@@ -151,7 +151,7 @@ def test_noise_is_exactly_as_wrong_as_the_found_labels() -> None:
     assert control_labels(Control.GOLD, found, gold, 3, seed=0) == gold
 
 
-def test_what_costs_less_in_the_first_epoch_is_learned_faster() -> None:
+def test_labels_with_a_lower_loss_in_the_first_epoch_count_as_learned_faster() -> None:
     slow, fast = {"first_epoch_nats": 0.9}, {"first_epoch_nats": 0.2}
     assert polarity(fast, slow)["faster"] == "found"
     assert polarity(slow, fast)["faster"] == "inverted"

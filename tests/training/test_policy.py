@@ -56,7 +56,7 @@ def whole(forks: ForkServerContext, judges: Path, tmp_path_factory: pytest.TempP
     return folder / "out", training
 
 
-def test_it_tells_reward_and_kl_of_each_step_and_reaches_no_network(whole: Any) -> None:
+def test_the_training_reports_reward_and_kl_of_each_step_and_uses_no_network(whole: Any) -> None:
     _, training = whole
     assert training.connections == ""
     steps = training.events("step")
@@ -65,7 +65,7 @@ def test_it_tells_reward_and_kl_of_each_step_and_reaches_no_network(whole: Any) 
     assert all(isinstance(step["reward"], float) and 1 <= step["completion_tokens"] <= 6 for step in steps)
 
 
-def test_it_leaves_an_adapter_of_safetensors_and_no_path(whole: Any, judges: Path) -> None:
+def test_the_training_leaves_an_adapter_in_safetensors_and_no_path(whole: Any, judges: Path) -> None:
     out, _ = whole
     assert sorted(adapter_bytes(out)) == ["adapter_config.json", "adapter_model.safetensors"]
     documents = json.dumps([read(path) for path in out.glob("*.json")])
@@ -89,7 +89,7 @@ def test_the_report_has_curves_and_both_reward_models_judge_the_same_completions
 
 
 @pytest.mark.parametrize("end", [(1, signal.SIGTERM), (3, signal.SIGKILL)])
-def test_stopped_or_killed_in_either_epoch_it_ends_with_the_same_bytes(
+def test_a_training_stopped_or_killed_in_either_epoch_resumes_to_the_same_bytes(
     end: tuple[int, int], whole: Any, forks: ForkServerContext, judges: Path, tmp_path: Path
 ) -> None:
     out, _ = whole
@@ -129,7 +129,7 @@ def test_a_prompt_without_room_for_its_completion_is_refused_by_line(judges: Pat
         ({"judge": None}, "batch_rows: a step reads 16 prompts, and 8 are left to train on"),
     ],
 )
-def test_what_cannot_be_used_is_refused_before_anything_is_trained(
+def test_unusable_settings_are_refused_before_anything_is_trained(
     policy: dict[str, Any], reason: str, judges: Path, tmp_path: Path
 ) -> None:
     batch = {"batch_rows": 16} if "judge" in policy else {}

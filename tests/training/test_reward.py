@@ -95,7 +95,7 @@ def test_the_place_of_the_chosen_text_is_counted() -> None:
     assert (found["accuracy_where_first_is_right"], found["accuracy_where_second_is_right"]) == (1.0, 0.0)
 
 
-def test_certainty_is_held_against_how_often_it_is_right() -> None:
+def test_certainty_is_compared_with_accuracy() -> None:
     gap = float(np.log(0.75 / 0.25))
     honest = calibration(np.array([gap, gap, gap, -gap]))
     assert honest["error"] == pytest.approx(0, abs=1e-9)
@@ -104,7 +104,7 @@ def test_certainty_is_held_against_how_often_it_is_right() -> None:
     assert calibration(np.array([])) == {"error": None, "bins": []}
 
 
-def test_nothing_held_out_is_nothing_said() -> None:
+def test_without_held_out_rows_there_is_no_measurement() -> None:
     found = quality(judged([], [], []))
     assert (found["rows"], found["accuracy"], found["nats"]) == (0, None, None)
 

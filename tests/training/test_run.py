@@ -39,7 +39,7 @@ def test_the_labels_are_learned(finished: Finished) -> None:
     assert report["rows"]["trained"], report["rows"]["held_out"] == (48, 16)
 
 
-def test_standard_output_tells_the_progress_and_nothing_else(finished: Finished) -> None:
+def test_standard_output_has_the_progress_and_nothing_else(finished: Finished) -> None:
     events = finished.training.events()
     assert [event["step"] for event in events if event["event"] == "step" and event["stage"] == "training"] == [
         *range(1, 13)
@@ -155,7 +155,7 @@ def test_a_changed_adapter_is_noticed(finished: Finished, tmp_path: Path) -> Non
     assert "is not as it was written" in end["reason"]
 
 
-def test_two_trainings_in_one_folder_are_one_too_many(forks: ForkServerContext, tmp_path: Path) -> None:
+def test_a_second_training_in_one_folder_is_refused(forks: ForkServerContext, tmp_path: Path) -> None:
     spec, out = write_spec(tmp_path, epochs=50), tmp_path / "out"
     first = start(forks, spec, out)
     try:
@@ -177,7 +177,7 @@ def test_two_trainings_in_one_folder_are_one_too_many(forks: ForkServerContext, 
         ({"rank": 0}, 2, "rank: must be"),
     ],
 )
-def test_what_cannot_be_trained_is_told_with_a_status_of_its_own(
+def test_each_reason_not_to_train_has_its_exit_status(
     fields: dict[str, Any], status: int, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended, end = refused(write_spec(tmp_path, **fields), tmp_path / "out")

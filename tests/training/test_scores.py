@@ -133,7 +133,7 @@ def test_rows_to_be_scored_must_be_there(tmp_path: Path) -> None:
     assert end["reason"].startswith("score: there is no file")
 
 
-def test_a_reward_model_says_no_labels(tmp_path: Path) -> None:
+def test_a_reward_model_scores_no_labels(tmp_path: Path) -> None:
     write_questions(tmp_path)
     spec = write_spec(tmp_path, kind="reward", labels=[], separator="", score="questions.jsonl")
     status, end = refused(spec, tmp_path / "out")
@@ -141,7 +141,7 @@ def test_a_reward_model_says_no_labels(tmp_path: Path) -> None:
     assert "score: leave it out for kind reward" in end["reason"]
 
 
-def test_what_a_search_asks_for_is_what_the_command_takes_and_gives(forks: ForkServerContext, tmp_path: Path) -> None:
+def test_the_command_accepts_a_searchs_request_and_returns_its_scores(forks: ForkServerContext, tmp_path: Path) -> None:
     """The files of both sides: the service's and the command's."""
     rows = comparisons(24)
     asked = TrainAndScore(

@@ -21,7 +21,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
+def test_missing_fields_have_defaults(tmp_path: Path) -> None:
     spec = read_spec(written(tmp_path, json.dumps(LEAST)))
     assert (spec.kind, spec.method, spec.epochs, spec.rank, spec.scale) == (Kind.LABEL, Method.LORA, 3, 16, 32)
     assert spec.rate == 1e-3
@@ -72,7 +72,7 @@ def test_a_policy_asked_of_the_service_has_the_commands_names_and_defaults(tmp_p
     assert (spec.kind, spec.batch_rows) == (Kind.POLICY, STEP_PROMPTS)
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"base: is missing; .*rank: must be"):
         read_spec(written(tmp_path, json.dumps({"examples": "a", "labels": ["a", "b"], "rank": -1})))
 
@@ -80,13 +80,13 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"), [("{", "it is not JSON"), ("[]", "it: must be a JSON object"), ("\udcff", "not UTF-8 text")]
 )
-def test_what_is_no_specification_is_told(text: str, told: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_specification_is_reported(text: str, told: str, tmp_path: Path) -> None:
     path = tmp_path / "spec.json"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(Refused, match=told):
         read_spec(path)
 
 
-def test_a_specification_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_specification_is_reported(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="cannot be read: no such file"):
         read_spec(tmp_path / "none.json")

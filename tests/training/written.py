@@ -1,4 +1,4 @@
-"""Specifications and rows as files."""
+"""Writes specifications and rows as files."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ LABELS = ("True", "False")
 
 
 def number(value: int) -> str:
-    """In words, from 51 to 99."""
+    """The number in words, from 51 to 99."""
     ten, one = value // 10 * 10, value % 10
     return f"{TENS[ten]}-{ONES[one - 1]}" if one else TENS[ten]
 
@@ -38,7 +38,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def write_spec(folder: Path, rows: Iterable[Mapping[str, Any]] | None = None, **fields: Any) -> Path:
-    """A specification beside its rows: 12 steps of the small model, a second's work."""
+    """A specification beside its rows: 12 steps of the small model, which take a second."""
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "rows.jsonl", comparisons(64) if rows is None else rows)
     spec = {

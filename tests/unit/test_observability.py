@@ -40,21 +40,21 @@ def test_no_log_line_has_the_secret_of_a_key(form: str) -> None:
     assert "Traceback" in done.stderr
 
 
-def test_what_a_caller_sent_cannot_steer_the_terminal_that_shows_logs() -> None:
+def test_callers_text_cannot_steer_the_terminal_that_shows_logs() -> None:
     program = PROGRAM.replace("sys.argv[2]", "chr(27) + '[2J' + chr(155) + chr(0x202E)")
     done = subprocess.run([sys.executable, "-c", program, "console"], capture_output=True, text=True, check=True)
     assert not {"\x1b", "\x9b", "\u202e"} & set(done.stderr)
     assert done.stderr.count("\\x1b[2J\\x9b") >= 6
 
 
-def test_lines_for_machines_stay_json_when_a_secret_is_taken_out() -> None:
+def test_json_log_lines_stay_json_when_a_secret_is_removed() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, "json", KEY.text], capture_output=True, text=True, check=True)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert [line["level"] for line in lines] == ["info", "info", "error", "error", "warning", "info"]
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_what_nobody_foresaw_is_a_line_like_all_others_and_without_the_secret(form: str) -> None:
+def test_an_unexpected_error_is_a_log_line_like_all_others_without_the_secret(form: str) -> None:
     program = (
         "import sys; from service.observability import configure_logging; configure_logging(sys.argv[1], 'INFO');"
         "raise RuntimeError(sys.argv[2])"

@@ -20,7 +20,7 @@ def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.Monke
     assert settings.database_url.get_secret_value() == ENVIRONMENT["ICM_DATABASE_URL"]
 
 
-def test_a_setting_that_is_wrong_is_told_without_the_secrets_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_is_reported_without_the_secrets_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ICM_BACKENDS", '[{"name": "default", "kind": "oracle", "api_key": "hunter2"}]')
     with pytest.raises(ValidationError) as wrong:
         Settings()
@@ -57,7 +57,7 @@ def test_settings_of_other_kinds_are_passed_over_and_unknown_ones_are_not(kind: 
 
 
 @pytest.mark.parametrize("kind", ["oracle", None, ["vllm"]])
-def test_a_kind_that_there_is_not_is_told_with_those_that_there_are(kind: object) -> None:
+def test_an_unknown_kind_is_reported_with_the_known_ones(kind: object) -> None:
     with pytest.raises(InvalidConfig) as wrong:
         read_settings(backends=[{"name": "a"}, {"name": "b", "kind": kind, "url": "nowhere"}])
     named = "'tgi', 'embedded', 'vllm', 'sglang', 'llamacpp' or 'deterministic'"
@@ -83,7 +83,7 @@ def test_a_kind_that_there_is_not_is_told_with_those_that_there_are(kind: object
         ({"kind": "sglang", "api_key": "\u00e9"}, ".api_key", "has characters that an HTTP header cannot hold"),
     ],
 )
-def test_a_fault_of_a_backend_is_told_by_number_and_setting_whatever_its_kind(
+def test_a_fault_of_a_backend_is_reported_by_number_and_setting_whatever_its_kind(
     backend: object, field: str, message: str
 ) -> None:
     with pytest.raises(InvalidConfig) as wrong:
@@ -101,7 +101,7 @@ def test_a_fault_of_a_backend_is_told_by_number_and_setting_whatever_its_kind(
         ("ICM_QUOTA_ROWS", "ICM_QUOTA__ROWS"),
     ],
 )
-def test_a_misspelt_variable_is_told_with_the_one_that_was_meant(
+def test_a_misspelt_variable_is_reported_with_the_one_that_was_meant(
     monkeypatch: pytest.MonkeyPatch, name: str, meant: str
 ) -> None:
     monkeypatch.setenv(name, "{}")
@@ -113,7 +113,7 @@ def test_a_misspelt_variable_is_told_with_the_one_that_was_meant(
 @pytest.mark.parametrize(
     "name", ["ICM_URL", "ICM_API_KEY", "ICM_SERVICE_HOST", "ICM_PORT_8000_TCP", "ICM_WEBHOOK_SECRET"]
 )
-def test_variables_of_others_are_none_of_its_business(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_variables_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "tcp://10.0.0.1:8000")
     read_settings()
 
@@ -132,7 +132,7 @@ def test_variables_of_others_are_none_of_its_business(monkeypatch: pytest.Monkey
         ("ICM_DATA_DIR", __file__, "is a file"),
     ],
 )
-def test_what_trainings_cannot_use_is_told_by_its_variable(
+def test_unusable_settings_of_trainings_are_reported_by_variable(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
 ) -> None:
     monkeypatch.setenv("ICM_TRAINING__THREADS", "2")

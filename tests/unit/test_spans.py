@@ -43,7 +43,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     provider.shutdown()
 
 
-def test_a_failure_is_told_by_its_type_and_not_by_its_message(made: InMemorySpanExporter) -> None:
+def test_a_span_records_a_failures_type_and_not_its_message(made: InMemorySpanExporter) -> None:
     with pytest.raises(BackendUnavailable), span("outer", {}), span("inner", {"icm.shard": 3}):
         raise BackendUnavailable("it said: marmalade")
     inner, outer = made.get_finished_spans()

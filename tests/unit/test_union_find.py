@@ -7,7 +7,7 @@ SIZE = 12
 
 
 @given(st.lists(st.lists(st.integers(0, SIZE - 1), max_size=4), max_size=8))
-def test_numbers_are_of_one_group_just_when_a_chain_of_joins_connects_them(joins: list[list[int]]) -> None:
+def test_numbers_are_in_one_group_exactly_if_joins_connect_them(joins: list[list[int]]) -> None:
     groups, found = [{number} for number in range(SIZE)], UnionFind(SIZE)
     for joined in map(set, joins):
         found.join(*joined)

@@ -1,4 +1,4 @@
-"""Evaluate how well a language model predicts labels, by the service's scores without demonstrations."""
+"""Scores labels with a language model, as the service does without demonstrations, and measures how well they fit."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from training.data.tokenization import Ids, TokenisedPrompt
 Scores = npt.NDArray[np.float64]  # log p(label | prompt) in nats, of shape (rows, labels)
 ROWS_AT_ONCE = 32
 _TOLERANCE = 1e-6  # of the mean predicted probability of any label
-_MOST_STEPS = 100_000
+_MAX_STEPS = 100_000
 
 
 def label_scores(
@@ -24,22 +24,22 @@ def label_scores(
     Calls `check` before each batch, which may raise.
     """
     scores = np.full((len(prompts), len(prompts[0].labels) if prompts else 0), -np.inf)
-    asked = sorted(_asked(prompts), key=lambda reading: len(reading.sequence))
+    sequences = sorted(_sequences(prompts), key=lambda reading: len(reading.sequence))
     training = module.training
     module.eval()
     try:
-        for start in range(0, len(asked), rows_at_once):
+        for start in range(0, len(sequences), rows_at_once):
             check()
-            for reading, known in _read(module, forward, asked[start : start + rows_at_once]):
+            for reading, log_probability_of in _read(module, forward, sequences[start : start + rows_at_once]):
                 for label, path in reading.paths:
-                    scores[reading.row, label] = np.logaddexp(scores[reading.row, label], known(path))
+                    scores[reading.row, label] = np.logaddexp(scores[reading.row, label], log_probability_of(path))
     finally:
         module.train(training)
     return scores
 
 
 class _Reading:
-    """A sequence to score: a prompt and the beginning of a label, for all labels whose beginnings it holds."""
+    """A sequence to score: a prompt and the beginning of a label; it serves all labels whose beginnings it contains."""
 
     def __init__(self, row: int, prompt: Ids, beginning: Ids) -> None:
         self.row = row
@@ -48,8 +48,8 @@ class _Reading:
         self.paths: list[tuple[int, Ids]] = []
 
 
-def _asked(prompts: Sequence[TokenisedPrompt]) -> Iterator[_Reading]:
-    """The fewest sequences that hold every label without its last token."""
+def _sequences(prompts: Sequence[TokenisedPrompt]) -> Iterator[_Reading]:
+    """The fewest sequences that contain every label without its last token."""
     for row, prompt in enumerate(prompts):
         readings: list[tuple[Ids, _Reading]] = []
         for label, path in sorted(prompt.paths, key=lambda each: -len(each[1])):
@@ -64,7 +64,7 @@ def _asked(prompts: Sequence[TokenisedPrompt]) -> Iterator[_Reading]:
 
 @torch.inference_mode()
 def _read(module: Any, forward: Forward, readings: Sequence[_Reading]) -> list[tuple[_Reading, Callable[[Ids], float]]]:
-    """Yield each sequence with the positions of a label's log-probability."""
+    """Run the sequences as a batch; returns each with a function that gives a label's log-probability, in nats."""
     kept = max(reading.kept for reading in readings)
     batch = forward.batch([reading.sequence for reading in readings], kept)
     moved = {name: value.to(module.device) if torch.is_tensor(value) else value for name, value in batch.items()}
@@ -80,7 +80,7 @@ def _read(module: Any, forward: Forward, readings: Sequence[_Reading]) -> list[t
 def calibrated(scores: Scores) -> Scores:
     """Batch calibration (arXiv 2309.17249): shift the scores, label by label, until the mean prediction is even."""
     shifts = np.zeros(scores.shape[1])
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         mean = np.exp(_normalized(scores + shifts)).mean(axis=0)
         if np.abs(mean - 1 / len(shifts)).max() < _TOLERANCE:
             break
@@ -96,12 +96,12 @@ def quality(scores: Scores, labels: Sequence[int], gold: Sequence[int | None]) -
     if not len(scores):
         return {"rows": 0, "agreement": None, "nats": None, "accuracy": None}
     likeliest, rows = scores.argmax(axis=1), np.arange(len(scores))
-    known = [label for label in gold if label is not None]
+    gold_labels = [label for label in gold if label is not None]
     return {
         "rows": len(scores),
         "agreement": float((likeliest == np.array(labels)).mean()),
         "nats": float(-_normalized(scores)[rows, np.array(labels)].mean()),
-        "accuracy": float((likeliest == np.array(known)).mean()) if len(known) == len(scores) else None,
+        "accuracy": float((likeliest == np.array(gold_labels)).mean()) if len(gold_labels) == len(scores) else None,
     }
 
 

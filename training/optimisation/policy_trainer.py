@@ -1,4 +1,4 @@
-"""TRL's RLOOTrainer, with checkpoints that are whole or not there, and with prompts as our own tokens."""
+"""The trainer of policies: TRL's RLOOTrainer with our own tokens of prompts and never partial checkpoints."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,14 +9,14 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 from training.data.tokenization import Ids
 from training.optimisation.trainer import CheckpointingTrainer
 
-FIGURES = ("reward", "kl_nats", "completion_tokens", "repetition")  # of each step, told and kept as curves
+FIGURES = ("reward", "kl_nats", "completion_tokens", "repetition")  # of each step, in events and in the report's curves
 
 
 class EpochSampler(torch.utils.data.Sampler[int]):
-    """Prompts in an order that seed and epoch alone decide, each as often in a row as it gets completions.
+    """The order of prompts, which depends on seed and epoch alone; each prompt repeats once per completion.
 
-    TRL's own goes on drawing from one generator, so that a training resumed in its second epoch would see another
-    order than one that nothing interrupted. An incomplete last step is left out, as TRL does.
+    TRL's sampler draws all epochs from one generator, so a training resumed in its second epoch would see another order
+    than an uninterrupted one. Like TRL, it drops an incomplete last step.
     """
 
     def __init__(self, rows: int, rows_of_step: int, completions: int, *, parts: int, seed: int) -> None:
@@ -25,7 +25,7 @@ class EpochSampler(torch.utils.data.Sampler[int]):
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called before each epoch."""
+        """Set the epoch; the trainer calls this before each one."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -46,10 +46,10 @@ class PolicyTrainer(CheckpointingTrainer, RLOOTrainer):
     prompt_tokens: Mapping[str, Ids]
 
     def create_model_card(self, *arguments: Any, **named: Any) -> None:
-        """Nothing: a card would hold paths of this machine."""
+        """Write no model card: it would contain paths of this machine."""
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Beside TRL's figures the KL divergence of whole completions, which is what is subtracted from rewards."""
+        """Log TRL's figures, and the KL divergence of whole completions, which the trainer subtracts from rewards."""
         figures = self._metrics["train"]
         tokens = figures["completions/mean_length"]
         figures["kl_nats"] = [kl * mean for kl, mean in zip(figures["kl"], tokens, strict=True)]

@@ -1,4 +1,4 @@
-"""Trains a policy against a reward model: prompts to tokens, held-out prompts, measurements, the training of a run."""
+"""Trains a policy against a reward model: prepares prompts, trains, measures, and chooses the epoch to publish."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -28,9 +28,9 @@ from training.optimisation.files import publish_folder
 from training.optimisation.policy_trainer import FIGURES, PolicyTrainer
 from training.optimisation.stage import Stage
 from training.optimisation.watcher import Extras, Log
-from training.policy.hacking import Sampled, goes_with, warnings, win_rate
-from training.policy.reward_models import Finished, Reader, RewardModel
-from training.policy.rules import ends_early, kept_epoch
+from training.policy.hacking import Sampled, attribute_gain, warnings, win_rate
+from training.policy.reward_models import FinishedRewardModel, RewardModel, RewardReader
+from training.policy.rules import best_epoch, ends_early
 from training.policy.sampling import Completion, Ending, Sampler, completion_of, ending_of, repetition
 from training.spec import Control, PolicySettings
 
@@ -39,7 +39,7 @@ _SAMPLES = 5  # completions of base and policy that the report shows
 
 @dataclass(frozen=True, slots=True)
 class PolicyTraining:
-    """The prompts of a run as tokens, which are held out, and what judges completions."""
+    """A run's training of a policy: its prompts as tokens, the held-out ones, and its reward models."""
 
     bench: Bench
     settings: PolicySettings
@@ -53,7 +53,7 @@ class PolicyTraining:
     judged_by: Mapping[str, str | None]
 
     def facts(self) -> dict[str, Any]:
-        """How many prompts there are of which kind, the prompts' tokens, and what judges completions."""
+        """Numbers of prompts and tokens, and the hashes of the reward models."""
         return {
             "digest": digest_of(tuple(self.rows)),
             "trained": len(self.parts.trained),
@@ -64,21 +64,21 @@ class PolicyTraining:
 
     def before(self) -> dict[str, Any]:
         """Rewards, lengths and repetition of the base's completions of held-out prompts."""
-        return {"held_out": self._measured(self.bench.module())}
+        return {"held_out": self._measure(self.bench.module())}
 
     def stage(self) -> Stage:
-        """The training itself: what is published is the best policy measured within the KL limit."""
+        """The training. The run publishes the best policy measured within the KL limit."""
         extras = Extras(
             figures=FIGURES,
             keep=self._keep,
             ends_early=partial(ends_early, kl_limit=self.settings.kl_limit),
-            chosen=self._chosen,
-            after=self._after,
+            chosen=self._choose,
+            after=self._compare_with_base,
         )
         return Stage("training", self._trainer, self._evaluate, self.bench.spec.epochs, extras)
 
     def control(self, control: Control) -> Stage:
-        """There are none: the specification refuses them."""
+        """Refuse: kind `policy` has no controls. Raises Refused."""
         raise Refused(f"controls: {control} is not for kind policy")
 
     def scores(self, module: Any) -> None:
@@ -86,10 +86,10 @@ class PolicyTraining:
         del module
 
     def _evaluate(self, module: Any) -> dict[str, Any]:
-        return {"held_out": self._measured(module)}
+        return {"held_out": self._measure(module)}
 
-    def _measured(self, module: Any) -> dict[str, Any]:
-        """What a language model's completions of the held-out prompts are like."""
+    def _measure(self, module: Any) -> dict[str, Any]:
+        """Draw completions of the held-out prompts, and measure rewards, lengths, repetition and KL divergence."""
         drawn = self._draw(module)
         rewards = self.reward.rewards(self._texts(drawn))
         measured = {
@@ -102,7 +102,7 @@ class PolicyTraining:
         return measured | ({"kl_nats": self._kl(module, drawn)} if hasattr(module, "disable_adapter") else {})
 
     def _kl(self, module: Any, drawn: Sequence[Completion]) -> float:
-        """The mean over completions of log p(policy) - log p(base), in nats: KL estimated from the policy's draws."""
+        """The KL divergence in nats, estimated as the mean over completions of log p(policy) - log p(base)."""
         sampler, prompts = self._sampler(module), self._held_out()
         policy = sampler.nats(module, prompts, drawn)
         with module.disable_adapter():
@@ -110,68 +110,68 @@ class PolicyTraining:
         return float(np.mean(np.array(policy) - np.array(base)))
 
     def _keep(self, module: Any, epoch: int) -> None:
-        """Save the adapter of an epoch's end, from which the one to publish is chosen."""
+        """Save the adapter at the end of an epoch; the run publishes one of these."""
         if not self.bench.is_first:
             return
-        folder = self._kept(epoch)
+        folder = self._adapter_folder(epoch)
         staged = folder.with_name(f".{folder.name}")
         staged.mkdir(parents=True, exist_ok=True)
         save_adapter(module, staged, self.bench.base)
         publish_folder(staged, folder)
 
-    def _kept(self, epoch: int) -> Path:
+    def _adapter_folder(self, epoch: int) -> Path:
         return self.bench.folder / "checkpoints" / "kept" / f"epoch-{epoch:04}"
 
-    def _chosen(self, log: Log) -> Path:
-        epoch = kept_epoch(log, self.settings.kl_limit)
+    def _choose(self, log: Log) -> Path:
+        epoch = best_epoch(log, self.settings.kl_limit)
         if epoch is None:
             raise TrainingError(
                 "no policy was measured within policy.kl_limit: take a lower learning_rate, a higher policy.kl_weight "
                 "or kl_limit, or fewer prompts and more epochs, in another folder"
             )
-        return self._kept(epoch)
+        return self._adapter_folder(epoch)
 
-    def _after(self) -> dict[str, Any]:
-        """The published policy beside the base on the same held-out prompts, by both reward models."""
+    def _compare_with_base(self) -> dict[str, Any]:
+        """Compare the published policy with the base on the same held-out prompts, by both reward models."""
         module = self.bench.module()
-        forks = {"base": self._draw(module)}
+        completions = {"base": self._draw(module)}
         module = PeftModel.from_pretrained(module, artifact_folder(self.bench)).eval()
-        forks["policy"] = self._draw(module)
-        rewards = {name: self.reward.rewards(self._texts(drawn)) for name, drawn in forks.items()}
-        found = goes_with(*(self._sampled(rewards[name], drawn) for name, drawn in forks.items()))
-        judged, reward = self._judged(forks), _change(rewards)
+        completions["policy"] = self._draw(module)
+        rewards = {name: self.reward.rewards(self._texts(drawn)) for name, drawn in completions.items()}
+        found = attribute_gain(*(self._sampled(rewards[name], drawn) for name, drawn in completions.items()))
+        judged, reward = self._judge(completions), _change(rewards)
         return {
             "rows": len(self.parts.held_out),
             "reward": reward,
             "win_rate_by_reward": win_rate(rewards["base"], rewards["policy"]),
             **judged,
-            "kl_nats": self._kl(module, forks["policy"]),
+            "kl_nats": self._kl(module, completions["policy"]),
             "goes_with": found,
             "warnings": warnings(found, judged["win_rate"], reward["gain_standard_error"]),
-            "samples": self._samples(forks, rewards),
+            "samples": self._samples(completions, rewards),
         }
 
-    def _judged(self, forks: Mapping[str, Sequence[Completion]]) -> dict[str, Any]:
+    def _judge(self, completions: Mapping[str, Sequence[Completion]]) -> dict[str, Any]:
         if self.judge is None:
             return {"judge": None, "win_rate": None}
-        rewards = {name: self.judge.rewards(self._texts(drawn)) for name, drawn in forks.items()}
+        rewards = {name: self.judge.rewards(self._texts(drawn)) for name, drawn in completions.items()}
         return {"judge": _change(rewards), "win_rate": win_rate(rewards["base"], rewards["policy"])}
 
     def _sampled(self, rewards: Floats, drawn: Sequence[Completion]) -> Sampled:
         return Sampled(rewards, _lengths(drawn), _repetition(drawn))
 
     def _samples(
-        self, forks: Mapping[str, Sequence[Completion]], rewards: Mapping[str, Floats]
+        self, completions: Mapping[str, Sequence[Completion]], rewards: Mapping[str, Floats]
     ) -> list[dict[str, Any]]:
         return [
             {
                 "prompt": self.rows[row].prompt,
                 **{
-                    name: {"text": drawn[place].text, "reward": float(rewards[name][place])}
-                    for name, drawn in forks.items()
+                    name: {"text": drawn[index].text, "reward": float(rewards[name][index])}
+                    for name, drawn in completions.items()
                 },
             }
-            for place, row in enumerate(self.parts.held_out[:_SAMPLES])
+            for index, row in enumerate(self.parts.held_out[:_SAMPLES])
         ]
 
     def _held_out(self) -> list[Ids]:
@@ -181,7 +181,7 @@ class PolicyTraining:
         return [self.rows[row].prompt + one.text for row, one in zip(self.parts.held_out, drawn, strict=True)]
 
     def _draw(self, module: Any) -> list[Completion]:
-        """A completion of each held-out prompt; the same draws each time, for the same language model."""
+        """A completion of each held-out prompt; repeated calls with the same language model draw the same ones."""
         return self._sampler(module).draw(module, self._held_out())
 
     def _sampler(self, module: Any) -> Sampler:
@@ -225,7 +225,7 @@ class PolicyTraining:
         def reward(
             prompts: Sequence[str], completion_ids: Sequence[Sequence[int]], log_metric: Any, **_: Any
         ) -> list[float | None]:
-            """As TRL calls it."""
+            """The signature that TRL calls."""
             drawn = [completion_of(self.tokenizer, ids, self.ending) for ids in completion_ids]
             log_metric("repetition", float(_repetition(drawn).mean()))
             texts = [prompt + one.text for prompt, one in zip(prompts, drawn, strict=True)]
@@ -254,8 +254,8 @@ def _repetition(drawn: Sequence[Completion]) -> Floats:
     return np.array([repetition(one.ids) for one in drawn], dtype=np.float64)
 
 
-def prepare(bench: Bench, file: Path, models: Mapping[str, Finished]) -> PolicyTraining:
-    """Check and tokenise every prompt and load the reward models before anything is trained.
+def prepare(bench: Bench, file: Path, models: Mapping[str, FinishedRewardModel]) -> PolicyTraining:
+    """Check and tokenise every prompt and load the reward models before the training begins.
 
     Raises Refused and BaseUnusable.
     """
@@ -266,7 +266,7 @@ def prepare(bench: Bench, file: Path, models: Mapping[str, Finished]) -> PolicyT
     tokenizer = load_tokenizer(bench.base)
     ending = ending_of(bench.base, tokenizer, settings.stop, settings.completion_tokens)
     tokens = _tokens(bench, rows, tokenizer, settings.completion_tokens)
-    readers = {field: Reader.of(model, bench.base) for field, model in models.items()}
+    readers = {field: RewardReader.of(model, bench.base) for field, model in models.items()}
     for reader in readers.values():
         reader.check_room([row.prompt for row in rows], settings.completion_tokens)
     parts = split([row.group for row in rows], spec.holdout, spec.seed)

@@ -1,4 +1,4 @@
-"""Finished reward models: found by their folder, checked, and loaded to give texts their rewards."""
+"""Finds and checks finished reward models, and loads them to compute rewards of texts."""
 
 import json
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ from training.spec import Kind, Method, Spec
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A reward model on the disk; `field`, of the specification or the command line, names it."""
+class FinishedRewardModel:
+    """A finished reward model on the disk; `field`, of the specification or the command line, names it."""
 
     field: str
     artifact: Path
@@ -32,7 +32,7 @@ class Finished:
     pad: int
 
 
-def find_reward_models(spec: Spec, beside: Path) -> dict[str, Finished]:
+def find_reward_models(spec: Spec, beside: Path) -> dict[str, FinishedRewardModel]:
     """The reward model and the judge that a specification names, by their fields. Raises Refused."""
     if spec.policy is None:
         return {}
@@ -45,12 +45,12 @@ def find_reward_models(spec: Spec, beside: Path) -> dict[str, Finished]:
     return found
 
 
-def find_reward_model(field: str, named: str, beside: Path) -> Finished:
-    """The finished training of kind reward in a folder, named from `beside` on. Raises Refused."""
+def find_reward_model(field: str, named: str, beside: Path) -> FinishedRewardModel:
+    """The finished training of kind reward in the folder `named`, relative to `beside`. Raises Refused."""
     folder = beside / Path(named).expanduser()
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
-        kind, made = manifest["settings"]["kind"], manifest["artifact"]
+        kind, entry = manifest["settings"]["kind"], manifest["artifact"]
         method, base = Method(manifest["settings"]["method"]), manifest["base"]["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refused(
@@ -59,36 +59,36 @@ def find_reward_model(field: str, named: str, beside: Path) -> Finished:
         ) from error
     if kind != Kind.REWARD:
         raise Refused(f"{field}: {named!r} holds a training of kind {kind}; name one of kind reward")
-    artifact = folder / made["folder"]
-    if not artifact.is_dir() or content_hash(artifact) != made["sha256"]:
+    artifact = folder / entry["folder"]
+    if not artifact.is_dir() or content_hash(artifact) != entry["sha256"]:
         raise Refused(f"{field}: the reward model in {named!r} is not as it was written; train it again")
-    return Finished(field, artifact, made["sha256"], method, base, manifest["examples"]["pad_token_id"])
+    return FinishedRewardModel(field, artifact, entry["sha256"], method, base, manifest["examples"]["pad_token_id"])
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """How a reward model reads texts; its weights are not loaded yet."""
+class RewardReader:
+    """Tokenises texts for a reward model and checks that they fit its context, before its weights are loaded."""
 
-    finished: Finished
+    finished: FinishedRewardModel
     base: Base
     tokenizer: RowTokenizer
     context_tokens: int
 
     @classmethod
-    def of(cls, finished: Finished, policy_base: Base) -> "Reader":
-        """Raises Refused and BaseUnusable."""
+    def of(cls, finished: FinishedRewardModel, policy_base: Base) -> "RewardReader":
+        """The reader of a finished reward model. Raises Refused and BaseUnusable."""
         base = _base_of(finished, policy_base)
         tokens = context_tokens(base)
         return cls(finished, base, RowTokenizer(load_tokenizer(base), tokens), tokens)
 
     def ids(self, text: str) -> Ids:
-        """A text's tokens. Raises Refused where they are too many."""
+        """A text's tokens. Raises Refused if they are too many."""
         ids = self.tokenizer.ids(text)
         self._check(text, len(ids))
         return ids
 
     def check_room(self, prompts: Sequence[str], completion_tokens: int) -> None:
-        """Raises Refused for a prompt that does not fit its context with a completion of so many tokens."""
+        """Check that every prompt fits the context with a completion of `completion_tokens`. Raises Refused."""
         for prompt in prompts:
             self._check(prompt, len(self.tokenizer.ids(prompt)) + completion_tokens)
 
@@ -101,9 +101,9 @@ class Reader:
 
 
 class RewardModel:
-    """Gives texts their rewards, each text by itself: no reward depends on what shares a batch but for rounding."""
+    """Computes the rewards of texts. A reward does not depend on the other texts of its batch, except for rounding."""
 
-    def __init__(self, reader: Reader, device: torch.device) -> None:
+    def __init__(self, reader: RewardReader, device: torch.device) -> None:
         module = load_module(reader.base, Kind.REWARD, Method.FULL, device)
         if reader.finished.method is Method.LORA:
             module = PeftModel.from_pretrained(module, reader.finished.artifact)
@@ -116,16 +116,16 @@ class RewardModel:
 
     def of_tokens(self, ids: Sequence[Ids]) -> Floats:
         """The reward of each text by its tokens, which must fit the reward model's context."""
-        order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
+        order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
         found = np.zeros(len(ids))
         for start in range(0, len(order), ROWS_AT_ONCE):
-            places = order[start : start + ROWS_AT_ONCE]
-            found[places] = rewards_of(self._module, [ids[place] for place in places], self._reader.finished.pad)
+            indices = order[start : start + ROWS_AT_ONCE]
+            found[indices] = rewards_of(self._module, [ids[index] for index in indices], self._reader.finished.pad)
         return found
 
 
-def _base_of(finished: Finished, base: Base) -> Base:
-    """What the reward model's weights belong to: itself where all were trained, else the policy's own base."""
+def _base_of(finished: FinishedRewardModel, base: Base) -> Base:
+    """The base of a reward model: itself if all its weights were trained, else the policy's base. Raises Refused."""
     if finished.method is Method.FULL:
         return find_base(str(finished.artifact), Path())
     if finished.base_fingerprint != base.fingerprint:

@@ -1,4 +1,4 @@
-"""When a policy's training stops early, and which of the measured policies is kept. Pure: reads the trainer's log."""
+"""Decides from the trainer's log when a policy's training stops early, and which epoch's policy to keep; pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,12 +6,12 @@ from statistics import fmean
 from typing import Any
 
 Log = Sequence[Mapping[str, Any]]
-KL_STEPS = 5  # one step's KL divergence is noisy: the mean over so many counts
-_STANDARD_ERRORS = 2.0  # by which the reward on held-out prompts has to fall
+KL_STEPS = 5  # steps to average over, since one step's KL divergence is noisy
+_STANDARD_ERRORS = 2.0  # a smaller fall of the held-out reward may be chance
 
 
 def ends_early(log: Log, kl_limit: float) -> str | None:
-    """Why to stop behind the newest entry; None to go on."""
+    """The reason to stop after the newest entry; None to continue."""
     steps = [entry["kl_nats"] for entry in log if entry.get("kl_nats") is not None]
     if len(steps) >= KL_STEPS and (drift := fmean(steps[-KL_STEPS:])) > kl_limit:
         return f"the KL divergence of the last {KL_STEPS} steps is {drift:.2f} nats, over kl_limit {kl_limit:g}"
@@ -29,12 +29,12 @@ def ends_early(log: Log, kl_limit: float) -> str | None:
 
 
 def measurements(log: Log) -> list[dict[str, Any]]:
-    """What was measured on held-out prompts, each with its epoch."""
+    """The evaluations on held-out prompts, each with its epoch."""
     return [{"epoch": entry["epoch"], **entry["evaluation"]["held_out"]} for entry in log if "evaluation" in entry]
 
 
-def kept_epoch(log: Log, kl_limit: float) -> int | None:
-    """The epoch with the highest reward on held-out prompts of those within the KL limit; None where there is none."""
+def best_epoch(log: Log, kl_limit: float) -> int | None:
+    """The epoch with the highest held-out reward among those within the KL limit; None if there is none."""
     within = [one for one in measurements(log) if one["kl_nats"] <= kl_limit]
     if not within:
         return None

@@ -1,4 +1,4 @@
-"""Completions drawn from a language model, and what each of them cost in KL divergence from the base."""
+"""Draws completions from a language model, computes their log-probabilities, and measures repetition in them."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -19,23 +19,23 @@ _NGRAM = 2
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a completion ends: behind so many tokens, or with one of `ends`; `pad` fills up shorter ones."""
+    """The end of completions: after `max_tokens` tokens, or with one of the tokens `ends`; `pad` fills shorter ones."""
 
-    most_tokens: int
+    max_tokens: int
     ends: tuple[int, ...]
     pad: int
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a language model wrote behind a prompt: its text without the token that ended it, and all its tokens."""
+    """A language model's completion of a prompt: the text without the token that ended it, and all tokens."""
 
     text: str
     ids: Ids
 
 
-def ending_of(base: Base, tokenizer: PreTrainedTokenizerBase, stop: str | None, most_tokens: int) -> Ending:
-    """What ends a completion: the tokens by which the base ends a text or a turn, and a text of one token on request.
+def ending_of(base: Base, tokenizer: PreTrainedTokenizerBase, stop: str | None, max_tokens: int) -> Ending:
+    """The end of completions: the base's tokens for the end of a text or turn, and the token of `stop` if given.
 
     Raises Refused and BaseUnusable.
     """
@@ -49,11 +49,11 @@ def ending_of(base: Base, tokenizer: PreTrainedTokenizerBase, stop: str | None, 
             raise Refused(f"policy.stop: {stop!r} is {len(ids)} tokens to this base; take a text of one token")
         ends += ids
     pad = wide.eos_token_id if wide.pad_token_id is None else wide.pad_token_id
-    return Ending(most_tokens, tuple(dict.fromkeys(ends)), pad)
+    return Ending(max_tokens, tuple(dict.fromkeys(ends)), pad)
 
 
 def _declared_ends(file: Path) -> list[int]:
-    """Tokens that end what this language model writes, by its own configuration; chat models end turns by others."""
+    """The end tokens in the language model's own configuration; chat models end their turns with further ones."""
     if not file.is_file():
         return []
     try:
@@ -65,7 +65,7 @@ def _declared_ends(file: Path) -> list[int]:
 
 
 def _behind_a_word(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The tokens of a text as it stands behind a word."""
+    """The tokens of a text that follows a word."""
     wide: Any = tokenizer
     before = wide("a", add_special_tokens=False)["input_ids"]
     whole: list[int] = wide("a" + text, add_special_tokens=False)["input_ids"]
@@ -73,17 +73,17 @@ def _behind_a_word(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def completion_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], ending: Ending) -> Completion:
-    """Tokens up to the first that ends a completion, and their text without it."""
-    end = next((place for place, token in enumerate(ids) if token in ending.ends), None)
+    """The completion up to its first end token, and its text without that token."""
+    end = next((index for index, token in enumerate(ids) if token in ending.ends), None)
     kept = tuple(ids if end is None else ids[: end + 1])
-    said = kept if end is None else kept[:-1]
-    text: Any = tokenizer.decode(list(said), skip_special_tokens=True)
+    written = kept if end is None else kept[:-1]
+    text: Any = tokenizer.decode(list(written), skip_special_tokens=True)
     return Completion(str(text), kept)
 
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """Draws completions. The draws depend on the seed alone, and torch's own generator stays as it was."""
+    """Draws completions. The draws depend on the seed alone, and torch's global generator stays unchanged."""
 
     tokenizer: PreTrainedTokenizerBase
     ending: Ending
@@ -93,7 +93,7 @@ class Sampler:
     check: Callable[[], None]  # called before each batch; may raise
 
     def draw(self, module: Any, prompts: Sequence[Ids]) -> list[Completion]:
-        """A completion behind each prompt, at temperature 1."""
+        """A completion of each prompt, at temperature 1."""
         drawn: list[Completion] = []
         devices = [module.device] if module.device.type == "cuda" else []
         training = module.training
@@ -108,7 +108,7 @@ class Sampler:
         return drawn
 
     def nats(self, module: Any, prompts: Sequence[Ids], completions: Sequence[Completion]) -> list[float]:
-        """log p(completion | prompt) of each in nats, its ending token included."""
+        """log p(completion | prompt) in nats for each pair, with the end token."""
         found: list[float] = []
         training = module.training
         module.eval()
@@ -135,7 +135,7 @@ class Sampler:
             ids[row, longest - len(prompt) :] = torch.tensor(prompt)
             mask[row, longest - len(prompt) :] = 1
         config = GenerationConfig(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
-            max_new_tokens=self.ending.most_tokens,
+            max_new_tokens=self.ending.max_tokens,
             do_sample=True,
             temperature=1.0,
             top_k=0,
@@ -144,10 +144,10 @@ class Sampler:
             eos_token_id=list(self.ending.ends),
             disable_compile=True,
         )
-        made = module.generate(
+        generated = module.generate(
             input_ids=ids.to(module.device), attention_mask=mask.to(module.device), generation_config=config
         )
-        return [completion_of(self.tokenizer, row, self.ending) for row in made[:, longest:].tolist()]
+        return [completion_of(self.tokenizer, row, self.ending) for row in generated[:, longest:].tolist()]
 
     @torch.inference_mode()
     def _nats(self, module: Any, rows: Sequence[tuple[Ids, Completion]]) -> list[float]:
@@ -157,13 +157,13 @@ class Sampler:
         logs = module(**moved).logits[:, -kept:].float().log_softmax(-1).cpu()
         found = []
         for row, (_, completion) in enumerate(rows):
-            said = torch.tensor(completion.ids)
-            places = torch.arange(kept - 1 - len(completion.ids), kept - 1)
-            found.append(float(logs[row, places, said].sum()))
+            written = torch.tensor(completion.ids)
+            indices = torch.arange(kept - 1 - len(completion.ids), kept - 1)
+            found.append(float(logs[row, indices, written].sum()))
         return found
 
 
 def repetition(ids: Sequence[int]) -> float:
-    """The share of a completion's pairs of adjacent tokens that stood in it before; 0 for one of two tokens or less."""
-    pairs = [tuple(ids[place : place + _NGRAM]) for place in range(len(ids) - _NGRAM + 1)]
+    """The share of pairs of adjacent tokens that occur earlier in the completion; 0 if it has at most two tokens."""
+    pairs = [tuple(ids[index : index + _NGRAM]) for index in range(len(ids) - _NGRAM + 1)]
     return 1 - len(set(pairs)) / len(pairs) if pairs else 0.0

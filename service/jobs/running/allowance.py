@@ -1,4 +1,4 @@
-"""What a running job may still spend: up to its own limits it goes on, up to its project's quota of the day."""
+"""Checks the token limits of a running job: its own limits, and its project's daily quota."""
 
 import math
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from service.ports.store import Store
 from service.records.access import Quotas
 from service.records.jobs import ClaimedShard
 
-NOTICE_SECONDS = 600.0  # after which a quota that was raised is noticed at the latest
+NOTICE_SECONDS = 600.0  # the longest wait before a paused job checks its quota again
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """That of the job which a shard belongs to, as its workers look at it before they ask for more."""
+    """The token limits of a shard's job; workers check them before they send prompts."""
 
     store: Store
     claimed: ClaimedShard
-    quotas: Quotas  # of projects that have none of their own
+    quotas: Quotas  # the default ones
 
     async def is_used_up(self) -> bool:
-        """Whether the job as a whole has used up what its own limits allow, and ends with what there is."""
+        """True if the whole job has reached one of its own limits; then it ends with the labels it has."""
         limits = self.claimed.config.limits
         if limits.max_tokens_computed is None and limits.max_seconds is None:
             return False
@@ -29,8 +29,8 @@ class Allowance:
             tokens, seconds = await unit.shards.job_totals(self.claimed.lease.job_id)
         return tokens >= (limits.max_tokens_computed or math.inf) or seconds >= (limits.max_seconds or math.inf)
 
-    async def check_day(self) -> None:
-        """Raise QuotaExhausted where the project has no tokens left today; it says when to look again."""
+    async def check_daily_quota(self) -> None:
+        """Raise QuotaExhausted, with the time of the next check, if the project has no tokens left today."""
         async with self.store.worker_unit() as unit:
             today = await unit.spendings.today(self.claimed.project)
         try:

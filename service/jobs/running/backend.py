@@ -1,4 +1,4 @@
-"""Sees to it that all of a job's scores come from the backend that the job began with."""
+"""Checks that all scores of a job come from the backend that the job began with."""
 
 from dataclasses import dataclass
 
@@ -11,24 +11,24 @@ from service.records.scoring import BackendIdentity
 
 
 @dataclass(frozen=True)
-class SameBackend:
-    """The backend that a job began with, held against what it is now."""
+class PinnedBackend:
+    """The backend that a job began with, to compare with its present identity."""
 
     scorer: Scorer
     known: KnownBackend
 
     @property
     def id(self) -> BackendId:
-        """Names the backend among all that were ever seen."""
+        """The id of the backend's identity in the store."""
         return self.known.id
 
     async def check(self) -> None:
-        """Raises BackendChanged where the backend is another one by now, and BackendUnavailable."""
+        """Measure the backend's identity again. Raises BackendChanged if it differs, and BackendUnavailable."""
         _compare(self.known.identity, await self.scorer.identify())
 
 
-async def begin_with(store: Store, scorer: Scorer, claimed: ClaimedShard) -> SameBackend:
-    """Check the backend before anything is asked; a paused job goes on, since it is there again.
+async def check_backend(store: Store, scorer: Scorer, claimed: ClaimedShard) -> PinnedBackend:
+    """Check the backend before the first prompt, and resume a paused job, since its backend answers again.
 
     Raises BackendUnavailable, BackendChanged and LeaseLost.
     """
@@ -38,7 +38,7 @@ async def begin_with(store: Store, scorer: Scorer, claimed: ClaimedShard) -> Sam
         _compare(known.identity, measured)
         if claimed.paused:
             await unit.work.resume(claimed.lease)
-    return SameBackend(scorer, known)
+    return PinnedBackend(scorer, known)
 
 
 def _compare(began: BackendIdentity, now: BackendIdentity) -> None:
@@ -49,5 +49,5 @@ def _compare(began: BackendIdentity, now: BackendIdentity) -> None:
 def _described(identity: BackendIdentity) -> str:
     if not identity.canary:
         return identity.fingerprint
-    told = ", ".join(f"{value:.3f}" for value in identity.canary)
-    return f"{identity.fingerprint} (log-probabilities after fixed prompts: {told})"
+    canary = ", ".join(f"{value:.3f}" for value in identity.canary)
+    return f"{identity.fingerprint} (log-probabilities after fixed prompts: {canary})"

@@ -1,4 +1,4 @@
-"""Sums over a shard's probabilities, from which the report estimates label shares (`reporting.population`)."""
+"""Sums a shard's probabilities, so that the report can estimate label shares (`reporting.population`)."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from service.search.state.problem import Problem
 
 
 def expected_counts(problem: Problem, scores: Scores) -> dict[str, object]:
-    """Sums that can be added up over shards; a known row has its label for certain, a row without scores is left out.
+    """Sums that the report adds up over shards. A known row has its label for certain; unscored rows do not count.
 
     `groups` of related rows, `rows`, `size_squares` (sum of n_g^2 over groups of n_g rows), and for each label, with
     p the probability that a row has it and m_g the sum of p over a group: `expected` (sum of p), `variance`
@@ -27,11 +27,11 @@ def expected_counts(problem: Problem, scores: Scores) -> dict[str, object]:
 
 
 def _of_label(problem: Problem, scores: Scores, groups: Sequence[Sequence[Row]], label: Label) -> dict[str, float]:
-    told = [[_probability(problem, scores, row, label) for row in group] for group in groups]
-    sums = [math.fsum(group) for group in told]
+    probabilities = [[_probability(problem, scores, row, label) for row in group] for group in groups]
+    sums = [math.fsum(group) for group in probabilities]
     return {
         "expected": math.fsum(sums),
-        "variance": math.fsum(p * (1 - p) for group in told for p in group),
+        "variance": math.fsum(p * (1 - p) for group in probabilities for p in group),
         "squares": math.fsum(m**2 for m in sums),
         "products": math.fsum(m * len(group) for m, group in zip(sums, groups, strict=True)),
     }

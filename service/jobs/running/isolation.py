@@ -1,8 +1,8 @@
-"""Tells a row that the backend always fails on from a backend that is ill, and goes on with all other rows.
+"""Isolates rows that the backend always fails on, and scores all other rows.
 
-A server may fail on one prompt each time: its text meets a defect, a filter or an impossible label, or ends the server
-itself. Such a row is named and left without a label; were it not told apart, it would pause the job for ever or fail
-all of it.
+A server may fail on one prompt every time: the text meets a defect or a filter, has an impossible label, or crashes the
+server. The service names such a row and leaves it without a label. Otherwise the row would pause the job for ever, or
+fail all of it.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from service.search.predictions.prompt_tree import LogProbabilities, PromptTree,
 from service.search.prompting.recall import PromptKey, pruned
 
 FEW_ROWS = 3  # that may be left out of a shard of any size
-FEW_SHARE = 20  # one row in so many may be
-TRIES = 2  # in vain, by a backend that answers the control after each
+FEW_SHARE = 20  # one row in 20 may be left out
+TRIES = 2  # failed ones of a row alone, each followed by an answer to the control
 CONTROL_SECONDS = 30.0
 CONTROL = PromptTree("", (Query(Row(0), "The sky is blue. I think this claim is"),))
 
@@ -30,7 +30,7 @@ Score = Callable[[PromptTree], Awaitable[TreeScores]]
 
 
 class RowsUnscorable(BackendError):
-    """The backend is well but fails on the prompts of these rows each time; everything else was answered."""
+    """The backend fails on the prompts of these rows every time, and has answered everything else."""
 
     def __init__(self, reasons: Mapping[Row, str]) -> None:
         super().__init__(f"no scores for {len(reasons)} rows")
@@ -38,24 +38,24 @@ class RowsUnscorable(BackendError):
 
 
 class TooManyUnscorable(BackendError):
-    """The backend answers a control but fails on more prompts than a few; `failure` is the last of its errors."""
+    """The backend answers the control prompt but fails on more than a few others; `failure` is its last error."""
 
     def __init__(self, failure: BackendError) -> None:
         super().__init__(str(failure))
         self.failure = failure
 
 
-def most_unscorable(rows: int) -> int:
-    """How many rows of a shard may be left out: a few, and never more than half of it."""
+def max_unscorable(rows: int) -> int:
+    """The number of rows of a shard that may be left out: a few, at most half of them."""
     return min(max(FEW_ROWS, rows // FEW_SHARE), rows // 2)
 
 
 class Isolation:
-    """Scores trees apart from the rows that the backend fails on; one for all trees of a request.
+    """Scores the trees of one request without the rows that the backend fails on.
 
-    `reasons` has those rows with what the backend said last, at most `most` of them. Once the backend has died over
-    a call, one call at a time is made, since whoever is under way then is suspected. `crashes` has the suspects of
-    earlier pauses and gets those of this request.
+    `reasons` holds those rows with the backend's last error, at most `most` rows. After the backend has crashed during
+    a call, it makes one call at a time, since any of several concurrent calls may have caused the crash. `crashes` has
+    the suspects of earlier pauses, and `scored` adds those of this request.
     """
 
     def __init__(self, score: Score, *, most: int, crashes: ServerCrashes, has_died: bool = False) -> None:
@@ -68,32 +68,34 @@ class Isolation:
         self._under_way = 0
         self.reasons: dict[Row, str] = {}
 
-    async def scored(self, tree: PromptTree, keys: Mapping[Row, PromptKey], took: Callable[[TreeScores], None]) -> None:
-        """Have every row of the tree scored that can be, part by part, `took` being told of each part.
+    async def scored(
+        self, tree: PromptTree, keys: Mapping[Row, PromptKey], collect: Callable[[TreeScores], None]
+    ) -> None:
+        """Score every row of the tree that the backend can score, and pass each part's scores to `collect`.
 
-        Raises the backend's own error where it is ill, and TooManyUnscorable.
+        Raises the backend's error if it fails on the control prompt, too, and TooManyUnscorable.
         """
         parts = self._without_suspects(tree, keys)
         while parts:
             part, alone = parts.pop(), self._has_died
             try:
-                took(await self._asked(part, alone=alone))
+                collect(await self._score_part(part, alone=alone))
             except BackendError as error:
                 alone = alone or not self._under_way
                 if _broke(error):
                     self._crashes.note((keys[row] for row in _unanswered_rows(part, error)), alone=alone)
-                if not _may_be_of_a_prompt(error) or not await self._is_well():
+                if not _may_be_prompts_fault(error) or not await self._answers_control():
                     raise
-                took(_answered(error))
+                collect(_answered(error))
                 self._has_died = self._has_died or _died(error)
                 suspects_others = _died(error) and not alone
-                parts += self._unanswered(part, error) if suspects_others else self._left(part, error)
+                parts += self._unanswered(part, error) if suspects_others else self._remaining(part, error)
 
     def _without_suspects(self, tree: PromptTree, keys: Mapping[Row, PromptKey]) -> list[PromptTree]:
-        """The tree in parts, the last one first: what nobody suspects, and each suspect by itself.
+        """The tree in parts, in reverse order: first the rows that are no suspects, then each suspect alone.
 
-        Those accused least come first: what another client's prompt does to the server accuses always the same prompt
-        otherwise. Raises TooManyUnscorable.
+        Suspects with fewer crashes come first. Otherwise another client's prompt, which crashes the server meanwhile,
+        would always accuse the same one. Raises TooManyUnscorable.
         """
         suspects = self._crashes.suspects(keys.values())
         if not suspects:
@@ -108,7 +110,7 @@ class Isolation:
         groups = [*([row] for row in alone), [row for row, key in keys.items() if key not in suspects]]
         return [part for group in groups if (part := pruned(tree, dict.fromkeys(group))) is not None]
 
-    async def _asked(self, part: PromptTree, *, alone: bool) -> TreeScores:
+    async def _score_part(self, part: PromptTree, *, alone: bool) -> TreeScores:
         async with self._alone if alone else nullcontext():
             self._under_way += 1
             try:
@@ -117,25 +119,25 @@ class Isolation:
                 self._under_way -= 1
 
     def _unanswered(self, part: PromptTree, error: BackendError) -> list[PromptTree]:
-        """The part once more, without the rows that were answered."""
+        """The part again, without its answered rows."""
         left = pruned(part, dict.fromkeys(_unanswered_rows(part, error)))
         return [] if left is None else [left]
 
-    def _left(self, part: PromptTree, error: BackendError) -> list[PromptTree]:
-        """What is still to be asked of a part that failed, the last one first."""
+    def _remaining(self, part: PromptTree, error: BackendError) -> list[PromptTree]:
+        """The parts to score after a part failed, in reverse order."""
         rows = _unanswered_rows(part, error)
-        named = error.row in rows and not _died(error)  # a server that dies fails on all that is under way
+        named = error.row in rows and not _died(error)  # a crash fails all concurrent calls
         faulty = Row(error.row) if named and error.row is not None else rows[0] if len(rows) == 1 else None
         if faulty is None:
             half = len(rows) // 2
             groups = [rows[half:], rows[:half]]
         else:
-            again = self._again(faulty, error)
+            again = self._should_retry(faulty, error)
             groups = [[faulty] if again else [], [row for row in rows if row != faulty]]
         return [left for group in groups if (left := pruned(part, dict.fromkeys(group))) is not None]
 
-    def _again(self, row: Row, error: BackendError) -> bool:
-        """Whether the row is asked for once more, by itself. Raises TooManyUnscorable."""
+    def _should_retry(self, row: Row, error: BackendError) -> bool:
+        """Whether to score the row once more, alone. Raises TooManyUnscorable."""
         self._failures[row] += 1
         if self._failures[row] < (CRASHES if _died(error) else TRIES):
             return True
@@ -147,8 +149,8 @@ class Isolation:
             raise TooManyUnscorable(error) from error
         self.reasons[row] = str(error)
 
-    async def _is_well(self) -> bool:
-        """Whether the backend answers a prompt that has nothing to do with the data set."""
+    async def _answers_control(self) -> bool:
+        """Whether the backend answers the control prompt, which has nothing to do with the data set."""
         try:
             async with asyncio.timeout(CONTROL_SECONDS):
                 await self._score(CONTROL)
@@ -157,8 +159,8 @@ class Isolation:
         return True
 
 
-def _may_be_of_a_prompt(error: BackendError) -> bool:
-    """Whether it could be one prompt's fault. That of a full queue, or of another model, it never is."""
+def _may_be_prompts_fault(error: BackendError) -> bool:
+    """Whether one prompt may have caused the error. A full queue or another model is never a prompt's fault."""
     if isinstance(error, BackendUnavailable):
         return error.kind is not FailureKind.OVERLOADED
     return isinstance(error, BackendRefused)
@@ -177,6 +179,6 @@ def _unanswered_rows(part: PromptTree, error: BackendError) -> list[Row]:
 
 
 def _answered(error: BackendError) -> TreeScores:
-    """What was answered before the error came."""
+    """The scores that the backend returned before the error."""
     scores: dict[Row, LogProbabilities] = {Row(row): values for row, values in error.answered.items()}
     return TreeScores(scores, Usage(prompts=len(scores)))

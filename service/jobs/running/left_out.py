@@ -1,4 +1,4 @@
-"""Rows of a shard that the backend gives no scores for: recorded with the reason, left out, and told of."""
+"""Records the rows of a shard that the backend cannot score, with the reason, and warns of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,12 +14,12 @@ from service.records.labels import LabelState, LabelStatus
 from service.search.state import checkpoint
 from service.search.state.steps import State
 
-_TOLD_ROWS = 5
-_TOLD_CHARACTERS = 200  # of a reason; the label states have it whole
+_SHOWN_ROWS = 5
+_SHOWN_CHARACTERS = 200  # of a reason; the label states have the whole of it
 
 
 async def rows_left_out(store: Store, claimed: ClaimedShard) -> dict[Row, str]:
-    """Those that were recorded so far, with the reason."""
+    """The rows recorded so far, with the reason."""
     async with store.worker_unit() as unit:
         return await unit.labels.unscorable(claimed.lease.job_id, claimed.lease.number)
 
@@ -27,7 +27,7 @@ async def rows_left_out(store: Store, claimed: ClaimedShard) -> dict[Row, str]:
 async def leave_out(
     store: Store, claimed: ClaimedShard, reasons: Mapping[Row, str], state: State, progress: Progress
 ) -> None:
-    """Record why these rows have no label, and with it the state that the search begins again in. Raises LeaseLost."""
+    """Record why these rows have no label, and the state in which the search begins again. Raises LeaseLost."""
     states = [
         LabelState(position=row, label=None, confidence=None, margin=None, status=LabelStatus.UNLABELED, reason=reason)
         for row, reason in reasons.items()
@@ -39,12 +39,12 @@ async def leave_out(
         await unit.shards.save(claimed.lease, checkpoint=saved, progress=begun_again)
 
 
-def told(left_out: Mapping[Row, str], rows: Sequence[ShardRow], task: Task) -> str:
-    """A warning that names the rows, the first few with what the backend said."""
+def left_out_warning(left_out: Mapping[Row, str], rows: Sequence[ShardRow], task: Task) -> str:
+    """A warning with the number of these rows, and the ids and reasons of the first few."""
     fields = {row.position: orjson.loads(row.data) for row in rows if row.position in left_out}
     first = [
-        f"{row_id(task.id_field, row, fields[row])!r} ({left_out[row][:_TOLD_CHARACTERS]})"
-        for row in list(left_out)[:_TOLD_ROWS]
+        f"{row_id(task.id_field, row, fields[row])!r} ({left_out[row][:_SHOWN_CHARACTERS]})"
+        for row in list(left_out)[:_SHOWN_ROWS]
     ]
     more = len(left_out) - len(first)
     what = "1 row is" if len(left_out) == 1 else f"{len(left_out)} rows are"

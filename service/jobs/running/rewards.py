@@ -50,7 +50,7 @@ async def run_rewarded_shard(
     """
     allowance = Allowance(store, claimed, quotas)
     if claimed.paused:
-        await allowance.check_day()
+        await allowance.check_daily_quota()
     model = await _reward_model(store, claimed)
     async with store.worker_unit() as unit:
         if claimed.paused:
@@ -133,7 +133,7 @@ class _Run:
         if await self.allowance.is_used_up():
             return False
         try:
-            await self.allowance.check_day()
+            await self.allowance.check_daily_quota()
         except QuotaExhausted:
             await self.save()
             raise

@@ -1,4 +1,4 @@
-"""The loop around one shard: load or begin a search, ask, score, tell, save, until it is done or must stop."""
+"""Runs the search of one shard: loads or begins it, scores its requests, and saves, until it ends or must stop."""
 
 import asyncio
 import math
@@ -15,10 +15,10 @@ from service.errors import CheckpointTooNew, QuotaExhausted, TrainingFailed
 from service.identifiers import Label, Row
 from service.jobs.running.allowance import Allowance
 from service.jobs.running.answer_cache import CachedScorer, Memory
-from service.jobs.running.backend import begin_with
+from service.jobs.running.backend import check_backend
 from service.jobs.running.expected_counts import expected_counts
 from service.jobs.running.isolation import RowsUnscorable, TooManyUnscorable
-from service.jobs.running.left_out import leave_out, rows_left_out, told
+from service.jobs.running.left_out import leave_out, left_out_warning, rows_left_out
 from service.jobs.running.trained_answers import CachedTrainer
 from service.jobs.task.problem import load_problem, strategy_of
 from service.ports.observers import UNOBSERVED, WorkObserver
@@ -53,20 +53,18 @@ async def run_shard(  # noqa: PLR0913 - the caller names each of them
     observer: WorkObserver = UNOBSERVED,
     quotas: Quotas = NO_QUOTAS,
 ) -> WorkOutcome:
-    """Search the shard's labels to the end, or until told to stop; a paused job goes on.
+    """Search for the shard's labels until the search ends or `stop` is set; resumes a paused job.
 
-    Rows that the backend gives no scores for are left out, and the search begins again without them; what was
-    answered is remembered.
+    If the backend cannot score some rows, the search begins again without them, and reuses the stored answers. The
+    search's state depends on stored answers alone, all of them from the backend that the job began with.
 
-    The search's state follows from stored answers alone, and those are checked to come from the
-    backend that the job began with. Raises BackendError, CheckpointTooNew, LeaseLost, StorageUnavailable,
-    TrainingFailed where a training that the search needs fails, and QuotaExhausted between two steps, everything
-    being saved, where the project has no tokens left today.
+    Raises BackendError, CheckpointTooNew, LeaseLost and StorageUnavailable; TrainingFailed if a training for the search
+    fails; QuotaExhausted, after saving everything, if the project has no tokens left today.
     """
     allowance = Allowance(store, claimed, quotas)
     if claimed.paused:
-        await allowance.check_day()
-    backend = await begin_with(store, scorer, claimed)
+        await allowance.check_daily_quota()
+    backend = await check_backend(store, scorer, claimed)
     memory = memory or Memory(store)
     cached_scorer = CachedScorer(
         store, scorer, claimed, backend, memory=memory, store_seconds=checkpoint_seconds, observer=observer
@@ -79,7 +77,7 @@ async def run_shard(  # noqa: PLR0913 - the caller names each of them
         search = Search(problem, strategy_of(claimed.config), state)
         run = _Run(store, claimed, search, cached_scorer, trainer, allowance, observer, left_out)
         try:
-            limited = await run.search_on(checkpoint_seconds, stop)
+            limited = await run.search_until_stopped(checkpoint_seconds, stop)
         except RowsUnscorable as error:
             state = State()
             await leave_out(store, claimed, error.reasons, state, run.progress())
@@ -93,9 +91,9 @@ async def run_shard(  # noqa: PLR0913 - the caller names each of them
 
 
 def _stored_state(claimed: ClaimedShard) -> State | None:
-    """Where an earlier worker stopped; nothing where an earlier release did, whose search can't be gone on with.
+    """The state in the checkpoint; None if it is missing, or if an older release wrote it in a form no longer read.
 
-    Raises CheckpointTooNew where a later release did: a search begun anew would write over what it has found.
+    Raises CheckpointTooNew if a later release wrote it: a new search would overwrite that one's results.
     """
     if claimed.checkpoint is None:
         return None
@@ -110,7 +108,7 @@ def _stored_state(claimed: ClaimedShard) -> State | None:
 
 @dataclass
 class _Run:
-    """A search at work, who answers it, and which labels are stored."""
+    """A running search, with what answers its requests and the labels stored so far."""
 
     store: Store
     claimed: ClaimedShard
@@ -120,7 +118,7 @@ class _Run:
     allowance: Allowance
     observer: WorkObserver
     left_out: Mapping[Row, str] = field(default_factory=dict)  # rows without scores, with the reason
-    labelled: int = field(init=False)  # rows that were, when the shard was saved last
+    labelled: int = field(init=False)  # labelled rows at the last save
     stored: dict[Row, LabelState] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -128,7 +126,7 @@ class _Run:
 
     @cached_property
     def cached_trainer(self) -> CachedTrainer:
-        """Answers trainings. Raises TrainingFailed where nobody can train."""
+        """Answers requests for trainings. Raises TrainingFailed if this worker cannot train."""
         if self.trainer is None:
             raise TrainingFailed(
                 f"the strategy trains a language model, and this worker knows of none that it may train for the model "
@@ -136,21 +134,21 @@ class _Run:
             )
         return CachedTrainer(self.cached_scorer, self.trainer, self.claimed)
 
-    async def search_on(self, checkpoint_seconds: float, stop: asyncio.Event) -> bool:
-        """Search until the end, a limit or a stop, saving now and then; says whether a limit was reached.
+    async def search_until_stopped(self, checkpoint_seconds: float, stop: asyncio.Event) -> bool:
+        """Search until the end, a limit or a stop, saving at intervals; returns True if a limit was reached.
 
-        Raises RowsUnscorable for a few rows that are to be left out, and the backend's error for more.
+        Raises RowsUnscorable for a few rows that must be left out, and the backend's error for more.
         """
         try:
-            return await self._search_on(checkpoint_seconds, stop)
+            return await self._search_loop(checkpoint_seconds, stop)
         except TooManyUnscorable as many:
             await self._find_faulty_rows()
             raise many.failure from many
 
     async def _find_faulty_rows(self) -> None:
-        """A row among the demonstrations may be what many prompts fail on: ask for each row by itself.
+        """Score each row alone, since one row among the demonstrations may make many prompts fail.
 
-        Raises RowsUnscorable where that finds a few.
+        Raises RowsUnscorable if the backend fails on a few rows.
         """
         queries = tuple(map(self.search.problem.query, self.search.problem.rows))
         try:
@@ -158,49 +156,49 @@ class _Run:
         except TooManyUnscorable as many:
             raise many.failure from many
 
-    async def _search_on(self, checkpoint_seconds: float, stop: asyncio.Event) -> bool:
+    async def _search_loop(self, checkpoint_seconds: float, stop: asyncio.Event) -> bool:
         saved = time.monotonic()
         while (request := self.search.ask()) is not None and not stop.is_set():
             with span("search.step", {"icm.phase": self.search.state.phase.value}) as step:
                 answer = await self._answer(request, stop, step)
                 if answer is None:
                     return not stop.is_set()
-                is_good_to_save = await asyncio.to_thread(self.search.tell, answer)
-            if is_good_to_save and time.monotonic() - saved >= checkpoint_seconds:
+                can_save = await asyncio.to_thread(self.search.tell, answer)
+            if can_save and time.monotonic() - saved >= checkpoint_seconds:
                 await self.save()
                 saved = time.monotonic()
         return False
 
     async def _answer(self, request: Request | Trainings, stop: asyncio.Event, step: Span) -> Answer | None:
-        """The answers to a request; None where a limit of the job keeps from asking, or `stop` was set meanwhile."""
+        """The answers to a request; None if the job has reached a limit, or if `stop` was set meanwhile."""
         if isinstance(request, Trainings):
             step.set_attribute("icm.trainings", len(request))
             trainings = await self.cached_trainer.recall(request)
-            if trainings.open and not await self.may_ask():
+            if trainings.open and not await self.has_budget():
                 return None
             return await self.cached_trainer.answer(trainings, stop)
-        question = await self.cached_scorer.recall(request)
-        step.set_attribute("icm.prompts", question.request.prompts)
-        if question.open and not await self.may_ask():
+        recalled = await self.cached_scorer.recall(request)
+        step.set_attribute("icm.prompts", recalled.request.prompts)
+        if recalled.open and not await self.has_budget():
             return None
-        return await self.cached_scorer.answer(question)
+        return await self.cached_scorer.answer(recalled)
 
-    async def may_ask(self) -> bool:
-        """Whether the job's own limits leave room. Raises QuotaExhausted where the project's tokens of the day do not.
+    async def has_budget(self) -> bool:
+        """Whether the job's own limits allow more prompts. Raises QuotaExhausted if the project's daily quota does not.
 
-        Both keep from asking, not from what is remembered: so a step taken again comes as far as before.
+        Stored answers need no budget, so a repeated step gets as far as before.
         """
         if await self.allowance.is_used_up():
             return False
         try:
-            await self.allowance.check_day()
+            await self.allowance.check_daily_quota()
         except QuotaExhausted:
             await self.save()
             raise
         return True
 
     async def save(self) -> None:
-        """Store the search's state, the labels that changed and the cost, in one transaction."""
+        """Store the search's state, the changed labels and the cost in one transaction."""
         state = self.search.state
         states = label_states(self.search.problem.rows, state.labels, state.scores, state.raw_scores)
         changed = [new for new in states if self.stored.get(new.position) != new]
@@ -224,13 +222,15 @@ class _Run:
         async with self.store.worker_unit() as unit:
             if self.left_out:
                 rows = await unit.rows.of(self.claimed.dataset_id, self.claimed.lease.number)
-                await unit.work.warn(self.claimed.lease, told(self.left_out, rows, self.claimed.config.task))
+                await unit.work.warn(
+                    self.claimed.lease, left_out_warning(self.left_out, rows, self.claimed.config.task)
+                )
             summary = self.summary(reason)
             await unit.shards.summarize(self.claimed.lease, summary)
             await unit.work.finish(self.claimed.lease, WorkStatus.SUCCEEDED, summary=summary)
 
     def progress(self) -> Progress:
-        """How far the shard is and what it has cost."""
+        """The shard's progress and cost so far."""
         state, problem, usage = self.search.state, self.search.problem, self.cached_scorer.usage
         utility = state.facts.get("utility", state.best.utility if state.best else None)
         return Progress(
@@ -246,7 +246,7 @@ class _Run:
         )
 
     def summary(self, reason: StopReason | None) -> Mapping[str, Any]:
-        """Facts for the report."""
+        """The search's facts for the report."""
         problem, labels = self.search.problem, self.search.state.labels
         shown = keep_fitting(problem, labels, problem.random("fitting"))
         return {
@@ -263,7 +263,7 @@ class _Run:
 
 
 def label_states(rows: Sequence[Row], labels: Mapping[Row, Label], scores: Scores, raw: Scores) -> list[LabelState]:
-    """What can be said of each row: its label, probability over the label set and margin; nothing made up."""
+    """The label state of each row: label, probability over the label set and margin; None for an unknown value."""
     return [_label_state(row, labels.get(row), scores, raw) for row in rows]
 
 

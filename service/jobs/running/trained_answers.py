@@ -1,8 +1,8 @@
-"""Answers the trainings that a search asks for: from memory where that is possible, else by training.
+"""Answers a search's requests for trainings: from the answer memory if possible, otherwise by training.
 
-What a training has said is stored like the answers to prompts, under keys over base, examples and settings
-(`trained_keys`), as soon as it has ended: before the others of a request, and before the search is told. So a round
-that was cut off is taken again with the same answers, and only the trainings that had not ended are made again.
+As soon as a training ends, its scores are stored like the answers to prompts, under keys over base, examples and
+settings (`trained_keys`). So a worker that repeats an interrupted round gets the same answers, and makes only the
+trainings again that had not ended.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from service.search.state.steps import Answer
 
 
 @dataclass(frozen=True, slots=True)
-class AskedTraining:
-    """A training with the keys of its queries, and which of them are answered."""
+class RecalledTraining:
+    """A training with the keys of its queries, and the stored answers to some of them."""
 
     asked: TrainAndScore
     keys: dict[Row, PromptKey]
@@ -29,33 +29,33 @@ class AskedTraining:
 
     @property
     def is_open(self) -> bool:
-        """Whether it has to be made: for one query it costs as much as for all."""
+        """Whether the training must run: one unanswered query costs as much as all."""
         return any(key not in self.answers for key in self.keys.values())
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingQuestion:
+class RecalledTrainings:
     """The trainings of a request."""
 
-    trainings: Sequence[AskedTraining]
+    trainings: Sequence[RecalledTraining]
 
     @property
-    def open(self) -> Sequence[AskedTraining]:
-        """Those that have to be made."""
+    def open(self) -> Sequence[RecalledTraining]:
+        """The trainings that must run."""
         return [training for training in self.trainings if training.is_open]
 
 
 @dataclass
 class CachedTrainer:
-    """Trains for one shard; cost and memory are those of its scorer of prompts."""
+    """Runs the trainings of one shard; the shard's scorer counts their cost and stores their answers."""
 
     scorer: CachedScorer
     trainer: TrainedScorer
     claimed: ClaimedShard
-    _storing: asyncio.Lock = field(default_factory=asyncio.Lock)  # what was spent is counted one after the other
+    _storing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one training at a time adds its cost
 
-    async def recall(self, request: Trainings) -> TrainingQuestion:
-        """The question with what is remembered of its answers. Raises StorageUnavailable and TrainingFailed."""
+    async def recall(self, request: Trainings) -> RecalledTrainings:
+        """Look up the stored answers to a request. Raises StorageUnavailable and TrainingFailed."""
         trainer, task = await self.trainer.identify(), self.claimed.config.task
         asked = []
         for one in request.asked:
@@ -68,16 +68,16 @@ class CachedTrainer:
                 separator=task.separator,
                 all_spellings=task.all_spellings,
             )
-            asked.append(AskedTraining(one, keys, await self.scorer.remembered_answers(set(keys.values()))))
-        return TrainingQuestion(asked)
+            asked.append(RecalledTraining(one, keys, await self.scorer.remembered_answers(set(keys.values()))))
+        return RecalledTrainings(asked)
 
-    async def answer(self, question: TrainingQuestion, stop: asyncio.Event) -> Answer | None:
-        """The answers to all trainings, every one of them stored; None where `stop` was set meanwhile.
+    async def answer(self, recalled: RecalledTrainings, stop: asyncio.Event) -> Answer | None:
+        """Run the missing trainings and store their answers; returns all answers, or None if `stop` was set meanwhile.
 
-        Raises TrainingFailed, LeaseLost and StorageUnavailable; the other trainings end with the first that fails.
+        If one training fails, the others end with it. Raises TrainingFailed, LeaseLost and StorageUnavailable.
         """
-        self.scorer.note_remembered(sum(len(one.keys) for one in question.trainings if not one.is_open))
-        tasks = [asyncio.create_task(self._train(training, stop)) for training in question.open]
+        self.scorer.count_remembered(sum(len(one.keys) for one in recalled.trainings if not one.is_open))
+        tasks = [asyncio.create_task(self._train(training, stop)) for training in recalled.open]
         try:
             ended = [await task for task in asyncio.as_completed(tasks)]
         finally:
@@ -88,11 +88,11 @@ class CachedTrainer:
             return None
         return [
             TreeScores({row: training.answers[key] for row, key in training.keys.items()})
-            for training in question.trainings
+            for training in recalled.trainings
         ]
 
-    async def _train(self, training: AskedTraining, stop: asyncio.Event) -> bool:
-        """Make a training and store what it says; False where it was told to stop."""
+    async def _train(self, training: RecalledTraining, stop: asyncio.Event) -> bool:
+        """Run a training and store its scores; returns False if it was stopped."""
         task = self.claimed.config.task
         found = await self.trainer.train_and_score(
             training.asked, task.labels, separator=task.separator, stop=stop, all_spellings=task.all_spellings

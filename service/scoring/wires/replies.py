@@ -30,12 +30,12 @@ def reading(path: str) -> Iterator[None]:
     try:
         yield
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-        message = f"{path} gave an answer that cannot be read: {_lacking(error)}"
+        message = f"{path} gave an answer that cannot be read: {_fault(error)}"
         raise BackendUnavailable(message, kind=FailureKind.MALFORMED) from error
 
 
-def _lacking(error: Exception) -> str:
-    """What is wrong with an answer, without the words of the language that found out."""
+def _fault(error: Exception) -> str:
+    """What is wrong with an answer, without Python's words."""
     if isinstance(error, KeyError):
         return f"it has no {error}"
     return str(error) if type(error) is ValueError else "a part of it is missing or of another kind than agreed"

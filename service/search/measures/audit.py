@@ -87,7 +87,7 @@ def audit(problem: Problem, labels: Labels, scores: Scores, rng: Random) -> Gene
 def audit_step(problem: Problem, state: State) -> Step:
     """A step that only adds an audit's facts to the state."""
     found = yield from audit(problem, state.labels, state.scores, problem.random("audit"))
-    return state.noting(**found.facts())
+    return state.with_facts(**found.facts())
 
 
 def whole_groups(problem: Problem, labels: Labels, count: int) -> list[Row]:

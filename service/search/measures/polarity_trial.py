@@ -1,8 +1,8 @@
-"""Which way round labels are learned faster, by weights: an epoch on few of them, and the others asked for.
+"""Measures whether a language model learns the labels found, or a permutation of them, faster.
 
-What a language model half knows it learns in a few steps; the same labels turned round contradict what it
-knows and take longer (docs/scalable.md has measurements). After several epochs on many rows both are learned
-equally well, so that coherence by training tells nothing of polarity any more.
+Each trial trains one epoch on few rows and scores others. A language model learns labels that agree with its knowledge
+in a few steps; inverted labels contradict its knowledge and take longer (docs/scalable.md has measurements). After
+several epochs on many rows it has learned both equally well, so a long training does not show the polarity.
 """
 
 import math
@@ -20,27 +20,27 @@ from service.search.state.facts import PolarityTrial
 from service.search.state.problem import Problem
 
 LEARNED_ROWS, ASKED_ROWS = 64, 256  # a few steps of training, and enough rows for a standard error
-MOST_LEARNED_SHARE = 0.5  # of the rows, where there are few
-FEWEST_ASKED = 8  # rows, of which there is a standard error worth the name
+MAX_LEARNED_SHARE = 0.5  # of the rows, if there are few
+MIN_ASKED = 8  # rows for a usable standard error
 
 
 def trials(problem: Problem, labels: Labels, scores: Scores) -> list[tuple[TrainAndScore, Labels]]:
-    """An epoch on the labels of some groups, and one on each permutation of them; both are asked for other groups.
+    """One-epoch trainings on the labels of some groups and on each permutation of them; all score the same others.
 
-    The labels found come first, each training with its labelling. None where there are no rows to ask.
+    Each training comes with its labelling, that of the labels found first. Empty if there are too few rows to score.
     """
-    learned = whole_groups(problem, labels, min(LEARNED_ROWS, int(MOST_LEARNED_SHARE * len(labels))))
+    learned = whole_groups(problem, labels, min(LEARNED_ROWS, int(MAX_LEARNED_SHARE * len(labels))))
     taken = {problem.constraints.group_of[row] for row in learned}
     free = (row for row in problem.order if row in labels and row not in problem.known)
     asked = [row for row in free if problem.constraints.group_of[row] not in taken]
-    if not learned or len(asked) < FEWEST_ASKED:
+    if not learned or len(asked) < MIN_ASKED:
         return []
     others = polarity.permutations(problem, labels, scores)
     return [(_training(problem, learned, asked[:ASKED_ROWS], labelling), labelling) for labelling in (labels, *others)]
 
 
-def told(answers: Sequence[TreeScores], labellings: Sequence[Labels]) -> PolarityTrial:
-    """How well trainings on some rows tell the others: the labels found against the permutation that is told best."""
+def trial_result(answers: Sequence[TreeScores], labellings: Sequence[Labels]) -> PolarityTrial:
+    """The loss on the scored rows: of the labels found, and of the permutation with the lowest loss."""
     found, *others = (
         [-values[labels[row]] for row, values in answer.log_probabilities.items()]
         for answer, labels in zip(answers, labellings, strict=True)

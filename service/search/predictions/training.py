@@ -1,4 +1,4 @@
-"""Trainings as a search asks for them: the base trained on labelled rows, then asked for the labels of others."""
+"""A search's requests for trainings: train the base on labelled rows, then score further rows with it."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from service.search.predictions.prompt_tree import Query
 
 @dataclass(frozen=True, slots=True)
 class TrainingExample:
-    """A row's text with the label to be learned behind it; `weight` says how much it counts, 0 to 1."""
+    """A row's text with the label to learn; `weight`, from 0 to 1, says how much the row counts."""
 
     row: Row
     text: str
@@ -18,10 +18,10 @@ class TrainingExample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainAndScore:
-    """Train the base on the examples, then ask what it trained into for every label of the queries.
+    """A request to train the base on the examples, and to score every label of the queries with the result.
 
-    Always the base: no training goes on from another one. The queries are asked without demonstrations; the answer is
-    that of a prompt tree: for each row log p(label | text) in nats. A `learning_rate` of None is the trainer's own.
+    Every training starts from the base, never from another training. The queries have no demonstrations; the answer has
+    the form of a prompt tree's: log p(label | text) in nats for each row. A `learning_rate` of None is the trainer's.
     """
 
     examples: tuple[TrainingExample, ...]
@@ -33,10 +33,10 @@ class TrainAndScore:
 
 @dataclass(frozen=True, slots=True)
 class Trainings:
-    """Trainings asked for at once: none depends on another, so they may run side by side."""
+    """Requests for several trainings. None depends on another, so they may run concurrently."""
 
     asked: tuple[TrainAndScore, ...]
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of trainings."""
         return len(self.asked)

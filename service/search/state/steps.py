@@ -95,7 +95,7 @@ class State:
         """The state at the beginning of a phase."""
         return replace(self, phase=phase, **{"round": 0, **changes})  # type: ignore[arg-type]  # fields of State by name
 
-    def noting(self, **facts: Unpack[SearchFacts]) -> "State":
+    def with_facts(self, **facts: Unpack[SearchFacts]) -> "State":
         """The state with facts added."""
         return replace(self, facts={**self.facts, **facts})
 

@@ -59,7 +59,7 @@ class Authors:
         """Propose the likeliest label of a random row; accept or reject it by the change in utility."""
         if state.round >= draws(problem.parameters, len(free_rows(problem))):
             after = Phase.DONE if problem.prefix else Phase.AUDIT
-            return state.enter(after, stop=StopReason.DRAWS_DONE).noting(utility=_current(problem, state).utility)
+            return state.enter(after, stop=StopReason.DRAWS_DONE).with_facts(utility=_current(problem, state).utility)
         rng = problem.random("draw", state.round)
         row = propose_row(problem, state.labels, rng)
         others = {other: label for other, label in state.labels.items() if other != row}

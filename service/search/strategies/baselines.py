@@ -75,7 +75,7 @@ class Bootstrap:
             return state
         found = as_candidate(problem, labels, scores)
         reason = StopReason.ROUNDS_DONE if changed else StopReason.CONVERGED
-        return state.enter(Phase.AUDIT, best=found, stop=reason).noting(utility=found.utility)
+        return state.enter(Phase.AUDIT, best=found, stop=reason).with_facts(utility=found.utility)
 
     def _scores(self, problem: Problem, state: State) -> Generator[Request, Answer, Scores]:
         if not state.labels:
@@ -117,7 +117,7 @@ def _known_few_shot(problem: Problem, rng: Random) -> PromptTree:
 def _finished(problem: Problem, state: State, scores: Scores) -> State:
     labels = _row_by_row(problem, scores)
     state = state.enter(Phase.DONE, labels=labels, scores=scores, stop=StopReason.ASKED_ONCE)
-    return state.noting(utility=utility(problem, labels, scores))
+    return state.with_facts(utility=utility(problem, labels, scores))
 
 
 ZERO_SHOT = Baseline(build=lambda _: ZeroShot())

@@ -32,7 +32,7 @@ def extended(problem: Problem, state: State, *, consistent: bool = True) -> Step
         labels = _labels(problem, scores, consistent=consistent)
     found = as_candidate(problem, labels, scores)
     state = state.enter(Phase.DONE, labels=labels, scores=scores, best=found, stop=StopReason.ASKED_ONCE)
-    return state.noting(utility=found.utility, rows_asked_again=len(doubtful))
+    return state.with_facts(utility=found.utility, rows_asked_again=len(doubtful))
 
 
 def extended_by_panel(problem: Problem, panel: Panel, state: State) -> Step:
@@ -54,7 +54,7 @@ def extended_by_panel(problem: Problem, panel: Panel, state: State) -> Step:
     utility = gain_utility(problem, labels, mean_gain(labels, views, problem.classes))
     found = Candidate(labels, scores, utility)
     state = state.enter(Phase.DONE, labels=labels, scores=scores, raw=raw, best=found, stop=StopReason.ASKED_ONCE)
-    return state.noting(utility=utility, rows_asked_again=len(doubtful))
+    return state.with_facts(utility=utility, rows_asked_again=len(doubtful))
 
 
 def _by_members(

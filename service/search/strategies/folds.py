@@ -63,7 +63,7 @@ class Folds:
         if state.round < starts.max_starts(problem) and not may_end:
             return state
         best = yield from starts.choose_polarity(problem, best, problem.random("turn"))
-        state = state.noting(
+        state = state.with_facts(
             restart_utilities=[candidate.utility for candidate in state.starts],
             restart_agreement=agreement([start.labels for start in state.starts if start is not best], best.labels),
         )
@@ -100,7 +100,7 @@ class Folds:
         permuted = found.better_reading(problem)
         if permuted is not None and not state.turned:
             return state.enter(Phase.SWEEP, labels=permuted, best=None, turned=True)
-        return state.enter(Phase.DONE).noting(**found.facts())
+        return state.enter(Phase.DONE).with_facts(**found.facts())
 
     def _score(self, problem: Problem, state: State) -> Step:
         """Score every row given all others; redraw by these scores as long as that raises utility."""
@@ -120,7 +120,7 @@ def _swept(problem: Problem, state: State, best: Candidate, reason: StopReason) 
 
 
 def _found(state: State, after: Phase, best: Candidate) -> State:
-    return state.enter(after, labels=best.labels, scores=best.scores, best=best).noting(utility=best.utility)
+    return state.enter(after, labels=best.labels, scores=best.scores, best=best).with_facts(utility=best.utility)
 
 
 def _found_again(candidates: Sequence[Candidate], best: Candidate) -> bool:

@@ -97,7 +97,7 @@ class GainSearch:
         found = _measured(problem, labels, views, state.impression if len(state.starts) <= 1 else None)
         drawn = relabelled(problem, labels, found.scores)
         kept = share_of_equal_labels(labels, drawn.labels)
-        state = counted(problem, state, labels, drawn).noting(
+        state = counted(problem, state, labels, drawn).with_facts(
             sweep_utilities=[*state.facts.get("sweep_utilities", []), found.utility]
         )
         best = better(state.best, found) if not problem.known else _better_known(problem, state.best, found)
@@ -122,7 +122,7 @@ class GainSearch:
         turned = found.better_reading()
         if turned is not None and not state.turned:
             return state.enter(Phase.SWEEP, labels=turned, best=None, turned=True)
-        state = state.noting(**found.facts()).noting(**_start_facts(problem, state))
+        state = state.with_facts(**found.facts()).with_facts(**_start_facts(problem, state))
         return state.enter(Phase.SCORE)
 
     def _score(self, problem: Problem, state: State) -> Step:
@@ -236,8 +236,8 @@ def _finished(problem: Problem, state: State, labels: Labels, views: list[View],
     raw = fitted.panel.uncalibrated(fitted.told)
     state = state.enter(Phase.DONE, labels=found.labels, scores=scores, raw=raw, best=found, stop=reason)
     labellings = measured_labellings(problem, state.starts, found, _view_sizes(problem, state, views))
-    state = state.noting(utility=found.utility, labellings=labellings)
-    return state.noting(**_known_facts(problem, fitted.scores))
+    state = state.with_facts(utility=found.utility, labellings=labellings)
+    return state.with_facts(**_known_facts(problem, fitted.scores))
 
 
 def _is_borne_out(problem: Problem, state: State, scores: Scores, views: list[View]) -> bool:

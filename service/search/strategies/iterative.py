@@ -1,10 +1,10 @@
-"""Strategy `iterative`: batch after batch, each labelled by the base trained on the batches before it.
+"""Strategy `iterative`: labels the rows batch by batch, each batch with the base trained on all batches before it.
 
-So the authors' README has it (the code released with arXiv 2506.10139): the rows are split into batches; the
-pretrained language model fine-tuned on the labels of batches 1 to j is M_j; M_j labels batch j + 1. M_j
-always begins with the base, so that an error of one batch is not learned again and again. The first batch is
-searched in context. Every later one is asked of M_j without demonstrations, and related rows get the consistent
-labelling that is likeliest for all of them together; a label that was given stays.
+It follows the authors' README (the code released with arXiv 2506.10139). The search splits the rows into batches. M_j
+is the base trained on the labels of batches 1 to j, and M_j labels batch j + 1. Every M_j starts from the base, so that
+trainings do not repeat the error of one batch. A search in context labels the first batch. M_j scores every later one
+without demonstrations; related rows get the consistent labelling that is likeliest for all of them together. Labels
+never change afterwards.
 """
 
 from dataclasses import dataclass, replace
@@ -16,32 +16,32 @@ from service.search.state.problem import Problem
 from service.search.state.steps import Phase, State, Step, StopReason, train
 from service.search.strategies.approach import Approach
 from service.search.strategies.trained import (
+    count_trainings,
+    finish_rounds,
     first_part,
-    noting_trainings,
-    part_of,
-    searched,
-    settled,
+    search_first_part,
+    subproblem,
     training_of,
-    tried,
+    try_polarity,
 )
 
 
 @dataclass(frozen=True)
 class Iterative:
-    """A first batch searched in context, then one training for each further batch."""
+    """Searches the first batch in context, then trains once for each further batch."""
 
     def step(self, problem: Problem, state: State) -> Step:
-        """A step of the first batch's search, the next batch, or the trial of polarity."""
+        """Do a step of the first batch's search, label the next batch, or make the trial of polarity."""
         match state.phase:
             case Phase.TRAIN:
                 return _next_batch(problem, state)
             case Phase.TRIAL:
-                return tried(problem, state)
-        return searched(problem, state, batches_of(problem)[0], Phase.TRAIN)
+                return try_polarity(problem, state)
+        return search_first_part(problem, state, batches_of(problem)[0], Phase.TRAIN)
 
 
 def batches_of(problem: Problem) -> list[list[Row]]:
-    """All rows in batches, related rows side by side; known ones come first, so that they are learned from."""
+    """All rows in batches, related rows together; known rows come first, so that every training learns them."""
     batches = [first_part(problem, problem.parameters.batch_rows)]
     taken = set(batches[0])
     batches.append([])
@@ -53,17 +53,17 @@ def batches_of(problem: Problem) -> list[list[Row]]:
 
 
 def _next_batch(problem: Problem, state: State) -> Step:
-    """Train the base on everything labelled so far; label the next batch by what it says."""
+    """Train the base on all labels so far, and label the next batch by its scores."""
     waiting = [batch for batch in batches_of(problem) if batch[0] not in state.labels]
     if not waiting:
-        return settled(problem, state, StopReason.BATCHES_DONE)
+        return finish_rounds(problem, state, StopReason.BATCHES_DONE)
     batch = waiting[0]
     training = training_of(problem, state.labels, sorted(state.labels), sorted(batch), state.round)
     [answer] = yield from train(training)
-    drawn = relabelled(part_of(problem, batch), {}, answer.log_probabilities)
+    drawn = relabelled(subproblem(problem, batch), {}, answer.log_probabilities)
     labels = {**state.labels, **drawn.labels}
     state = counted(problem, state, state.labels, replace(drawn, labels=labels))
-    state = noting_trainings(problem, state, [training])
+    state = count_trainings(problem, state, [training])
     scores, raw = {**state.scores, **answer.log_probabilities}, {**state.raw, **answer.log_probabilities}
     return replace(state, labels=labels, scores=scores, raw=raw, round=state.round + 1)
 

@@ -81,7 +81,7 @@ class Paper:
         best = better(state.best, candidate)
         after = Phase.DONE if problem.prefix else Phase.POLARITY
         stop = StopReason.DRAWS_DONE if after is Phase.DONE else None
-        return _moved_to(state.enter(after, stop=stop), best, problem).noting(utility=best.utility)
+        return _moved_to(state.enter(after, stop=stop), best, problem).with_facts(utility=best.utility)
 
     def _with_rest(
         self, problem: Problem, candidate: Candidate, rest: Sequence[Row], rng: Random
@@ -99,7 +99,7 @@ class Paper:
         permuted = yield from evaluation.leave_one_out(problem, *permutations)
         best = max([candidate, *permuted], key=lambda labelling: labelling.utility)
         state = _moved_to(state.enter(Phase.AUDIT, stop=StopReason.DRAWS_DONE), best, problem)
-        return state.noting(utility=best.utility)
+        return state.with_facts(utility=best.utility)
 
     def _audit(self, problem: Problem, state: State) -> Step:
         state = yield from audit_step(problem, state)

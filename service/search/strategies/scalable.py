@@ -1,12 +1,12 @@
-"""Strategy `scalable`: labels that trainings on the other folds bear out (arXiv 2506.10139v2, appendix G, Algorithm 3).
+"""Strategy `scalable`: relabels each fold by a training on all others (arXiv 2506.10139v2, appendix G, Algorithm 3).
 
-The rows are divided at random into F folds. In each round the base is trained F times, on the labels of all folds but
-one, and relabels that one: p(y | x, D without the fold) by weights stands in for p(y | x, D without the row) by
-demonstrations, so that no context bounds the number of rows. Related rows share a fold, or a row's twin would tell
-its label. Rounds end when fewer than 1 % of the labels change.
+The search divides the rows at random into F folds. In each round it trains the base F times, on the labels of all folds
+but one, and relabels that fold. So p(y | x, D without the fold) in the weights replaces p(y | x, D without the row) in
+the context, and the context does not limit the number of rows. Related rows share a fold, since a row's twin would
+reveal its label. The rounds end when fewer than 1 % of the labels change.
 
-Algorithm 4 makes related rows consistent by the most confident of them. Here they get the consistent labelling
-that is likeliest for all of them together, which for twins is the same (docs/decisions/0035).
+Algorithm 4 makes related rows consistent with the most confident of them. This strategy gives them the consistent
+labelling that is likeliest for all of them together; for twins that is the same (docs/decisions/0035).
 """
 
 from collections.abc import Sequence
@@ -22,38 +22,38 @@ from service.search.state.steps import Phase, State, Step, StopReason, train
 from service.search.strategies.approach import Approach
 from service.search.strategies.gain_search import random_labels
 from service.search.strategies.trained import (
-    extended_to_all,
+    count_trainings,
+    extend_to_all,
+    finish_rounds,
     first_part,
-    noting_trainings,
-    searched,
-    settled,
+    search_first_part,
     training_of,
-    tried,
+    try_polarity,
 )
 
-SETTLED = 0.01  # share of changed labels below which another round would change next to nothing
+CONVERGED_SHARE = 0.01  # the rounds end when a smaller share of the labels changes
 
 
 @dataclass(frozen=True)
 class Scalable:
-    """A first part searched in context, or random labels; then rounds of trainings on folds."""
+    """Searches a first part in context, or starts with random labels; then makes rounds of trainings on folds."""
 
     def step(self, problem: Problem, state: State) -> Step:
-        """A step of the first part's search, its extension to all rows, one round, or the trial of polarity."""
+        """Do a step of the first part's search, extend it to all rows, make a round, or make the trial of polarity."""
         match state.phase:
             case Phase.START if problem.parameters.start is Start.RANDOM:
-                return _at_random(problem, state)
+                return _start_at_random(problem, state)
             case Phase.EXTEND:
-                return extended_to_all(problem, state)
+                return extend_to_all(problem, state)
             case Phase.TRAIN:
                 return _round(problem, state)
             case Phase.TRIAL:
-                return tried(problem, state)
-        return searched(problem, state, first_part(problem, problem.parameters.anchor_rows), Phase.EXTEND)
+                return try_polarity(problem, state)
+        return search_first_part(problem, state, first_part(problem, problem.parameters.anchor_rows), Phase.EXTEND)
 
 
 def folds_of(problem: Problem) -> list[list[Row]]:
-    """The rows in F parts of about the same size, drawn once for all rounds, related rows side by side."""
+    """The rows in F folds of about the same size, the same in all rounds, related rows together."""
     rng, folds = problem.random("folds"), [list[Row]() for _ in range(problem.parameters.folds)]
     groups = rng.sample(problem.groups, len(problem.groups))
     for group in sorted(groups, key=len, reverse=True):
@@ -61,26 +61,26 @@ def folds_of(problem: Problem) -> list[list[Row]]:
     return [fold for fold in folds if fold]
 
 
-def _at_random(problem: Problem, state: State) -> Step:
-    """Every row labelled at random among the labellings that break no rule."""
+def _start_at_random(problem: Problem, state: State) -> Step:
+    """Start with a random labelling that breaks no rule."""
     yield from ()
     return state.enter(Phase.TRAIN, labels=random_labels(problem))
 
 
 def _round(problem: Problem, state: State) -> Step:
-    """F trainings, each on the labels outside a fold; the likeliest labelling that breaks no rule by what they say."""
+    """Make F trainings, each on the labels outside a fold, and take their likeliest labelling that breaks no rule."""
     trainings = _trainings(problem, state, folds_of(problem))
     answers = yield from train(*trainings)
     scores = {row: values for answer in answers for row, values in answer.log_probabilities.items()}
     drawn = relabelled(problem, state.labels, scores)
     changed = 1 - share_of_equal_labels(state.labels, drawn.labels)
-    state = noting_trainings(problem, counted(problem, state, state.labels, drawn), trainings)
-    state = state.noting(changed_shares=[*state.facts.get("changed_shares", []), changed])
+    state = count_trainings(problem, counted(problem, state, state.labels, drawn), trainings)
+    state = state.with_facts(changed_shares=[*state.facts.get("changed_shares", []), changed])
     state = replace(state, labels=drawn.labels, scores=scores, raw=scores, round=state.round + 1)
-    if changed < SETTLED:
-        return settled(problem, state, StopReason.CONVERGED)
+    if changed < CONVERGED_SHARE:
+        return finish_rounds(problem, state, StopReason.CONVERGED)
     if state.round >= problem.parameters.rounds:
-        return settled(problem, state, StopReason.ROUNDS_DONE)
+        return finish_rounds(problem, state, StopReason.ROUNDS_DONE)
     return state
 
 

@@ -1,7 +1,7 @@
-"""What strategies that train have in common: parts of the rows, the search of the first part, what trainings are asked.
+"""The common steps of strategies that train: the search of a first part, requests for trainings, the end of the search.
 
-The first part is searched in context, as strategy `folds` does it, since trainings cannot tell which way round labels
-are: begun with inverted ones they end with these, just as sure of themselves (docs/scalable.md).
+A search in context, as strategy `folds` makes it, labels the first part, since trainings cannot tell labels from their
+inversion: from inverted labels they end with inverted ones, with the same confidence (docs/scalable.md).
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from service.identifiers import Row
 from service.search.measures.gain import gain, gain_utility
-from service.search.measures.polarity_trial import told, trials
+from service.search.measures.polarity_trial import trial_result, trials
 from service.search.moves.cardinality import shares_of_part
 from service.search.predictions.calibration import label_entropy, label_shares
 from service.search.predictions.training import TrainAndScore, TrainingExample
@@ -20,24 +20,24 @@ from service.search.state.steps import Candidate, Phase, State, Step, StopReason
 from service.search.strategies.extension import extended_by_panel
 from service.search.strategies.gain_search import GainSearch
 
-KNOWN_SHARE = 0.5  # of the first part, that known rows may be: the others leave room for a search
+KNOWN_SHARE = 0.5  # the largest share of known rows in the first part, so that the search has other rows to label
 
-_FIRST_PART = GainSearch()
+_FIRST_PART_SEARCH = GainSearch()
 
 Groups = Sequence[tuple[Row, ...]]
 
 
 def first_part(problem: Problem, count: int) -> list[Row]:
-    """Whole groups of about so many rows, the ones with known rows first, until these are half of it."""
+    """Whole groups with about `count` rows; groups with known rows come first and fill up to half of it."""
     groups = list(dict.fromkeys(problem.constraints.group_of[row] for row in problem.order))
     known = [group for group in groups if not problem.known.keys().isdisjoint(group)]
-    shown = list(_filled(known, int(KNOWN_SHARE * count)))
+    shown = list(_take_groups(known, int(KNOWN_SHARE * count)))
     waiting = [*(group for group in groups if group not in known), *known[len(shown) :]]
-    return [row for group in [*shown, *_filled(waiting, count - sum(map(len, shown)))] for row in group]
+    return [row for group in [*shown, *_take_groups(waiting, count - sum(map(len, shown)))] for row in group]
 
 
-def _filled(groups: Groups, count: int) -> Iterator[tuple[Row, ...]]:
-    """The first groups, until there are so many rows; at least one if any is wanted."""
+def _take_groups(groups: Groups, count: int) -> Iterator[tuple[Row, ...]]:
+    """The first groups with at least `count` rows together; none for a count of 0."""
     rows = 0
     for group in groups:
         if rows >= count:
@@ -46,8 +46,8 @@ def _filled(groups: Groups, count: int) -> Iterator[tuple[Row, ...]]:
         rows += len(group)
 
 
-def part_of(problem: Problem, rows: Sequence[Row]) -> Problem:
-    """The problem of some rows, groups being whole."""
+def subproblem(problem: Problem, rows: Sequence[Row]) -> Problem:
+    """The problem restricted to some rows, which must contain whole groups."""
     inside = set(rows)
     known = {row: label for row, label in problem.known.items() if row in inside}
     return replace(
@@ -59,20 +59,20 @@ def part_of(problem: Problem, rows: Sequence[Row]) -> Problem:
     )
 
 
-def searched(problem: Problem, state: State, rows: Sequence[Row], after: Phase) -> Step:
-    """A step of the search of the first part; once it has ended, the phase that follows."""
-    state = yield from _FIRST_PART.step(part_of(problem, rows), state)
+def search_first_part(problem: Problem, state: State, rows: Sequence[Row], after: Phase) -> Step:
+    """Do a step of the first part's search; after its end, enter phase `after`."""
+    state = yield from _FIRST_PART_SEARCH.step(subproblem(problem, rows), state)
     return state.enter(after) if state.phase is Phase.DONE else state
 
 
-def extended_to_all(problem: Problem, state: State) -> Step:
-    """Label the other rows by the panel that the search of the first part has fitted."""
+def extend_to_all(problem: Problem, state: State) -> Step:
+    """Label the other rows by the panel that the first part's search has fitted."""
     rest = [row for row in problem.rows if row not in state.labels]
     if state.panel is None:
         raise AssertionError("the search of the first part fits a panel")
     if rest:
         prefixes = tuple(beginning_text(problem, member.demonstrations) for member in state.panel.members)
-        behind = replace(part_of(problem, rest), panel=state.panel, panel_prefixes=prefixes)
+        behind = replace(subproblem(problem, rest), panel=state.panel, panel_prefixes=prefixes)
         found = yield from extended_by_panel(behind, state.panel, State())
         labels, scores, raw = (
             {**state.labels, **found.labels},
@@ -80,18 +80,18 @@ def extended_to_all(problem: Problem, state: State) -> Step:
             {**state.raw, **found.raw},
         )
         state = replace(state, labels=labels, scores=scores, raw=raw)
-    return _without_search(state).enter(Phase.TRAIN)
+    return _drop_search_fields(state).enter(Phase.TRAIN)
 
 
-def _without_search(state: State) -> State:
-    """The state without what only the search of the first part needed."""
+def _drop_search_fields(state: State) -> State:
+    """The state without the fields that only the first part's search needs."""
     return replace(state, panel=None, starts=(), impression={}, best=None)
 
 
 def training_of(
     problem: Problem, labels: Labels, learned: Sequence[Row], asked: Sequence[Row], name: object
 ) -> TrainAndScore:
-    """Train on the labels of some rows and ask for those of others; `name` decides the seed of the training alone."""
+    """A request to train on the labels of the rows `learned` and to score the rows `asked`; `name` decides the seed."""
     return TrainAndScore(
         examples=tuple(TrainingExample(row, problem.texts[row], labels[row]) for row in learned),
         queries=tuple(map(problem.query, asked)),
@@ -101,37 +101,40 @@ def training_of(
     )
 
 
-def noting_trainings(problem: Problem, state: State, asked: Sequence[TrainAndScore]) -> State:
-    """The state with the trainings among its facts; what is remembered of them makes no difference."""
+def count_trainings(problem: Problem, state: State, asked: Sequence[TrainAndScore]) -> State:
+    """The state with these trainings added to its counts, whether they run or are recalled."""
     tokens = sum(one.epochs * problem.tokens(example.row for example in one.examples) for one in asked)
-    return state.noting(
+    return state.with_facts(
         trainings=state.facts.get("trainings", 0) + len(asked),
         tokens_trained=state.facts.get("tokens_trained", 0) + tokens,
     )
 
 
-def settled(problem: Problem, state: State, reason: StopReason) -> State:
-    """The state once all labels are found, with what they are worth by the scores that they were found by.
+def finish_rounds(problem: Problem, state: State, reason: StopReason) -> State:
+    """The state after the last round, with the utility of the labels by the scores of the last trainings.
 
-    Each row was scored by a training that had not seen it, so that labels without a concept gain nothing. The gain of
-    the first part, where that was searched, stays the one that is told.
+    The training that scored a row had not seen it, so labels without a concept gain nothing. If a search labelled the
+    first part, the report shows the gain of that search.
     """
     gained = gain(state.labels, state.scores, problem.classes)
     found = Candidate(state.labels, state.scores, gain_utility(problem, state.labels, gained))
     shares = label_shares(state.labels, state.labels, problem.classes)
     if "gain_nats" not in state.facts:
         most = label_entropy(state.labels, state.labels, shares)
-        state = state.noting(gain_nats=gained, entropy_nats=most, sample_rows=len(state.labels))
-    state = replace(_without_search(state), best=found, stop=reason)
-    return state.noting(utility=found.utility).enter(Phase.TRIAL)
+        state = state.with_facts(gain_nats=gained, entropy_nats=most, sample_rows=len(state.labels))
+    state = replace(_drop_search_fields(state), best=found, stop=reason)
+    return state.with_facts(utility=found.utility).enter(Phase.TRIAL)
 
 
-def tried(problem: Problem, state: State) -> Step:
-    """The end of the search: which way round the labels are learned faster. It changes none of them."""
+def try_polarity(problem: Problem, state: State) -> Step:
+    """End the search with the trial of polarity, which measures whether inverted labels are learned faster.
+
+    It changes no label.
+    """
     trainings = trials(problem, state.labels, state.raw_scores)
     if not trainings:
         return state.enter(Phase.DONE)
     answers = yield from train(*(training for training, _ in trainings))
-    trial = told(answers, [labels for _, labels in trainings])
-    state = noting_trainings(problem, state, [training for training, _ in trainings])
-    return state.noting(polarity_trial=trial).enter(Phase.DONE)
+    trial = trial_result(answers, [labels for _, labels in trainings])
+    state = count_trainings(problem, state, [training for training, _ in trainings])
+    return state.with_facts(polarity_trial=trial).enter(Phase.DONE)

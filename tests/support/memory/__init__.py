@@ -1,7 +1,7 @@
-"""A store in this process's memory, for tests of use cases and workers that open many units of work.
+"""An in-memory store for tests of use cases and workers, which open many units of work.
 
-It knows one project and no webhooks, API keys or retention; whatever becomes of jobs, `service.lifecycle` decides.
-Promises of the store itself are tested on Postgres.
+It has one project and no webhooks, API keys or retention; `service.lifecycle` decides how jobs change. Tests of the
+store itself use Postgres.
 """
 
 from tests.support.memory.store import MemoryStore

@@ -1,4 +1,4 @@
-"""What the API does with the store in memory."""
+"""The API's unit of work of the in-memory store."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -73,7 +73,7 @@ class MemoryJobs:
 
 
 class MemoryLabels:
-    """Label states with their rows, and gold beside them."""
+    """Reads label states with their rows, and gold labels."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -107,7 +107,7 @@ class MemoryEvents:
 
 
 class MemoryIdempotency:
-    """Every request is new."""
+    """Stores no Idempotency-Key: every request is new."""
 
     async def find(self, key: str) -> None: ...
 
@@ -115,7 +115,7 @@ class MemoryIdempotency:
 
 
 class MemoryAccount:
-    """The project's; nobody else has one, so there is nothing to lock."""
+    """The only project's usage; there is nothing to lock."""
 
     def __init__(self, state: State) -> None:
         self._state = state

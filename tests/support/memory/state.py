@@ -1,4 +1,4 @@
-"""What the store in memory holds, and how it applies what `service.lifecycle` decides."""
+"""The data of the in-memory store, and how it applies the changes that `service.lifecycle` decides."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -22,7 +22,7 @@ from service.storage.records import SUMMED
 
 @dataclass(frozen=True, kw_only=True)
 class ShardRecord:
-    """A shard and what is stored of it beside its state."""
+    """A shard's stored data beside its work item's state."""
 
     queued_at: datetime
     rows: int
@@ -36,12 +36,12 @@ class ShardRecord:
 
 @dataclass
 class State:
-    """All tables; their values are never changed, only replaced, so that a copy of the mappings keeps them."""
+    """All tables. Values are replaced and never changed, so that a copy of the mappings is a snapshot."""
 
     now: Callable[[], datetime]
     datasets: dict[DatasetId, NewDataset] = field(default_factory=dict)
     rows: dict[DatasetId, tuple[NewRow, ...]] = field(default_factory=dict)
-    jobs: dict[JobId, Job] = field(default_factory=dict)  # as they were made
+    jobs: dict[JobId, Job] = field(default_factory=dict)  # as created
     lives: dict[JobId, JobState] = field(default_factory=dict)
     items: dict[tuple[JobId, int], WorkState] = field(default_factory=dict)
     shards: dict[tuple[JobId, int], ShardRecord] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class State:
     trainings: dict[JobId, TrainingReport] = field(default_factory=dict)  # that have succeeded
 
     def copy(self) -> "State":
-        """The same, to come back to."""
+        """A snapshot, to roll back to."""
         tables = {one.name: getattr(self, one.name) for one in fields(self)}
         return State(tables.pop("now"), **{name: dict(table) for name, table in tables.items()})
 
@@ -77,7 +77,7 @@ class State:
         return [self.items[key] for key in sorted(self.items) if key[0] == job_id]
 
     def held(self, lease: Lease) -> WorkState:
-        """The leased item. Raises LeaseLost where it is not the worker's any more."""
+        """The lease's work item. Raises LeaseLost if the lease is not current."""
         item = self.items.get((lease.job_id, lease.number))
         held = None if item is None else (item.epoch, item.worker_id, item.status)
         if item is None or held != (lease.epoch, lease.worker_id, WorkStatus.RUNNING):
@@ -85,12 +85,12 @@ class State:
         return item
 
     def put_record(self, lease: Lease, **changes: Any) -> None:
-        """Change what is stored of a shard."""
+        """Change fields of a shard's record."""
         key = (lease.job_id, lease.number)
         self.shards[key] = replace(self.shards[key], **changes)
 
     def apply(self, changes: Changes) -> None:
-        """Write what was decided, and whether the job has ended with it."""
+        """Write changes, and end the job if its items call for that."""
         job_id = changes.job.id
         if changes.work is not None:
             self.items[job_id, changes.work.number] = changes.work
@@ -105,7 +105,7 @@ class State:
             self.apply(settle(changes.job, counts, changes.settling, progress=progress, now=self.now()))
 
     def append(self, job_id: JobId, entry: Entry) -> None:
-        """Add an entry to the log, as it looks after a passage through JSON."""
+        """Add an entry to the log, converted to JSON and back."""
         log = self.events.get(job_id, ())
         data = orjson.loads(orjson.dumps(dict(entry.data)))
         event = Event(sequence=len(log) + 1, type=entry.type, created_at=self.now(), data=data)
@@ -116,17 +116,17 @@ class State:
         self.tokens[self.now().astimezone(UTC).date()] = self.tokens_today() + max(0, tokens)
 
     def tokens_today(self) -> int:
-        """What was charged since midnight."""
+        """The project's computed tokens since midnight (UTC)."""
         return self.tokens.get(self.now().astimezone(UTC).date(), 0)
 
     def seconds_left_today(self) -> float:
-        """Until midnight (UTC)."""
+        """Seconds until midnight (UTC)."""
         now = self.now().astimezone(UTC)
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
         return (midnight - now).total_seconds()
 
     def elapsed_seconds(self, life: JobState) -> float | None:
-        """Seconds since the job began, those of pauses not counted; None where it has not."""
+        """Seconds since the job started, without its pauses; None before the start."""
         if life.started_at is None:
             return None
         return ((life.paused_at or self.now()) - life.started_at).total_seconds() - life.paused_seconds

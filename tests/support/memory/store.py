@@ -1,4 +1,4 @@
-"""One unit of work at a time, taken back as a whole on any exception."""
+"""The in-memory store: runs one unit of work at a time, and rolls it back on any exception."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,14 +13,14 @@ from tests.support.memory import project_unit as api
 from tests.support.memory import worker_unit as workers
 from tests.support.memory.state import State
 
-_NOWHERE: Any = None  # parts that no test of use cases needs
+_MISSING: Any = None  # parts that no test of use cases needs
 
 
 class MemoryStore:
-    """Lives as long as the object does. Units of work wait for each other, so one must not be opened in another."""
+    """A store in this object. Units of work wait for each other, so a test must not open one within another."""
 
     connections_in_use = max_connections = 0
-    access_unit = maintenance_unit = follow_events = job_statistics = ping = _NOWHERE
+    access_unit = maintenance_unit = follow_events = job_statistics = ping = _MISSING
 
     def __init__(self, *, max_crashes: int = 5, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.state = State(now)
@@ -41,7 +41,7 @@ class MemoryStore:
                 account=api.MemoryAccount(state),
                 audit=api.MemoryAudit(),
                 backends=workers.MemoryBackends(state),
-                webhooks=_NOWHERE,
+                webhooks=_MISSING,
                 trainings=cast("Any", workers.MemoryTrainings(state)),
             )
 
@@ -54,10 +54,10 @@ class MemoryStore:
                 shards=workers.MemoryShards(state, work),
                 rows=workers.MemoryRows(state),
                 labels=workers.MemoryLabelWriter(state),
-                events=_NOWHERE,
+                events=_MISSING,
                 backends=workers.MemoryBackends(state),
                 answers=cast("Any", workers.MemoryAnswers(state)),
-                deliveries=_NOWHERE,
+                deliveries=_MISSING,
                 spendings=workers.MemorySpendings(state),
                 trainings=cast("Any", workers.MemoryTrainings(state)),
             )
@@ -67,11 +67,11 @@ class MemoryStore:
 
     @property
     def load(self) -> "MemoryStore":
-        """Its own: there are no connections."""
+        """This store itself, since there are no connections."""
         return self
 
     async def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there are no connections to release."""
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[State]:

@@ -1,4 +1,4 @@
-"""What workers do with the store in memory."""
+"""The workers' unit of work of the in-memory store."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -96,7 +96,7 @@ class MemoryWork:
         return changes
 
     def _first(self, kinds: Sequence[WorkKind]) -> WorkState | None:
-        """The item whose lease ran out first, else the one that is queued for longest."""
+        """The item whose lease expired first; if there is none, the one that has been queued longest."""
         now = self._state.now()
         items = [item for item in self._state.items.values() if item.kind in kinds and self._may_be_claimed(item)]
         expired = [item for item in items if item.has_expired(now)]
@@ -210,7 +210,7 @@ class MemoryLabelWriter:
 
 
 class MemoryBackends:
-    """Identities, as the API and workers see them."""
+    """The identities of scoring backends."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -244,7 +244,7 @@ class MemoryAnswers:
         return await self.recall(backend_id, answers)
 
     async def last_to_evict(self, max_answers: int) -> None:
-        """Nothing is forgotten."""
+        """No answer is evicted."""
 
 
 class MemorySpendings:

@@ -70,7 +70,7 @@ async def test_a_key_works_until_it_expires_and_no_longer() -> None:
     await refusal(store, made.text)
 
 
-async def test_the_last_use_is_noted_to_the_minute() -> None:
+async def test_the_last_use_is_recorded_to_the_minute() -> None:
     clock = [datetime.now(UTC)]
     store = ScratchStore(now=lambda: clock[0])
     _, made = await create_key(store, project="birds", name="a", scopes=BOTH)
@@ -117,7 +117,7 @@ async def test_a_key_has_a_name_that_can_be_printed(name: str) -> None:
         await create_key(ScratchStore(), project="birds", name=name, scopes=BOTH)
 
 
-async def test_a_key_that_would_be_good_for_nothing_is_not_made() -> None:
+async def test_a_key_without_scopes_is_not_created() -> None:
     with pytest.raises(InvalidInput):
         await create_key(ScratchStore(), project="birds", name="a", scopes=[])
 

@@ -14,7 +14,7 @@ keys = st.builds(key_of, st.text(LETTERS, min_size=12, max_size=12), st.binary(m
 
 
 @given(keys)
-def test_a_key_that_was_made_can_be_read(key: Key) -> None:
+def test_a_new_key_can_be_parsed(key: Key) -> None:
     assert read_key(key.text) == key
     assert is_key_id(key.id)
     assert key.text.startswith(f"icm_{key.id}_")
@@ -41,7 +41,7 @@ def test_a_key_cut_short_is_noticed(key: Key, length: int) -> None:
 
 
 @given(keys, st.text(min_size=1))
-def test_something_behind_the_key_is_noticed(key: Key, more: str) -> None:
+def test_text_after_the_key_is_noticed(key: Key, more: str) -> None:
     with pytest.raises(NotAuthenticated):
         read_key(key.text + more)
 
@@ -54,7 +54,7 @@ def test_other_text_is_no_key_and_is_not_repeated_by_the_refusal(text: str) -> N
 
 
 @given(keys, st.text(), st.text())
-def test_the_secret_is_taken_out_of_any_text_that_has_it(key: Key, before: str, after: str) -> None:
+def test_the_secret_is_removed_from_any_text(key: Key, before: str, after: str) -> None:
     secret = key.text.rpartition("_")[2]
     assume(secret not in before + after)
     assert secret not in redacted(before + key.text + after)
@@ -62,7 +62,7 @@ def test_the_secret_is_taken_out_of_any_text_that_has_it(key: Key, before: str, 
 
 
 @given(keys, st.integers(min_value=1, max_value=58))
-def test_a_piece_of_the_secret_behind_its_id_is_taken_out_too(key: Key, left: int) -> None:
+def test_a_part_of_the_secret_after_its_id_is_removed_too(key: Key, left: int) -> None:
     assert redacted(key.text[:-left]) == f"icm_{key.id}_***"
 
 
@@ -86,7 +86,7 @@ def test_fresh_keys_differ_in_id_and_secret() -> None:
 
 
 @given(st.binary(min_size=24, max_size=64), st.text(max_size=5), st.sampled_from(["", " ", '"', "\n", "@"]))
-def test_the_secret_of_a_webhook_is_taken_out_in_either_form_of_base64(raw: bytes, before: str, after: str) -> None:
+def test_the_secret_of_a_webhook_is_removed_in_both_forms_of_base64(raw: bytes, before: str, after: str) -> None:
     for encoded in (base64.b64encode(raw), base64.urlsafe_b64encode(raw)):
         text = redacted(f"{before}whsec_{encoded.decode()}{after}")
         assert text == redacted(text)

@@ -50,7 +50,7 @@ def test_as_many_jobs_may_run_as_the_quota_says_and_no_more(limit: int, running:
 
 
 @given(st.sampled_from(["rows", "bytes"]), st.integers(min_value=1, max_value=20), amounts, amounts)
-def test_what_is_stored_stays_within_the_quota(quota: str, limit: int, used: int, new: int) -> None:
+def test_stored_data_stays_within_the_quota(quota: str, limit: int, used: int, new: int) -> None:
     have = usage(rows=used) if quota == "rows" else usage(length=used)
     size = Size(rows=new, bytes=0) if quota == "rows" else Size(rows=0, bytes=new)
     error = refusal(Quotas(**{quota: limit}), have, size)
@@ -76,7 +76,7 @@ def test_a_projects_own_quotas_replace_those_of_all_one_by_one() -> None:
     assert overridden(Quotas(rows=1, bytes=2, jobs_in_flight=7), own) == Quotas(rows=5, bytes=2)
 
 
-def test_a_change_of_quotas_keeps_the_others_and_can_be_taken_back() -> None:
+def test_a_change_of_quotas_keeps_the_others_and_can_be_undone() -> None:
     assert parsed_overrides({"rows": 7, "bytes": None}, {"bytes": 1, "event_streams": 0}) == {
         "rows": 7,
         "event_streams": 0,
@@ -113,7 +113,7 @@ class Clock:
         return self.now
 
 
-def test_a_key_may_ask_as_often_as_is_said_and_again_as_time_goes_by() -> None:
+def test_a_key_may_send_requests_up_to_its_rate() -> None:
     clock = Clock()
     limiter = RateLimiter(60, clock)
     left = [limiter.take(ANA) for _ in range(60)]
@@ -146,7 +146,7 @@ def test_no_window_lets_more_than_twice_the_limit_through(limit: int, waits: lis
         assert within <= 2 * limit + 1
 
 
-def test_who_waits_as_long_as_told_is_let_in() -> None:
+def test_a_request_after_the_announced_wait_is_accepted() -> None:
     clock = Clock()
     limiter = RateLimiter(7, clock)
     for _ in range(7):
@@ -158,7 +158,7 @@ def test_who_waits_as_long_as_told_is_let_in() -> None:
     assert passes(limiter, ANA)
 
 
-def test_no_limit_counts_nothing() -> None:
+def test_without_a_limit_no_request_is_counted() -> None:
     limiter = RateLimiter(0, Clock())
     assert all(limiter.take(ANA) is None for _ in range(1000))
 

@@ -1,4 +1,4 @@
-"""A whole service in one process: the API over its store, a worker, and the deterministic backend."""
+"""The whole service in one process: the API over its store, a worker, and the deterministic backend."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ CONFIG: dict[str, Any] = {
 
 
 def pairs(count: int) -> list[dict[str, Any]]:
-    """So many rows, each with its swapped twin beside it."""
+    """Rows, each with its swapped twin beside it."""
     rows = []
     for number in range(count):
         low, high = number // 2, number // 2 + 1
@@ -54,19 +54,19 @@ def jsonl(rows: list[dict[str, Any]]) -> bytes:
 
 @cache
 def usual_settings() -> Settings:
-    """Those of an operator who has set nothing, read once: to read the environment takes longer than many a test."""
+    """The default settings, read once, since reading the environment takes longer than many tests."""
     return Settings(upload=UploadSettings())
 
 
 @dataclass
 class Service:
-    """What the API needs, and hands to drive it in tests."""
+    """The API's application, with methods to drive it in tests."""
 
     store: Store
     backend: Scorer = field(default_factory=DeterministicScorer)
     settings: Settings = field(default_factory=usual_settings)
     metrics: ServiceMetrics = field(default_factory=ServiceMetrics)
-    # Every app has the same, and FastAPI would work out anew for each what they take and answer.
+    # All apps share their routes, since FastAPI would analyse them again for each app.
     _routes: ClassVar[list[BaseRoute]] = []
 
     def __post_init__(self) -> None:
@@ -78,18 +78,18 @@ class Service:
         self.client = self.connected()
 
     def connected(self, key: str | None = None) -> httpx.AsyncClient:
-        """A client that shows this API key, or none."""
+        """A client with this API key, or without one."""
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
 
     async def member(self, project: str, *scopes: Scope) -> httpx.AsyncClient:
-        """A client with a fresh key of this project; without scopes, one that may do everything."""
+        """A client with a new key of this project; without scopes, the key has all of them."""
         _, made = await create_key(self.store, project=project, name="test", scopes=scopes or (Scope.ADMIN,))
         return self.connected(made.text)
 
     async def post(self, rows: list[dict[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
-        """A job made from inline examples."""
+        """Create a job from inline examples."""
         body = {"config": {**CONFIG, **changes}, "examples": pairs(8) if rows is None else rows}
         answer = await self.client.post("/v1/jobs", json=body)
         assert answer.status_code == 202, answer.text
@@ -102,12 +102,12 @@ class Service:
         return await self.client.post(path, files=files, data={"config": orjson.dumps(CONFIG)}, headers=headers)
 
     async def claim(self) -> ClaimedShard | None:
-        """What a worker does first."""
+        """Claim a shard, as a worker does."""
         async with self.store.worker_unit() as unit:
             return await claim_shard(unit, WORKER, 60.0)
 
     async def work(self) -> None:
-        """What workers do: label everything that is queued."""
+        """Label everything that is queued, as workers do."""
         while (claimed := await self.claim()) is not None:
             await run_shard(self.store, self.backend, claimed, checkpoint_seconds=0, stop=asyncio.Event())
 
@@ -118,7 +118,7 @@ class Service:
         return await self.get(job["id"])
 
     async def get(self, job_id: str, path: str = "", **parameters: Any) -> dict[str, Any]:
-        """What the API answers about a job."""
+        """The API's answer about a job."""
         answer = await self.client.get(f"/v1/jobs/{job_id}{path}", params=parameters)
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()

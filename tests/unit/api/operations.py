@@ -1,4 +1,4 @@
-"""Every operation of the OpenAPI document as requests, so that a route that is added later is tried, too."""
+"""Every operation of the OpenAPI document as requests, so that tests include routes added later."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from service.identifiers import new_delivery_id, new_job_id, new_training_id, ne
 OPEN = {"/health/live", "/health/ready"}
 ACCEPTED = ("*/*", "application/json", "text/html", "text/event-stream")
 
-# What can stand for a parameter of a path: an id that nothing has. A new kind of id belongs here.
+# Unknown ids for the parameters of paths. Add a new kind of id here.
 PATH_PARAMETERS: dict[str, Callable[[], str]] = {
     "job_id": new_job_id,
     "training_id": new_training_id,
@@ -21,7 +21,7 @@ PATH_PARAMETERS: dict[str, Callable[[], str]] = {
 
 
 def unknown_ids() -> dict[str, str]:
-    """One of each kind, none of which was ever handed out."""
+    """One unknown id of each kind."""
     return {name: made() for name, made in PATH_PARAMETERS.items()}
 
 
@@ -39,11 +39,11 @@ class Operation:
 
     @property
     def has_id(self) -> bool:
-        """Whether the path names something that has an owner."""
+        """Whether the path names something with an owner."""
         return "{" in self.path
 
     def filled(self, ids: Mapping[str, str]) -> str:
-        """The path with ids in it, by the names of its parameters."""
+        """The path with these ids for its parameters."""
         path = self.path
         for name, value in ids.items():
             path = path.replace(f"{{{name}}}", value)
@@ -52,12 +52,12 @@ class Operation:
 
     @property
     def body(self) -> Any:
-        """The example of a JSON body, where the document has one."""
+        """The example of the JSON body, if the document has one."""
         content = self.definition.get("requestBody", {}).get("content", {})
         return content.get("application/json", {}).get("example")
 
     def queries(self) -> Iterator[dict[str, str]]:
-        """No query, and one for each value of each parameter that has few."""
+        """No query, and one for each value of each parameter with few values."""
         yield {}
         for parameter in self.definition.get("parameters", []):
             if parameter["in"] == "query":
@@ -74,7 +74,7 @@ class Operation:
 
 
 def operations(app: FastAPI) -> list[Operation]:
-    """All of them, those that nobody needs a key for included."""
+    """All operations, those without a key included."""
     document = app.openapi()
     return [
         Operation(method.upper(), path, document, definition)

@@ -81,7 +81,7 @@ async def test_every_operation_asks_for_its_scope(guarded: Service, scopes: tupl
             )
 
 
-async def test_the_document_tells_the_scope_of_every_operation(service: Service) -> None:
+async def test_the_document_states_the_scope_of_every_operation(service: Service) -> None:
     for operation in operations(service.app):
         needed = scope_of(operation)
         assert operation.definition.get("security") == (None if needed is None else [{"ApiKey": [needed]}])
@@ -118,7 +118,7 @@ def scope_of(operation: Operation) -> Scope | None:
         ({"Authorization": "Bearer UNKNOWN"}, ', error="invalid_token"'),
     ],
 )
-async def test_what_is_no_good_key_is_refused(guarded: Service, sent: dict[str, str], error: str) -> None:
+async def test_an_invalid_key_is_refused(guarded: Service, sent: dict[str, str], error: str) -> None:
     key, made = await create_key(guarded.store, project="birds", name="a", scopes=[Scope.ADMIN])
     wrong = key_of(key.id, bytes(32)).text
     words = {"KEY": made.text, "ID": f"icm_{key.id}", "UPPER": made.text.upper(), "WRONG": wrong}
@@ -217,7 +217,7 @@ PAGE = {"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:8000", "Sec-Fetch-
         ("GET", {"Host": "evil.example", "Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}, False),
     ],
 )
-async def test_a_strange_page_in_a_browser_here_is_not_somebody_here(
+async def test_a_page_in_a_local_browser_is_let_in_only_if_it_is_ours(
     service: Service, method: str, headers: dict[str, str], let_in: bool
 ) -> None:
     answer = await service.client.request(method, "/v1/jobs", headers=headers)
@@ -326,7 +326,7 @@ async def test_a_key_that_cannot_be_looked_up_is_not_taken_for_a_bad_one() -> No
     assert (await service.client.get("/health/live")).status_code == 200
 
 
-async def test_what_is_done_is_in_the_audit_log_and_in_the_logs(guarded: Service) -> None:
+async def test_actions_are_in_the_audit_log_and_in_the_logs(guarded: Service) -> None:
     key, made = await create_key(guarded.store, project="default", name="a", scopes=[Scope.ADMIN])
     guarded.client = guarded.connected(made.text)
     with structlog.testing.capture_logs() as logged:

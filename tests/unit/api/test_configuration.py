@@ -75,7 +75,7 @@ def test_a_fault_names_the_field_as_users_write_it(raw: Any, field: str | None) 
     assert faults_of(raw) == {field}
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     assert faults_of({"model": 3, "task": {"template": ""}, "search": {"seed": "x"}}) == {
         "model",
         "task.template",
@@ -83,7 +83,7 @@ def test_all_faults_are_told_at_once() -> None:
     }
 
 
-def test_a_pair_of_a_row_with_itself_is_told_by_name() -> None:
+def test_a_pair_of_a_row_with_itself_is_reported_by_name() -> None:
     with pytest.raises(InvalidConfig) as caught:
         parse_config(with_pairs(pairs=[["1", "2"], ["7", "7"]]))
     assert "['7', '7']" in caught.value.faults[0].message
@@ -120,7 +120,7 @@ def test_known_labels_have_a_column_of_their_own(changes: dict[str, Any], told: 
         ({"True": 0.6, "False": [0.1, 0.3]}, "shares must reach 1 where every label has one: at most they come to 0.9"),
     ],
 )
-def test_shares_that_cannot_be_met_are_told(shares: dict[str, Any], told: str) -> None:
+def test_shares_that_cannot_be_met_are_reported(shares: dict[str, Any], told: str) -> None:
     with pytest.raises(InvalidConfig) as caught:
         parse_config({"task": {"template": "{a}", "shares": shares}})
     assert [(fault.field, fault.message[: len(told)]) for fault in caught.value.faults] == [("task", told)]
@@ -210,7 +210,7 @@ def test_only_folds_can_raise_gain(strategy: str) -> None:
         ({"task": {"template": "{a}", "relations": [{}]}}, "task.relations.0", "must have a 'kind'"),
     ],
 )
-def test_what_is_wrong_is_said_in_words_of_the_configuration(raw: Any, field: str, told: str) -> None:
+def test_faults_are_reported_in_words_of_the_configuration(raw: Any, field: str, told: str) -> None:
     with pytest.raises(InvalidConfig) as caught:
         parse_config(raw)
     [fault] = caught.value.faults

@@ -20,7 +20,7 @@ BASE64 = st.text("ABab01-_+/=", max_size=80)
 
 
 @given(SCOPES, VALUES)
-def test_what_was_signed_comes_back(scope: str, values: tuple[Any, ...]) -> None:
+def test_a_signed_cursor_is_read_back(scope: str, values: tuple[Any, ...]) -> None:
     assert SIGNER.read(scope, SIGNER.sign(scope, values)) == list(values)
 
 

@@ -85,7 +85,7 @@ async def test_every_error_is_a_problem_document(service: Service, method: str, 
         ("DELETE", "/health/live", {"GET"}),
     ],
 )
-async def test_a_wrong_method_is_told_all_right_ones(
+async def test_the_answer_to_a_wrong_method_lists_the_allowed_ones(
     service: Service, method: str, path: str, allowed: set[str]
 ) -> None:
     answer = await service.client.request(method, path)
@@ -116,7 +116,7 @@ class FailingStore(ScratchStore):
         raise self._error
 
 
-async def test_an_unforeseen_error_is_told_without_its_inside() -> None:
+async def test_an_unexpected_error_is_reported_without_details() -> None:
     answer = await Service(FailingStore(RuntimeError("secret password"))).client.get("/v1/jobs")
     assert (answer.status_code, answer.json()["type"]) == (500, "urn:icm:problem:internal-server-error")
     assert "secret" not in answer.text
@@ -124,7 +124,7 @@ async def test_an_unforeseen_error_is_told_without_its_inside() -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/health/ready"])
-async def test_a_database_that_is_away_is_worth_another_try(path: str) -> None:
+async def test_an_unavailable_database_is_answered_with_retry_after(path: str) -> None:
     answer = await Service(FailingStore(errors.StorageUnavailable("away"))).client.get(path)
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) >= 1
@@ -160,7 +160,7 @@ class BrokenBackend(DeterministicScorer):
         (BrokenBackend(errors.BackendError("odd")), 502, "backend-error"),
     ],
 )
-async def test_a_backend_that_cannot_serve_is_told_before_anything_is_stored(
+async def test_a_backend_that_cannot_serve_is_reported_before_anything_is_stored(
     backend: BrokenBackend, status: int, kind: str
 ) -> None:
     service = Service(ScratchStore(), backend)
@@ -182,7 +182,7 @@ async def test_a_request_that_was_served_before_gets_its_job_while_the_backend_i
 
 
 @pytest.mark.parametrize("kind", [errors.StorageUnavailable, errors.StorageFull])
-async def test_where_the_database_stands_is_in_the_log_and_not_in_the_answer(
+async def test_the_databases_address_is_in_the_log_and_not_in_the_answer(
     kind: type[errors.StorageUnavailable],
 ) -> None:
     reason = "Connect call failed ('10.1.2.3', 5432), base/16384/24601, user icm"
@@ -222,7 +222,7 @@ class SlowBackend(DeterministicScorer):
         return await super().probe(labels, all_spellings=all_spellings, separator=separator)
 
 
-async def test_all_who_ask_at_once_wait_for_one_probe() -> None:
+async def test_concurrent_readiness_checks_wait_for_one_probe() -> None:
     backend = SlowBackend()
     service = Service(ScratchStore(), backend, Settings(server=ServerSettings(ready_with_backend=True)))
     answers = await asyncio.gather(*(service.client.get("/health/ready") for _ in range(5)))
@@ -238,7 +238,7 @@ async def test_readiness_does_not_fail_with_a_probe_that_fails() -> None:
     assert (await service.client.get("/health/ready")).status_code == 200
 
 
-async def test_readiness_does_not_ask_the_backend_unless_told_to() -> None:
+async def test_readiness_does_not_call_the_backend_by_default() -> None:
     service = Service(ScratchStore(), BrokenBackend(None, reachable=False))
     assert (await service.client.get("/health/ready")).status_code == 200
 
@@ -249,7 +249,7 @@ async def test_a_backends_own_hint_says_when_to_try_again() -> None:
     assert answer.headers["Retry-After"] == "17"
 
 
-async def test_models_tell_what_the_probe_found(service: Service) -> None:
+async def test_models_show_the_findings_of_the_probe(service: Service) -> None:
     [found] = (await service.client.get("/v1/models")).json()["data"]
     assert (found["id"], found["default"], found["ready"], found["problems"]) == ("default", True, True, [])
     broken = Service(ScratchStore(), BrokenBackend(errors.BackendUnavailable("busy")))

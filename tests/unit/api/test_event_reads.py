@@ -46,7 +46,7 @@ async def test_streams_that_wait_for_the_same_page_share_it() -> None:
     assert found[0].text.startswith(b"event: job.created")
 
 
-async def test_who_asks_while_a_page_is_read_gets_one_that_is_read_later() -> None:
+async def test_a_stream_that_asks_during_a_read_gets_a_later_read() -> None:
     store, reads = CountingStore(), EventReads()
     job_id = await queued(store)
     project_store = CallerStore(store, LOCAL_CALLER)

@@ -36,7 +36,7 @@ async def test_a_finished_jobs_stream_gives_every_event_and_ends(service: Servic
     assert [orjson.loads(event["data"]) for event in found] == await listed(service, job)
 
 
-async def test_a_stream_goes_on_behind_the_last_event_seen(service: Service) -> None:
+async def test_a_stream_continues_after_the_last_event_id(service: Service) -> None:
     job = await service.labelled()
     everything = await listed(service, job)
     answer = await service.client.get(job["links"]["events"], headers={"Last-Event-ID": "2"})
@@ -97,7 +97,7 @@ async def test_events_of_an_unknown_job_are_not_found(service: Service) -> None:
 
 
 @pytest.mark.parametrize("last_seen", ["0", "2"])
-async def test_who_comes_back_after_the_log_was_shortened_gets_what_is_left_and_the_end(
+async def test_a_reader_who_returns_after_the_log_was_shortened_gets_the_rest_and_the_end(
     service: Service, last_seen: str
 ) -> None:
     job = await service.labelled()

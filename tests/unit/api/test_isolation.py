@@ -108,7 +108,7 @@ async def test_the_keys_of_one_project_share_its_jobs(service: Service) -> None:
     assert (await other.get(f"/v1/jobs/{job_id}")).json()["id"] == job_id
 
 
-async def test_who_needs_no_key_has_the_project_default_and_sees_no_other(service: Service) -> None:
+async def test_a_caller_without_a_key_has_project_default_and_sees_no_other(service: Service) -> None:
     keyed, birds = await service.member("default"), await service.member("birds")
     own, foreign = await job_of(service, service.client, "queued"), await job_of(service, birds, "queued")
     assert [job["id"] for job in (await service.client.get("/v1/jobs")).json()["data"]] == [own]

@@ -54,7 +54,7 @@ async def test_a_job_has_exactly_the_documented_fields(service: Service) -> None
     assert job["links"]["self"] == f"/v1/jobs/{job['id']}"
 
 
-async def test_what_is_doubtful_about_a_job_is_told_with_it_and_in_its_report(service: Service) -> None:
+async def test_a_jobs_warnings_are_in_its_answer_and_in_its_report(service: Service) -> None:
     task = {"template": "{a} and {b} is", "labels": ["yes", "no way at all"]}
     job = await service.post(task=task)
     [unlike] = job["warnings"]
@@ -67,7 +67,7 @@ async def test_what_is_doubtful_about_a_job_is_told_with_it_and_in_its_report(se
     assert (await service.post())["warnings"] == []
 
 
-async def test_a_job_is_told_every_warning_of_its_estimate(service: Service) -> None:
+async def test_a_job_has_every_warning_of_its_estimate(service: Service) -> None:
     relations = [{"kind": "different_label", "group": "g"}, {"kind": "at_most_one", "group": "a"}]
     task = {"template": "{q}", "labels": ["no", "not at all sure"], "gold_field": "gold", "known_field": "k"}
     groups = ["x", "x", "x", "y", "y", "", ""]
@@ -84,7 +84,7 @@ async def test_a_job_is_told_every_warning_of_its_estimate(service: Service) -> 
     assert (await service.get(job["id"], "/report"))["warnings"] == estimated
 
 
-async def test_a_job_that_was_worked_on_has_succeeded_and_says_what_it_cost(service: Service) -> None:
+async def test_a_finished_job_has_succeeded_and_has_its_cost(service: Service) -> None:
     job = await service.labelled()
     assert job["status"] == "succeeded"
     assert job["progress"]["labeled"] == 8

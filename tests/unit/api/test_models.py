@@ -21,7 +21,7 @@ async def submitted(service: Service, path: str = "/v1/jobs") -> tuple[int, dict
     return answer.status_code, answer.json()
 
 
-async def test_all_that_the_probe_found_is_told() -> None:
+async def test_all_findings_of_the_probe_are_in_the_answer() -> None:
     service = service_over(TwinWire(shift_warm=0.06))
     [found] = (await service.client.get("/v1/models")).json()["data"]
     assert found.pop("warm_difference_nats") - 0.06 < 1e-9
@@ -75,13 +75,13 @@ async def test_labels_that_a_server_cannot_score_do_not_keep_it_from_others() ->
     assert found["ready"]
 
 
-async def test_a_job_waits_for_nobody_where_the_server_is_away() -> None:
+async def test_a_submission_is_refused_while_the_server_is_unavailable() -> None:
     status, problem = await submitted(service_over(TwinWire(fail=lambda _: BackendUnavailable("gone"))))
     assert (status, problem["type"]) == (503, "urn:icm:problem:backend-unavailable")
     assert "gone" in problem["detail"]
 
 
-async def test_a_server_that_hides_its_context_is_refused_with_the_flag_that_tells_it() -> None:
+async def test_a_server_that_hides_its_context_is_refused_with_the_flag_to_set() -> None:
     status, problem = await submitted(service_over(TwinWire(told=replace(FACTS, context_tokens=None))))
     assert status == 422
     assert "--max-model-len" in problem["detail"]

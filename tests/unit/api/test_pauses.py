@@ -46,7 +46,7 @@ async def test_asking_again_gives_the_same_answer(service: Service) -> None:
     assert await asked(service, job, "resume") == await asked(service, job, "resume")
 
 
-async def test_50_pauses_at_once_are_told_once(service: Service) -> None:
+async def test_50_concurrent_pauses_give_one_event(service: Service) -> None:
     job, _ = await begun(service)
     answers = await asyncio.gather(*(asked(service, job, "pause") for _ in range(50)))
     assert {answer["status"] for answer in answers} == {"paused"}
@@ -66,14 +66,14 @@ async def test_an_unknown_job_is_not_found(service: Service, what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["pause", "resume"])
-async def test_who_may_only_read_can_neither_pause_nor_resume(service: Service, what: str) -> None:
+async def test_a_key_that_may_only_read_can_neither_pause_nor_resume(service: Service, what: str) -> None:
     job = await service.post()
     reader = await service.member("default", Scope.READ)
     assert (await reader.post(job["links"][what])).status_code == 403
     assert (await service.get(job["id"]))["status"] == "queued"
 
 
-async def test_who_paused_and_resumed_is_in_the_audit_log(service: Service) -> None:
+async def test_pauses_and_resumptions_are_in_the_audit_log(service: Service) -> None:
     job = await service.post()
     await asked(service, job, "pause")
     await asked(service, job, "resume")
@@ -99,7 +99,7 @@ async def test_a_paused_job_has_no_result_yet_but_shows_its_labels_and_a_report(
     assert (page.status_code, "paused" in page.text) == (200, True)
 
 
-async def test_what_a_job_cancelled_in_a_pause_has_can_be_downloaded(service: Service) -> None:
+async def test_the_labels_of_a_job_cancelled_in_a_pause_can_be_downloaded(service: Service) -> None:
     job, shard = await begun(service)
     await write(service.store, shard, label_state(0, 1))
     await asked(service, job, "pause")
@@ -113,14 +113,14 @@ async def test_what_a_job_cancelled_in_a_pause_has_can_be_downloaded(service: Se
     assert (await service.client.delete(job["links"]["self"])).status_code == 204
 
 
-async def test_a_job_whose_last_shard_ends_before_the_pause_is_heard_of_has_a_result(service: Service) -> None:
+async def test_a_job_whose_last_shard_ends_before_its_worker_learns_of_the_pause_has_a_result(service: Service) -> None:
     job, shard = await begun(service)
     await asked(service, job, "pause")
     await finish(service.store, shard)
     assert (await service.client.get(job["links"]["result"])).status_code == 200
 
 
-async def test_resuming_what_waits_for_its_backend_says_that_it_waits(service: Service) -> None:
+async def test_a_resumed_job_that_waits_for_its_backend_says_so(service: Service) -> None:
     job, shard = await begun(service)
     await pause(service.store, shard)
     resumed = await asked(service, job, "resume")
@@ -130,7 +130,7 @@ async def test_resuming_what_waits_for_its_backend_says_that_it_waits(service: S
     assert trying.paused
 
 
-async def test_an_event_stream_goes_on_through_a_pause(service: Service) -> None:
+async def test_an_event_stream_continues_through_a_pause(service: Service) -> None:
     job = await service.post()
     await asked(service, job, "pause")
     reading = asyncio.create_task(service.client.get(job["links"]["events"]))

@@ -38,13 +38,13 @@ async def test_of_many_posts_at_once_no_more_rows_are_taken_than_fit(postgres_st
     assert (statuses.count(202), statuses.count(403)) == (FITTING, 2 * FITTING)
 
 
-async def test_a_project_that_is_full_leaves_room_for_others(store: Store) -> None:
+async def test_a_project_at_its_quota_does_not_limit_others(store: Store) -> None:
     service = limited(store, jobs_in_flight=1)
     birds, fish = await service.member("birds"), await service.member("fish")
     assert [(await post(client)).status_code for client in (birds, birds, fish)] == [202, 429, 202]
 
 
-async def test_a_full_project_is_told_which_quota_stands_in_the_way_and_when_to_come_again(store: Store) -> None:
+async def test_the_refusal_of_a_full_project_names_the_quota_and_when_to_retry(store: Store) -> None:
     service = limited(store, jobs_in_flight=1)
     await post(service.client)
     answer = await post(service.client)
@@ -62,7 +62,7 @@ async def test_a_repeated_request_is_answered_with_its_job_however_full_the_proj
     assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
 
 
-async def test_rows_and_bytes_are_given_back_when_a_job_is_deleted(store: Store) -> None:
+async def test_deleting_a_job_frees_its_rows_and_bytes(store: Store) -> None:
     service = limited(store, rows=8)
     job = (await post(service.client)).json()
     answer = await post(service.client)
@@ -106,7 +106,7 @@ async def test_a_projects_own_quota_goes_before_that_of_all(store: Store) -> Non
     assert [(await post(birds)).status_code for _ in range(3)] == [202, 202, 429]
 
 
-async def test_streams_beyond_the_quota_are_refused_and_places_come_free_again(store: Store) -> None:
+async def test_streams_beyond_the_quota_are_refused_until_another_ends(store: Store) -> None:
     service = limited(store, event_streams=2)
     link = (await service.post())["links"]["events"]
     streams = [asyncio.create_task(service.client.get(link)) for _ in range(2)]
@@ -120,7 +120,7 @@ async def test_streams_beyond_the_quota_are_refused_and_places_come_free_again(s
     assert (await service.client.get(link)).status_code == 200
 
 
-async def test_a_stream_whose_reader_goes_away_gives_its_place_back(service: Service) -> None:
+async def test_a_stream_whose_reader_leaves_frees_its_place(service: Service) -> None:
     link = (await service.post())["links"]["events"]
     stream = asyncio.create_task(service.client.get(link))
     await until_open(service, 1)
@@ -143,7 +143,7 @@ async def test_a_stream_ends_soon_after_its_key_is_revoked(service: Service, mon
     assert "job.succeeded" not in answer.text
 
 
-async def test_a_key_that_asks_too_often_is_told_when_to_come_again() -> None:
+async def test_the_refusal_of_too_frequent_requests_says_when_to_retry() -> None:
     service = Service(ScratchStore(), settings=Settings(access=AccessSettings(requests_per_minute=2)))
     birds, fish = await service.member("birds"), await service.member("fish")
     answers = [await birds.get("/v1/jobs") for _ in range(3)]

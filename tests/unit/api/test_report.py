@@ -82,7 +82,7 @@ async def page(service: Service, job_id: str, **headers: str) -> str:
     return answer.text
 
 
-async def test_what_the_search_says_is_put_into_nats_and_beside_baselines(service: Service) -> None:
+async def test_the_reports_gains_are_in_nats_and_beside_baselines(service: Service) -> None:
     job = await service.labelled(pairs(40))
     await tell(service, job["id"], FACTS)
     found = await service.get(job["id"], "/report")
@@ -122,7 +122,7 @@ async def test_confidence_calibration_and_shortcuts_are_in_the_report(service: S
     assert found["unsure"] == 40 - found["statuses"]["labeled"]
 
 
-async def test_gold_changes_nothing_but_what_is_said_of_gold(service: Service) -> None:
+async def test_gold_changes_only_the_figures_about_gold(service: Service) -> None:
     told = ("verdict", "reasons", "coherence", "shortcuts", "labels", "confidence")
     wrong = [{**row, "gold": "no"} for row in pairs(40)]
     found = [await service.get((await service.labelled(rows))["id"], "/report") for rows in (pairs(40), wrong)]
@@ -210,7 +210,7 @@ GAIN: dict[str, Any] = {
 }
 
 
-async def test_what_known_rows_and_the_first_impression_say_is_in_the_report(service: Service) -> None:
+async def test_evidence_of_known_rows_and_the_first_impression_is_in_the_report(service: Service) -> None:
     job = await service.labelled(pairs(40))
     await tell(service, job["id"], GAIN)
     found = await service.get(job["id"], "/report")
@@ -269,13 +269,13 @@ async def test_the_share_of_each_label_in_the_population_has_an_interval(service
     assert "({}, {} to {})".format(*ends) in text
 
 
-async def test_shares_in_the_population_are_null_before_a_shard_has_told_them(service: Service) -> None:
+async def test_shares_in_the_population_are_null_before_a_shard_ends(service: Service) -> None:
     job = await service.post()
     assert [label["population"] for label in (await service.get(job["id"], "/report"))["labels"]] == [None, None]
     assert "95 % interval" not in await page(service, job["id"])
 
 
-async def test_a_page_can_be_made_of_a_job_nobody_has_begun(service: Service) -> None:
+async def test_a_queued_job_has_a_report_page(service: Service) -> None:
     text = await page(service, (await service.post())["id"])
     assert "no row has a label" in text
     assert "No row has a confidence yet" in text
@@ -308,7 +308,7 @@ async def test_gold_that_is_no_label_is_shown_in_report_page_and_job_and_left_ou
     assert mapped["calibration"] == plain["calibration"]
 
 
-async def test_where_all_gold_is_no_label_there_is_no_accuracy_but_a_word_of_it(service: Service) -> None:
+async def test_if_no_gold_is_a_label_there_is_a_note_and_no_accuracy(service: Service) -> None:
     job = await service.labelled([{**row, "gold": "ja"} for row in pairs(40)])
     found = await service.get(job["id"], "/report")
     assert (found["accuracy"], found["calibration"], found["gold_rows_unmatched"]) == (None, None, 40)
@@ -320,7 +320,7 @@ async def test_a_report_of_an_unknown_job_is_not_found_as_a_page_either(service:
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
 
 
-async def test_what_shards_of_an_earlier_release_said_is_read_from_the_log(service: Service) -> None:
+async def test_summaries_of_an_earlier_release_are_read_from_the_log(service: Service) -> None:
     job = await service.labelled(pairs(8))
     now = (await service.client.get(f"/v1/jobs/{job['id']}/report")).json()
     assert isinstance(service.store, ScratchStore)

@@ -28,7 +28,7 @@ async def test_a_jsonl_result_is_the_users_rows_in_order_with_the_labels_behind(
     assert all(0 < row["icm_confidence"] <= 1 for row in rows)
 
 
-async def test_csv_and_parquet_say_the_same_as_jsonl(service: Service) -> None:
+async def test_csv_and_parquet_have_the_same_rows_as_jsonl(service: Service) -> None:
     job = await service.labelled()
     rows = [orjson.loads(line) for line in (await result(service, job, format="jsonl")).splitlines()]
     table = pq.read_table(io.BytesIO(await result(service, job, format="parquet")))
@@ -83,7 +83,7 @@ async def test_a_result_is_a_conflict_until_the_job_is_finished(service: Service
         assert (answer.status_code, answer.json()["type"]) == (409, "urn:icm:problem:job-not-finished")
 
 
-async def test_a_cancelled_job_gives_what_it_has_on_request_only(service: Service) -> None:
+async def test_a_cancelled_job_gives_a_partial_result_on_request_only(service: Service) -> None:
     job = await service.post()
     await service.client.post(job["links"]["cancel"])
     assert (await service.client.get(job["links"]["result"])).status_code == 409
@@ -145,7 +145,7 @@ async def test_the_raw_probability_is_given_on_request_behind_the_other_columns(
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
-async def test_a_result_without_raw_probabilities_is_as_it_was_and_has_a_tag_of_its_own(
+async def test_a_result_without_raw_probabilities_is_unchanged_and_has_its_own_etag(
     service: Service, form: str
 ) -> None:
     link = f"{(await service.labelled())['links']['result']}?format={form}"
@@ -204,7 +204,7 @@ async def test_label_states_of_a_waiting_job_have_no_label(service: Service) -> 
         assert [(state["icm_label"], state["icm_status"]) for state in found] == [(None, "unlabeled")] * 8
 
 
-async def test_a_cursor_is_good_for_its_own_list_only(service: Service) -> None:
+async def test_a_cursor_is_valid_for_its_own_list_only(service: Service) -> None:
     one, other = await service.labelled(), await service.labelled()
     cursor = (await service.get(one["id"], "/labels", limit=3))["next_cursor"]
     for link in (other["links"]["labels"] + "?", one["links"]["labels"] + "?order=confidence&", "/v1/jobs?"):
@@ -249,7 +249,7 @@ async def test_gold_true_is_the_label_true(service: Service) -> None:
     assert found["accuracy"] == expected / 4
 
 
-async def test_a_report_of_a_waiting_job_vouches_for_nothing(service: Service) -> None:
+async def test_a_report_of_a_queued_job_has_the_verdict_do_not_use(service: Service) -> None:
     found = await service.get((await service.post())["id"], "/report")
     assert found["verdict"] == "do_not_use"
     assert {reason["code"] for reason in found["reasons"]} >= {"unfinished", "no_labels"}

@@ -119,7 +119,7 @@ async def test_a_packed_body_is_not_supported(service: Service) -> None:
 
 
 @pytest.mark.parametrize("content", [b"--x\r\nbroken", b"", b"--x--\r\n"])
-async def test_broken_multipart_is_the_senders_fault(service: Service, content: bytes) -> None:
+async def test_broken_multipart_is_a_client_error(service: Service, content: bytes) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     answer = await service.client.post("/v1/jobs", content=content, headers=headers)
     assert answer.status_code in {400, 422}
@@ -165,7 +165,7 @@ async def test_a_body_that_turns_out_too_long_is_not_read_to_its_end(kind: str) 
     assert sent < 20_000_000
 
 
-async def test_an_estimate_tells_the_cost_and_stores_nothing(service: Service) -> None:
+async def test_an_estimate_has_the_cost_and_stores_nothing(service: Service) -> None:
     answer = await service.upload(jsonl(pairs(20)), "a.jsonl", "/v1/jobs/estimate")
     estimate = answer.json()
     assert answer.status_code == 200

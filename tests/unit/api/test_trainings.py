@@ -81,7 +81,7 @@ async def finished(service: Service, folder: Path) -> dict[str, Any]:
     return made
 
 
-async def test_a_training_is_made_of_the_rows_of_a_finished_job(service: Service) -> None:
+async def test_a_training_has_the_rows_of_a_finished_job(service: Service) -> None:
     job = await service.labelled()
     rows = {"statuses": ["labeled", "uncertain"], "holdout": 0.25}
     body = {"job_ids": [job["id"]], "force": True, "epochs": 2, "rows": rows}
@@ -99,7 +99,7 @@ async def test_a_training_is_made_of_the_rows_of_a_finished_job(service: Service
     assert [example["group"] for example in stored] == [f"0:{number // 2}" for number in range(8)]
 
 
-async def test_gold_that_is_permuted_changes_nothing_but_gold(service: Service) -> None:
+async def test_permuting_gold_changes_only_gold(service: Service) -> None:
     stored = []
     for flip in (False, True):
         rows = [{**row, "gold": {"yes": "no", "no": "yes"}[row["gold"]] if flip else row["gold"]} for row in pairs(8)]
@@ -111,7 +111,7 @@ async def test_gold_that_is_permuted_changes_nothing_but_gold(service: Service) 
     assert [{**row, "gold": ""} for row in first] == [{**row, "gold": ""} for row in second]
 
 
-async def test_a_worker_is_told_what_to_train_and_no_path(service: Service) -> None:
+async def test_a_workers_order_has_no_path(service: Service) -> None:
     await trained(service, seed=3, learning_rate=0.01)
     work = await claimed(service)
     async with service.store.worker_unit() as unit:
@@ -144,7 +144,7 @@ async def test_an_estimate_counts_and_stores_nothing(service: Service) -> None:
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "base")
 
 
-async def test_an_estimate_goes_by_a_training_like_it(service: Service, tmp_path: Path) -> None:
+async def test_an_estimate_uses_a_comparable_training(service: Service, tmp_path: Path) -> None:
     made = await finished(service, tmp_path)
     body = {"job_ids": made["config"]["job_ids"], "force": True}
     found = (await service.client.post("/v1/trainings/estimate", json=body)).json()
@@ -179,7 +179,7 @@ async def test_jobs_at_fault_are_named(service: Service) -> None:
     assert await service.artifacts.stored() == {}
 
 
-async def test_jobs_with_unlike_labels_are_not_learned_together(service: Service) -> None:
+async def test_jobs_with_different_labels_are_not_trained_on_together(service: Service) -> None:
     first = await service.labelled()
     task = {**CONFIG["task"], "labels": ["yes!", "no!"], "gold_values": {"yes": "yes!", "no": "no!"}}
     second = await service.labelled(task=task)
@@ -189,7 +189,7 @@ async def test_jobs_with_unlike_labels_are_not_learned_together(service: Service
     assert first["id"] in fault["message"]
 
 
-async def test_labels_that_should_not_be_used_are_learned_only_by_force(service: Service) -> None:
+async def test_labels_with_verdict_do_not_use_are_learned_only_with_force(service: Service) -> None:
     rows = [{**row, "a": number, "b": number} for number, row in enumerate(pairs(4))]
     task = {**CONFIG["task"], "relations": []}
     job = await service.labelled(rows, task=task)
@@ -211,7 +211,7 @@ async def test_labels_that_should_not_be_used_are_learned_only_by_force(service:
         ({"kind": "ppo"}, "kind", "must be one of"),
     ],
 )
-async def test_what_makes_no_training_is_refused_by_field(
+async def test_unusable_requests_are_refused_by_field(
     service: Service, body: dict[str, Any], field: str, told: str
 ) -> None:
     job = await service.labelled()
@@ -221,13 +221,13 @@ async def test_what_makes_no_training_is_refused_by_field(
     assert await service.artifacts.stored() == {}
 
 
-async def test_a_rank_that_means_nothing_is_warned_of(service: Service) -> None:
+async def test_a_rank_without_effect_gets_a_warning(service: Service) -> None:
     told = "rank has no effect with method full, which trains all weights"
     assert (await trained(service, method="full", rank=8))["warnings"] == [told]
     assert (await trained(service, method="full"))["warnings"] == []
 
 
-async def test_an_unreachable_place_for_files_is_told_without_its_address(service: Service, tmp_path: Path) -> None:
+async def test_an_unreachable_artifact_store_is_reported_without_its_address(service: Service, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     job = await service.labelled()
     service.artifacts = FileSystemArtifacts(str(tmp_path / "file"))
@@ -259,7 +259,7 @@ async def test_comparisons_make_pairs_for_a_reward_model(service: Service) -> No
     assert all(pair["chosen"] != pair["rejected"] for pair in stored)
 
 
-async def test_what_compares_nothing_makes_no_reward_model(service: Service) -> None:
+async def test_a_job_without_comparisons_makes_no_reward_model(service: Service) -> None:
     job = await service.labelled(task={**CONFIG["task"], "relations": []})
     [fault] = await refusal(service, job_ids=[job["id"]], kind="reward")
     assert (fault["field"], "compares nothing" in fault["message"]) == ("job_ids.0", True)
@@ -279,13 +279,13 @@ async def test_a_training_pauses_resumes_and_is_cancelled(service: Service) -> N
     assert stream.count("\nevent:") + stream.startswith("event:") == len(told)
 
 
-async def test_one_that_has_not_ended_is_not_deleted(service: Service) -> None:
+async def test_a_training_that_has_not_ended_is_not_deleted(service: Service) -> None:
     made = await trained(service)
     assert (await service.client.delete(made["links"]["self"])).status_code == 409
     assert len(await service.artifacts.stored()) == 1
 
 
-async def test_what_was_trained_is_downloaded_as_an_archive(service: Service, tmp_path: Path) -> None:
+async def test_the_adapter_is_downloaded_as_an_archive(service: Service, tmp_path: Path) -> None:
     made = await finished(service, tmp_path)
     here = made["links"]["self"]
     training = (await service.client.get(here)).json()
@@ -318,16 +318,16 @@ async def test_deleting_a_training_removes_its_files(service: Service, tmp_path:
     assert (await service.client.get(made["links"]["self"])).status_code == 404
 
 
-async def test_files_of_an_ended_training_go_but_for_what_was_trained(service: Service, tmp_path: Path) -> None:
+async def test_the_sweep_keeps_only_the_artifact_of_an_ended_training(service: Service, tmp_path: Path) -> None:
     made = await finished(service, tmp_path)
     training_id = JobId(made["id"])
     waiting = JobId((await trained(service))["id"])
     orphan = await service.artifacts.put(JobId("train_0"), tmp_path / "adapter")
     before = await service.artifacts.stored()
     sweep = ArtifactSweep(service.store, service.artifacts)
-    assert await sweep.turn() == 0, "whoever is about to name files has the time between two looks"
+    assert await sweep.run_once() == 0, "whoever is about to name files has the time between two looks"
     assert await service.artifacts.stored() == before
-    assert await sweep.turn() == 2
+    assert await sweep.run_once() == 2
     kept = await service.artifacts.stored()
     assert kept == {training_id: {orphan.sha256}, waiting: before[waiting]}
 
@@ -353,7 +353,7 @@ async def test_a_training_is_no_job_and_a_job_no_training(service: Service) -> N
     assert "there is no job" in faults[0]["message"]
 
 
-async def test_trainings_of_others_are_not_there(service: Service, tmp_path: Path) -> None:
+async def test_trainings_of_other_projects_are_not_found(service: Service, tmp_path: Path) -> None:
     made = await finished(service, tmp_path)
     stranger = await service.member("others")
     here = made["links"]["self"]
@@ -372,7 +372,7 @@ async def test_trainings_of_others_are_not_there(service: Service, tmp_path: Pat
     assert (await stranger.get("/v1/trainings")).json()["data"] == []
 
 
-async def test_a_reader_makes_no_trainings(service: Service) -> None:
+async def test_a_key_that_may_only_read_creates_no_training(service: Service) -> None:
     reader = await service.member("default", Scope.READ)
     assert (await reader.post("/v1/trainings", json={"job_ids": ["x"]})).status_code == 403
     assert (await reader.get("/v1/trainings")).status_code == 200
@@ -392,7 +392,7 @@ async def test_files_count_towards_the_quota_of_bytes(service: Service) -> None:
     assert len(await service.artifacts.stored()) == 1
 
 
-async def test_a_place_that_cannot_be_reached_is_told_and_nothing_is_stored(service: Service) -> None:
+async def test_an_unreachable_artifact_store_is_reported_and_nothing_is_stored(service: Service) -> None:
     job = await service.labelled()
     service.artifacts = FileSystemArtifacts("/dev/null/artifacts")
     answer = await service.client.post("/v1/trainings", json={"job_ids": [job["id"]], "force": True})

@@ -44,7 +44,7 @@ async def test_large_data_sets_wait_for_their_turn_and_small_ones_do_not_wait_fo
     assert order == ["small", "first", "large"]
 
 
-async def test_who_waits_too_long_for_a_turn_is_told_to_come_back() -> None:
+async def test_an_upload_that_waits_too_long_for_its_turn_is_refused() -> None:
     turns = Turns(1, 0.01)
     async with turns.turn(SMALL_BYTES + 1):
         with pytest.raises(Overloaded):
@@ -82,7 +82,7 @@ async def test_the_next_turn_goes_to_the_project_that_has_fewest() -> None:
     await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE_SECONDS)
 
 
-async def test_who_leaves_before_the_turn_comes_gives_it_up() -> None:
+async def test_a_client_that_leaves_before_its_turn_frees_it() -> None:
     turns, gone = Turns(1, PATIENCE_SECONDS), asyncio.Event()
 
     async def leave() -> None:
@@ -99,7 +99,7 @@ async def test_who_leaves_before_the_turn_comes_gives_it_up() -> None:
         pass  # nobody waits in vain
 
 
-async def test_an_upload_goes_on_while_there_is_room_and_ends_when_there_is_none() -> None:
+async def test_an_upload_continues_while_there_is_room_and_ends_when_there_is_none() -> None:
     assert [len(part) async for part in Spool(0).watched(parts(1, 20_000_000))] == [1, 20_000_000]
     with pytest.raises(SpoolFull):
         assert [part async for part in Spool(IMPOSSIBLE_BYTES).watched(parts(20_000_000))] == []
@@ -162,21 +162,21 @@ def at_once() -> asyncio.Event:
     return event
 
 
-async def test_nothing_is_read_on_for_a_client_who_has_left() -> None:
+async def test_nothing_is_read_for_a_client_that_has_left() -> None:
     service = Service(ScratchStore())
     assert await left(service, "/v1/jobs", form(jsonl(pairs(8)) + b"\n" * 900_000), at_once()) == 408
     assert (await service.client.get("/v1/jobs")).json()["data"] == []
 
 
 @pytest.mark.parametrize("body", [form(jsonl(pairs(8))), examples(8)], ids=["form", "json"])
-async def test_an_estimate_stops_to_ask_the_backend_once_its_client_has_left(body: httpx.Request) -> None:
+async def test_an_estimate_stops_calling_the_backend_once_its_client_has_left(body: httpx.Request) -> None:
     backend, leaves = Silent(), asyncio.Event()
     backend.asked = leaves
     assert await left(Service(ScratchStore(), backend=backend), "/v1/jobs/estimate", body, leaves) == 408
     assert backend.cancelled
 
 
-async def test_an_estimate_stops_to_rehearse_once_its_client_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_estimate_stops_simulating_once_its_client_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     stays, leaves, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
     steps: list[asyncio.Event] = []
     ask = Search.ask

@@ -32,7 +32,7 @@ async def got(service: Service, path: str, **parameters: Any) -> dict[str, Any]:
     return document
 
 
-async def test_the_secret_is_told_when_it_is_made_and_never_again(service: Service) -> None:
+async def test_only_the_answer_that_creates_a_webhook_has_its_secret(service: Service) -> None:
     answer = await service.client.post(WEBHOOKS, json={"url": URL, "description": "archive"})
     webhook = answer.json()
     path = f"{WEBHOOKS}/{webhook['id']}"
@@ -47,7 +47,7 @@ async def test_the_secret_is_told_when_it_is_made_and_never_again(service: Servi
     assert (webhook["enabled"], webhook["description"], webhook["disabled_reason"]) == (True, "archive", None)
 
 
-async def test_ends_and_pauses_are_told_unless_something_else_is_wanted(service: Service) -> None:
+async def test_a_webhook_reports_ends_and_pauses_by_default(service: Service) -> None:
     assert (await made(service))["events"] == ["job.succeeded", "job.failed", "job.cancelled", "job.paused"]
     assert (await made(service, events=["job.created", "job.created"]))["events"] == ["job.created"]
     everything = [event.value for event in WebhookEvent]
@@ -72,7 +72,7 @@ BAD_BODIES: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("body", "field"), BAD_BODIES, ids=range(len(BAD_BODIES)))
-async def test_what_is_wrong_with_a_request_is_told_by_field(service: Service, body: Any, field: str) -> None:
+async def test_faults_of_a_request_are_reported_by_field(service: Service, body: Any, field: str) -> None:
     answer = await service.client.post(WEBHOOKS, json=body)
     assert answer.status_code == 422
     assert [fault["field"] for fault in answer.json()["errors"]] == [field]
@@ -82,7 +82,7 @@ async def test_what_is_wrong_with_a_request_is_told_by_field(service: Service, b
 @pytest.mark.parametrize(
     "raw", [b"", b"{", b'{"url": "\\ud800"}', b'{"url": "\\u0000"}', b"\xff", b'{"url":1,"url":2}']
 )
-async def test_what_is_no_json_that_could_be_kept_is_refused(service: Service, raw: bytes) -> None:
+async def test_json_that_cannot_be_stored_is_refused(service: Service, raw: bytes) -> None:
     headers = {"Content-Type": "application/json"}
     assert (await service.client.post(WEBHOOKS, content=raw, headers=headers)).status_code == 422
 
@@ -92,7 +92,7 @@ async def test_a_body_of_another_kind_or_size_is_not_read(service: Service) -> N
     assert (await service.client.post(WEBHOOKS, json={"url": "x" * 30_000})).status_code == 413
 
 
-async def test_where_no_webhook_may_lead_is_refused_with_its_field_when_it_is_made_and_changed(
+async def test_forbidden_addresses_are_refused_with_their_field_on_creation_and_change(
     service: Service,
 ) -> None:
     path = f"{WEBHOOKS}/{(await made(service))['id']}"
@@ -117,7 +117,7 @@ async def test_the_operator_allows_more_and_limits_their_number() -> None:
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "everything", "10.0.0.0/33"])
-def test_what_is_no_network_is_no_setting(text: str) -> None:
+def test_a_setting_that_is_no_network_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="allowed_networks"):
         WebhookSettings(allowed_networks=text)
 
@@ -142,7 +142,7 @@ async def test_a_webhook_is_changed_part_by_part(service: Service) -> None:
         assert (await service.client.patch(path, json=wrong)).status_code == 422
 
 
-async def test_a_rotation_tells_the_new_secret_once_and_how_long_the_old_one_signs(service: Service) -> None:
+async def test_a_rotation_shows_the_new_secret_once_and_until_when_the_old_one_signs(service: Service) -> None:
     webhook = await made(service)
     path = f"{WEBHOOKS}/{webhook['id']}"
     answer = await service.client.post(f"{path}/rotate")
@@ -154,14 +154,14 @@ async def test_a_rotation_tells_the_new_secret_once_and_how_long_the_old_one_sig
     assert await got(service, path) == rotated
 
 
-async def test_a_removed_webhook_is_gone(service: Service) -> None:
+async def test_a_deleted_webhook_is_not_found(service: Service) -> None:
     path = f"{WEBHOOKS}/{(await made(service))['id']}"
     assert (await service.client.delete(path)).status_code == 204
     assert (await service.client.get(path)).status_code == 404
     assert (await service.client.delete(path)).status_code == 404
 
 
-async def test_the_log_tells_each_try(service: Service) -> None:
+async def test_the_log_has_each_attempt(service: Service) -> None:
     webhook = await made(service)
     path = f"{WEBHOOKS}/{webhook['id']}"
     answer = await service.client.post(f"{path}/test")
@@ -203,7 +203,7 @@ async def test_a_disabled_webhook_says_why_and_is_sent_nothing(service: Service)
         assert (answer.status_code, answer.json()["type"]) == (409, "urn:icm:problem:webhook-disabled")
 
 
-async def test_the_log_is_paged_by_cursors_that_are_good_for_it_alone(service: Service) -> None:
+async def test_the_log_is_paged_by_its_own_cursors_alone(service: Service) -> None:
     first, other = [f"{WEBHOOKS}/{(await made(service))['id']}" for _ in range(2)]
     for path in (first, first, first, other, other):
         await service.client.post(f"{path}/test")
@@ -232,13 +232,13 @@ async def test_the_log_is_paged_by_cursors_that_are_good_for_it_alone(service: S
         ("POST", f"{MISSING}/deliveries/x/resend"),
     ],
 )
-async def test_what_is_not_there_is_not_found(service: Service, method: str, path: str) -> None:
+async def test_unknown_ids_are_not_found(service: Service, method: str, path: str) -> None:
     answer: httpx.Response = await service.client.request(method, path)
     assert answer.status_code == 404
     assert answer.json()["type"] in {"urn:icm:problem:webhook-not-found", "urn:icm:problem:delivery-not-found"}
 
 
-async def test_what_is_done_is_audited(service: Service) -> None:
+async def test_changes_of_webhooks_are_in_the_audit_log(service: Service) -> None:
     webhook = await made(service)
     path = f"{WEBHOOKS}/{webhook['id']}"
     await service.client.patch(path, json={"description": "b"})

@@ -45,7 +45,7 @@ async def test_an_artifact_is_named_as_sha256sum_names_its_files(artifacts: File
     ]
 
 
-async def test_what_was_stored_comes_back(artifacts: FileSystemArtifacts, folder: Path, tmp_path: Path) -> None:
+async def test_stored_files_come_back(artifacts: FileSystemArtifacts, folder: Path, tmp_path: Path) -> None:
     stored = await artifacts.put(ONE, folder)
     await artifacts.fetch(ONE, stored.sha256, tmp_path / "back")
     for name in ("weights", "Inner/config.json"):
@@ -54,7 +54,7 @@ async def test_what_was_stored_comes_back(artifacts: FileSystemArtifacts, folder
         assert b"".join(parts) == (folder / name).read_bytes()
 
 
-async def test_stored_again_after_an_end_half_way_it_is_whole(
+async def test_an_artifact_stored_again_after_an_interruption_is_complete(
     artifacts: FileSystemArtifacts, folder: Path, tmp_path: Path
 ) -> None:
     stored = await artifacts.put(ONE, folder)
@@ -65,7 +65,7 @@ async def test_stored_again_after_an_end_half_way_it_is_whole(
     await artifacts.fetch(ONE, stored.sha256, tmp_path / "back")
 
 
-async def test_what_is_damaged_is_not_given_back(artifacts: FileSystemArtifacts, folder: Path, tmp_path: Path) -> None:
+async def test_a_damaged_artifact_is_not_returned(artifacts: FileSystemArtifacts, folder: Path, tmp_path: Path) -> None:
     stored = await artifacts.put(ONE, folder)
     (tmp_path / "kept" / ONE / stored.sha256 / "Inner" / "config.json").write_bytes(b"[]")
     with pytest.raises(ArtifactMissing):
@@ -73,7 +73,9 @@ async def test_what_is_damaged_is_not_given_back(artifacts: FileSystemArtifacts,
     assert not (tmp_path / "back").exists()
 
 
-async def test_artifacts_go_one_by_one_or_with_their_owner(artifacts: FileSystemArtifacts, folder: Path) -> None:
+async def test_artifacts_are_deleted_one_by_one_or_with_their_owner(
+    artifacts: FileSystemArtifacts, folder: Path
+) -> None:
     first = await artifacts.put(ONE, folder)
     (folder / "weights").write_bytes(b"other")
     second = await artifacts.put(ONE, folder)
@@ -86,13 +88,13 @@ async def test_artifacts_go_one_by_one_or_with_their_owner(artifacts: FileSystem
     assert await artifacts.stored() == {OTHER: {second.sha256}}
 
 
-async def test_what_is_not_there_is_missing(artifacts: FileSystemArtifacts, tmp_path: Path) -> None:
+async def test_an_unknown_artifact_is_missing(artifacts: FileSystemArtifacts, tmp_path: Path) -> None:
     for asked in (artifacts.files(ONE, "0"), artifacts.fetch(ONE, "0", tmp_path / "back")):
         with pytest.raises(ArtifactMissing):
             await asked
 
 
 @pytest.mark.parametrize("place", ["s4://bucket/folder", "/dev/null/folder", "/proc/folder"])
-async def test_a_place_that_cannot_be_reached_is_told(place: str) -> None:
+async def test_an_unreachable_store_is_reported(place: str) -> None:
     with pytest.raises(ArtifactsUnavailable, match="cannot be reached"):
         await FileSystemArtifacts(place).stored()

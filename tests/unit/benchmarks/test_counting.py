@@ -54,7 +54,7 @@ def test_in_fixed_order_only_what_follows_a_changed_label_is_computed_again(coun
         assert 0 <= counter.fixed_order - counted - new <= len(PROBLEM.rows) * len("a" + "a ")
 
 
-def test_a_full_cache_forgets_what_was_read_longest_ago() -> None:
+def test_a_full_cache_evicts_the_least_recently_read() -> None:
     cache = ModelledCache(10)
     first = cache.read(0, (1,), 5)
     cache.read(0, (2,), 5)

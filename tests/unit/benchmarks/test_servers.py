@@ -29,7 +29,7 @@ def test_the_counters_of_all_engines_are_added_up() -> None:
     assert PromptTokens(10_000, 4_400).computed == 5_600
 
 
-def test_the_size_of_a_block_is_read_and_never_made_up() -> None:
+def test_the_size_of_a_block_is_read_and_never_guessed() -> None:
     assert read_block(METRICS) == 128
     with pytest.raises(ValueError, match="cache_config_info"):
         read_block("")

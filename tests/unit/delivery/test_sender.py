@@ -66,7 +66,7 @@ async def test_a_receiver_on_loopback_gets_the_message_where_the_operator_allows
     assert body == b'{"a":1}'
 
 
-async def test_without_that_nothing_connects(server: RawServer, url: str) -> None:
+async def test_without_the_operators_permission_nothing_connects(server: RawServer, url: str) -> None:
     port = url.rpartition(":")[2]
     for host in ("127.0.0.1", "localhost", "127.1", "2130706433", "[::ffff:127.0.0.1]", "name.example"):
         policed = sender(PUBLIC, resolve=Names(["127.0.0.1"]))
@@ -78,7 +78,7 @@ FORMS = ["127.1", "2130706433", "0x7f.1", "0177.0.0.1", "0", "0.0.0.0", "::1", "
 
 
 @pytest.mark.parametrize("host", FORMS)
-async def test_what_the_systems_own_resolver_takes_for_this_machine_is_not_connected_to(
+async def test_names_that_the_system_resolves_to_this_machine_are_refused(
     server: RawServer, url: str, host: str
 ) -> None:
     network = GuardedBackend(PUBLIC, SystemResolver())
@@ -140,7 +140,7 @@ async def test_proxies_of_the_environment_are_not_used(
     assert server.requests[0][0].startswith("POST / ")
 
 
-async def test_an_answer_that_never_comes_is_not_waited_for(server: RawServer, url: str) -> None:
+async def test_a_receiver_that_never_answers_is_a_time_out(server: RawServer, url: str) -> None:
     server.plan = [HANG]
     assert await refused(sender(seconds=0.2), url) == "timed_out"
     await server.left.wait()
@@ -151,17 +151,17 @@ async def test_a_body_that_drips_or_never_ends_is_cut_off_and_its_status_counts(
     assert [(await sender().post(url, b"{}", HEADERS)).status for _ in range(2)] == [200, 200]
 
 
-async def test_what_is_no_http_is_told_as_such(server: RawServer, url: str) -> None:
+async def test_an_answer_that_is_no_http_is_reported_as_such(server: RawServer, url: str) -> None:
     server.plan = [b"SSH-2.0-OpenSSH\r\n", reply("200 OK", promised=10)]
     assert await refused(sender(), url) == "broken_off"
     assert (await sender().post(url, b"{}", HEADERS)).status == 200  # its body breaks off, and nobody reads that
 
 
-async def test_a_port_without_a_server_is_told_as_such() -> None:
+async def test_a_refused_connection_is_reported_as_such() -> None:
     assert await refused(sender(), "http://127.0.0.1:1025/") == "cannot_connect"
 
 
-async def test_an_unknown_name_is_told_as_such() -> None:
+async def test_an_unknown_name_is_reported_as_such() -> None:
     async def unknown(host: str, port: int) -> list[str]:
         raise OSError(f"{host} and {port} are unknown")
 
@@ -187,20 +187,18 @@ async def test_retry_after_is_read_by_the_receivers_own_clock(
     assert (await sender().post(url, b"{}", HEADERS)).retry_after_seconds == seconds
 
 
-async def test_a_date_in_retry_after_says_nothing_where_the_receiver_does_not_tell_its_time(
-    server: RawServer, url: str
-) -> None:
+async def test_a_date_in_retry_after_is_ignored_without_the_receivers_own_date(server: RawServer, url: str) -> None:
     server.plan = [reply("503 Service Unavailable", headers={"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"})]
     assert (await sender().post(url, b"{}", HEADERS)).retry_after_seconds is None
 
 
 @pytest.mark.parametrize("header", ["soon", "-1", "1e9", "٣", "9" * 30, "nan", "99 Dec"], ids=ascii)
-async def test_nonsense_in_retry_after_is_not(server: RawServer, url: str, header: str) -> None:
+async def test_nonsense_in_retry_after_is_ignored(server: RawServer, url: str, header: str) -> None:
     server.plan = [reply("503 Service Unavailable", headers={"Retry-After": header}).replace("٣".encode(), b"\xd9")]
     assert (await sender().post(url, b"{}", HEADERS)).retry_after_seconds is None
 
 
-def test_the_guard_hangs_on_the_http_librarys_public_interface() -> None:
+def test_the_guard_uses_the_http_librarys_public_interface() -> None:
     """Another release of httpcore that calls it differently, or not at all, fails here rather than in the field."""
     assert "network_backend" in inspect.signature(httpcore.AsyncConnectionPool).parameters
     for name in ("connect_tcp", "connect_unix_socket", "sleep"):
@@ -215,6 +213,6 @@ async def test_every_connection_goes_through_the_guard(server: RawServer, url: s
     assert len(names.asked) == server.connections == 3
 
 
-async def test_there_is_no_way_to_a_unix_socket() -> None:
+async def test_unix_sockets_are_refused() -> None:
     with pytest.raises(NotImplementedError):
         await GuardedBackend(PUBLIC, Names([])).connect_unix_socket("/var/run/docker.sock")

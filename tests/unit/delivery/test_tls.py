@@ -51,7 +51,7 @@ async def receiver(asked: list[str]) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-async def test_the_name_is_asked_for_and_its_certificate_is_checked() -> None:
+async def test_the_servers_name_is_sent_and_its_certificate_checked() -> None:
     asked: list[str] = []
     sender = HttpSender(
         POLICY, timeout_seconds=20, resolve=here, trust=ssl.create_default_context(cafile=str(CERTIFICATE))

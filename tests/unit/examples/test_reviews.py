@@ -25,7 +25,7 @@ def test_every_column_that_the_configuration_names_is_there() -> None:
     assert {*TASK.fields, TASK.id_field, TASK.gold_field} <= set(ROWS[0])
 
 
-def test_without_a_language_model_the_reviews_are_not_labelled_but_it_is_said_what_to_give(
+def test_without_a_language_model_the_demo_says_what_to_give(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["demo", "--example", "reviews", "--model", ""])

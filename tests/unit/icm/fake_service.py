@@ -1,4 +1,4 @@
-"""A service with a script: it remembers what it was asked and answers what it was told to."""
+"""A fake service that records requests and gives planned answers."""
 
 import json
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def problem(status: int, kind: str, **extra: Any) -> httpx.Response:
 
 
 class FakeService:
-    """Gives its answers in turn, the last one again and again."""
+    """Gives its answers in turn; it repeats the last one."""
 
     def __init__(self, *answers: Answer) -> None:
         self._answers = list(answers)

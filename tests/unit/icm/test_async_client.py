@@ -21,7 +21,7 @@ async def test_a_creation_is_repeated_with_the_same_key_and_body(tmp_path: Path)
     assert b'{"claim": "a"}\n' in second.content
 
 
-async def test_refusals_and_silence_are_told_as_by_the_blocking_client() -> None:
+async def test_both_clients_report_refusals_and_silence_alike() -> None:
     async with FakeService(problem(404, "job-not-found")).async_client() as client:
         with pytest.raises(ApiError) as caught:
             await client.job("job_1")

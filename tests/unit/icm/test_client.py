@@ -68,7 +68,7 @@ def test_a_key_of_the_callers_own_is_used() -> None:
     assert service.requests[0].headers["Idempotency-Key"] == "mine"
 
 
-def test_a_missing_file_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_before_anything_is_sent(tmp_path: Path) -> None:
     service = FakeService(job_answer())
     with service.client() as client, pytest.raises(FileNotFoundError):
         client.create_job(tmp_path / "nowhere.jsonl", CONFIG)
@@ -87,7 +87,7 @@ def test_a_problem_document_becomes_an_error_with_lines_and_fields() -> None:
     assert len(service.requests) == 1
 
 
-def test_an_error_that_is_no_problem_document_is_told_as_it_is() -> None:
+def test_an_error_that_is_no_problem_document_is_shown_unchanged() -> None:
     service = FakeService(httpx.Response(500, text="<h1>proxy</h1>"))
     with service.client() as client, pytest.raises(ApiError, match=r"500.*proxy"):
         client.job("job_1")
@@ -100,7 +100,7 @@ def test_a_service_that_never_answers_is_given_up_after_the_attempts_allowed() -
     assert len(service.requests) == 3
 
 
-def test_who_did_not_answer_is_named_with_what_to_do_and_without_a_password() -> None:
+def test_an_address_that_does_not_answer_is_named_with_what_to_do_and_without_a_password() -> None:
     refused = httpx.ConnectError("[Errno 111] Connection refused")
     transport = httpx.MockTransport(FakeService(refused))
     with (
@@ -127,7 +127,7 @@ def test_jobs_are_read_page_by_page_to_the_last() -> None:
     assert service.requests[1].url.params["status"] == "any"
 
 
-def test_waiting_ends_with_the_job_and_tells_every_change_once() -> None:
+def test_waiting_ends_with_the_job_and_reports_every_change_once() -> None:
     service = FakeService(job_answer("queued"), job_answer("queued"), job_answer("running"), job_answer("failed"))
     seen: list[str] = []
     with service.client() as client:
@@ -136,7 +136,7 @@ def test_waiting_ends_with_the_job_and_tells_every_change_once() -> None:
     assert seen == ["queued", "running", "failed"]
 
 
-def test_waiting_goes_on_through_a_status_not_known_here_and_ends_with_one_that_is_final() -> None:
+def test_waiting_continues_through_an_unknown_status_and_ends_with_a_final_one() -> None:
     ended = job_answer("retired", finished_at="2026-11-24T00:02:00Z")
     service = FakeService(job_answer("reviewing"), ended)
     with service.client() as client:
@@ -187,7 +187,7 @@ def test_a_result_with_an_unknown_ending_is_not_asked_for(tmp_path: Path) -> Non
     assert service.requests == []
 
 
-def test_a_download_that_breaks_is_begun_again(tmp_path: Path) -> None:
+def test_a_broken_download_is_repeated(tmp_path: Path) -> None:
     def broken(_request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, stream=Broken())
 
@@ -316,7 +316,7 @@ class Broken(httpx.SyncByteStream):
         raise httpx.ReadError("connection lost")
 
 
-def test_what_is_doubtful_about_a_job_comes_with_it() -> None:
+def test_a_job_has_its_warnings() -> None:
     service = FakeService(job_answer(code=202, warnings=["there are no relations"]), job_answer(code=202))
     with service.client() as client:
         warned, silent = (client.create_job(b"{}", CONFIG) for _ in range(2))
@@ -326,7 +326,7 @@ def test_what_is_doubtful_about_a_job_comes_with_it() -> None:
 @pytest.mark.parametrize(
     "url", ["127.0.0.1:8000", "localhost:8000", "", "ftp://host", "http://", "//host", "http://host:port"]
 )
-def test_an_address_that_is_none_is_told_with_one_that_is(url: str) -> None:
+def test_an_invalid_address_is_reported_with_an_example(url: str) -> None:
     for client in (Client, AsyncClient):
         with pytest.raises(UnusableUrl, match=re.escape(f"{url!r} is no address of a service: write it as http://127")):
             client(url)

@@ -69,7 +69,7 @@ def test_any_bytes_at_all_give_the_same_events_however_they_are_cut(raw: bytes, 
     ],
     ids=["text", "no UTF-8", "no JSON", "no document", "no data", "odd digits", "many digits", "depth"],
 )
-def test_what_is_no_event_of_ours_is_left_out_and_what_follows_is_not(noise: bytes) -> None:
+def test_unknown_events_are_skipped_and_later_ones_are_not(noise: bytes) -> None:
     assert list(EventDecoder().feed(noise + b"\n\n" + encoded(2, "progress"))) == [
         Event(id=2, type="progress", data={"text": "x"})
     ]
@@ -106,7 +106,7 @@ def test_events_are_followed_over_a_closed_connection_to_the_last_one() -> None:
 
 
 @pytest.mark.usefixtures("_no_pause")
-def test_a_lost_connection_is_made_good() -> None:
+def test_a_lost_connection_is_replaced() -> None:
     service = FakeService(
         job_answer("succeeded"), httpx.ReadError("lost"), job_answer("succeeded"), stream(encoded(1, "succeeded"))
     )

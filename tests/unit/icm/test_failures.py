@@ -52,7 +52,7 @@ def test_bad_rows_are_listed_with_line_and_field_as_they_are(capsys: pytest.Capt
     assert "  line 9: [red]not[/red] JSON" in err
 
 
-def test_scripts_are_told_everything_as_json_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_json_errors_are_json_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     report_failure(BAD_ROWS, as_json=True)
     out, err = capsys.readouterr()
     told = json.loads(err)

@@ -111,20 +111,20 @@ def test_a_person_is_asked_before_a_job_is_deleted(answer: str, code: int, monke
     assert bool(service.requests) is (code == 0)
 
 
-def test_the_version_is_shown_and_told_to_scripts() -> None:
+def test_the_version_is_shown_as_text_and_as_json() -> None:
     installed = version("icm-service")
     assert CliRunner().invoke(build_app(), ["--version"]).stdout == f"{installed}\n"
     assert json.loads(CliRunner().invoke(build_app(), ["--version", "--json"]).stdout) == {"version": installed}
 
 
-def test_json_before_the_command_is_refused_rather_than_overheard() -> None:
+def test_json_before_the_command_is_refused_rather_than_ignored() -> None:
     done = CliRunner().invoke(build_app(), ["--json", "jobs"])
     assert done.exit_code == ExitCode.USAGE
     assert "behind the command" in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_the_list_of_commands_says_of_each_what_its_own_help_begins_with(entry: Entry) -> None:
+def test_the_list_of_commands_has_the_first_line_of_each_help(entry: Entry) -> None:
     beginning = entry.loaded().help.split("\n\n")[0]
     assert entry.summary == " ".join(beginning.split())
 

@@ -90,7 +90,7 @@ def test_a_report_that_could_not_be_saved_is_refused_before_anything_starts(run:
     assert (done.exit_code, "starting" in done.stderr) == (2, False)
 
 
-def test_what_is_waited_for_is_shown_and_scripts_are_spared(run: Callable[..., Result]) -> None:
+def test_the_reason_for_waiting_is_shown_except_to_scripts(run: Callable[..., Result]) -> None:
     assert "starting a private service ...\n  starting the database ...\n  ready after" in run("ok").stderr
     assert run("ok", "--json").stderr == ""
 
@@ -128,7 +128,7 @@ def test_a_service_is_known_by_its_errors_and_sent_no_key(
     assert "Authorization" not in service.requests[0].headers
 
 
-def test_a_private_service_tells_its_stages_and_then_its_address() -> None:
+def test_a_private_service_shows_its_stages_and_then_its_address() -> None:
     told = list[str]()
     service = PrivateService(tell_stage=told.append)
     lines = [{"stage": "starting the database"}, {"stage": "loading"}, {"url": "http://private"}]

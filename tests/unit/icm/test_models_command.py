@@ -34,7 +34,7 @@ def out(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return capsys
 
 
-def test_a_table_says_what_each_backend_is_and_lines_below_it_what_to_change(out: pytest.CaptureFixture[str]) -> None:
+def test_a_table_describes_each_backend_and_lines_below_say_what_to_change(out: pytest.CaptureFixture[str]) -> None:
     models.models()
     head, *rows = out.readouterr().out.splitlines()
     assert head.split()[:3] == ["name", "kind", "ready"]
@@ -61,7 +61,7 @@ def test_as_json_each_backend_is_a_line_with_every_field(out: pytest.CaptureFixt
         ({"prefix_cache": True, "cache_block_tokens": 1}, "by 1 token"),
     ],
 )
-def test_what_is_not_known_of_the_prefix_cache_is_not_made_up(found: dict[str, Any], cell: str) -> None:
+def test_unknown_facts_of_the_prefix_cache_are_not_shown(found: dict[str, Any], cell: str) -> None:
     assert list(models._cells({**READY, **found}))[5] == cell
 
 

@@ -53,7 +53,7 @@ def test_large_numbers_are_shown_short(number: float, text: str) -> None:
     assert count(number) == text
 
 
-def test_outside_a_terminal_progress_is_lines_and_every_status_is_told() -> None:
+def test_outside_a_terminal_progress_is_lines_and_every_status_is_shown() -> None:
     written = StringIO()
     with shown_progress(as_json=False, console=Console(file=written, force_terminal=False)) as show:
         for status in ("queued", "running", "running", "succeeded"):
@@ -175,14 +175,14 @@ def test_an_output_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> 
         check_output(tmp_path / "nowhere" / "labelled.csv")
 
 
-def test_what_memory_has_answered_is_told_with_the_cost() -> None:
+def test_prompts_answered_from_memory_are_shown_with_the_cost() -> None:
     cost = {"tokens_sent": 20_000, "tokens_computed": 1_000, "prompts_remembered": 12}
     assert summary_of({"verdict": "ok", "cost": cost})[-1] == (
         "cost: 20.0k tokens sent, 1000 computed, 12 prompts answered from memory"
     )
 
 
-def test_known_rows_are_told_in_a_line_and_without_any_nothing_is() -> None:
+def test_known_rows_are_shown_in_a_line_if_there_are_any() -> None:
     assert known_lines({"Yes": 3, "No": 0}) == ["3 known rows: 3 Yes, 0 No"]
     assert known_lines({}) == []
 

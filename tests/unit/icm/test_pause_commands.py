@@ -17,7 +17,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> FakeService:
     return fake
 
 
-def test_pausing_and_resuming_tell_how_the_job_stands(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pausing_and_resuming_show_the_jobs_status(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
     jobs.pause("job_1")
     jobs.resume("job_1")
     assert capsys.readouterr().out.splitlines() == [
@@ -32,7 +32,7 @@ def test_scripts_get_the_whole_job(service: FakeService, capsys: pytest.CaptureF
     assert json.loads(capsys.readouterr().out) == job_document("paused", error=HELD)
 
 
-def test_who_watches_sees_what_a_paused_job_waits_for() -> None:
+def test_icm_watch_shows_what_a_paused_job_waits_for() -> None:
     assert figures(Job.read(job_document("paused", error=HELD))) == f"waits: {HELD['message']}"
 
 

@@ -26,18 +26,18 @@ def answer(status: int, **headers: str) -> httpx.Response:
         (httpx.UnsupportedProtocol("ftp"), 1, None),
     ],
 )
-def test_what_may_pass_is_tried_again_with_growing_patience(
+def test_transient_failures_are_retried_with_growing_waits(
     outcome: Outcome, attempt: int, expected: float | None
 ) -> None:
     delay = POLICY.delay_seconds(outcome, attempt=attempt, repeatable=True, draw=lambda: 1.0)
     assert delay == expected
 
 
-def test_chance_takes_up_to_half_of_the_wait_away() -> None:
+def test_jitter_shortens_a_wait_by_up_to_half() -> None:
     assert POLICY.delay_seconds(answer(503), attempt=1, repeatable=True, draw=lambda: 0.0) == 0.5
 
 
-def test_a_call_that_would_do_more_when_made_twice_is_made_once() -> None:
+def test_a_call_that_is_not_repeatable_is_made_once() -> None:
     delay = POLICY.delay_seconds(httpx.ConnectError(""), attempt=1, repeatable=False, draw=lambda: 1.0)
     assert delay is None
 

@@ -45,7 +45,7 @@ def test_a_taken_port_is_named_with_what_to_choose_instead(taken_at: str, asked:
         pass
 
 
-def test_of_all_who_want_a_port_at_the_same_moment_one_gets_it() -> None:
+def test_of_concurrent_requests_for_a_port_one_gets_it() -> None:
     port, gets, told = free_port(), list[int](), list[str]()
     start, end = threading.Barrier(8), threading.Barrier(8)
 
@@ -95,7 +95,7 @@ def test_an_address_that_this_machine_does_not_have_is_named(host: str) -> None:
         pass
 
 
-def test_a_taken_port_is_told_before_anything_is_started(tmp_path: Path) -> None:
+def test_a_taken_port_is_reported_before_anything_is_started(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = CliRunner().invoke(build_app(), ["serve", "--port", port, "--data-dir", str(tmp_path / "data")])
@@ -119,7 +119,7 @@ def test_a_taken_port_is_told_before_anything_is_started(tmp_path: Path) -> None
         ("nowhere.json", "nowhere.json is neither JSON nor a readable file", 2),
     ],
 )
-def test_backends_that_cannot_be_used_are_told_before_anything_is_started(
+def test_unusable_backends_are_reported_before_anything_is_started(
     backends: str, told: str, code: int, tmp_path: Path
 ) -> None:
     words = ["serve", "--port", "0", "--data-dir", str(tmp_path / "data"), "--backends", backends]
@@ -129,7 +129,7 @@ def test_backends_that_cannot_be_used_are_told_before_anything_is_started(
     assert not (tmp_path / "data").exists()
 
 
-def test_a_setting_of_the_environment_that_cannot_be_used_is_told_too(tmp_path: Path) -> None:
+def test_an_unusable_setting_of_the_environment_is_reported_too(tmp_path: Path) -> None:
     environment = {"ICM_QUEUE__LEASE_SECONDS": "soon"}
     words = ["serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
     done = CliRunner().invoke(build_app(), words, env=environment)
@@ -138,7 +138,7 @@ def test_a_setting_of_the_environment_that_cannot_be_used_is_told_too(tmp_path: 
 
 @pytest.mark.parametrize("model", ["/nowhere/model", "./nowhere", "nowhere.gguf", "a/b/c"])
 @pytest.mark.parametrize("command", ["serve", "label"])
-def test_a_language_model_that_is_not_there_is_told_before_anything_is_started(
+def test_a_missing_language_model_is_reported_before_anything_is_started(
     model: str, command: str, tmp_path: Path
 ) -> None:
     (tmp_path / "d.jsonl").write_text("{}\n")
@@ -161,7 +161,7 @@ def test_a_language_model_that_is_not_there_is_told_before_anything_is_started(
         (["claims=adapter", "--backends", "[{}]"], "--model and --adapter are for the embedded inference server"),
     ],
 )
-def test_an_adapter_that_cannot_be_served_is_told_before_anything_is_started(
+def test_an_unusable_adapter_is_reported_before_anything_is_started(
     adapters: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -175,7 +175,7 @@ def test_an_adapter_that_cannot_be_served_is_told_before_anything_is_started(
     assert not Path("data").exists()
 
 
-def test_an_adapter_that_the_inference_server_refuses_is_told_before_another_part_starts(
+def test_an_adapter_that_the_inference_server_refuses_is_reported_before_another_part_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[tuple[str, ...]] = []
@@ -263,7 +263,7 @@ class Loading:
         return self.line
 
 
-def test_what_a_language_model_takes_long_over_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_start_of_the_language_model_is_explained_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now, loading, said = [100.0], Loading(), list[str]()
     monkeypatch.setattr("icm.local_stack.stack.time.monotonic", lambda: now[0])
     notice = LoadingNotice(loading, said.append)  # type: ignore[arg-type]  # it needs no more of a supervisor

@@ -55,7 +55,7 @@ def check_again_and_again(supervisor: Supervisor, seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-def test_a_part_that_cannot_use_what_it_was_given_is_told_by_its_last_line_alone(supervisor: Supervisor) -> None:
+def test_a_part_that_refuses_its_settings_is_reported_by_its_last_line_alone(supervisor: Supervisor) -> None:
     script = "echo loading; echo '2026-11-29T20:16:42Z [error    ] there is no such model'; exit 3"
     supervisor.start(part(script, misuse_status=3, restarts=3))
     failure = failure_of(supervisor)
@@ -64,7 +64,7 @@ def test_a_part_that_cannot_use_what_it_was_given_is_told_by_its_last_line_alone
     assert exit_code(failure) is ExitCode.USAGE
 
 
-def test_a_part_that_dies_is_told_with_the_end_of_its_log(supervisor: Supervisor) -> None:
+def test_a_part_that_dies_is_reported_with_the_end_of_its_log(supervisor: Supervisor) -> None:
     supervisor.start(part("echo no disk >&2; exit 3", name="database"))
     failure = failure_of(supervisor)
     assert failure.name == "database"
@@ -81,7 +81,7 @@ def test_what_a_part_wrote_last_can_be_read(supervisor: Supervisor) -> None:
         supervisor.last_line("absent")
 
 
-def test_only_this_runs_lines_are_told(supervisor: Supervisor, tmp_path: Path) -> None:
+def test_only_lines_of_this_run_are_shown(supervisor: Supervisor, tmp_path: Path) -> None:
     (tmp_path / "logs" / "part.log").write_text("yesterday\n")
     with pytest.raises(PartFailed) as caught:
         supervisor.run(part("echo today; exit 1"), timeout_seconds=20)
@@ -118,7 +118,7 @@ def test_a_part_that_was_never_ready_is_not_started_again(supervisor: Supervisor
     assert count.read_text().splitlines() == ["once"]
 
 
-def test_the_others_are_looked_after_while_a_part_waits_to_be_started_again(tmp_path: Path) -> None:
+def test_other_parts_are_supervised_while_one_waits_for_its_restart(tmp_path: Path) -> None:
     with Supervisor(tmp_path / "logs") as running:
         running.start(part("exit 1", name="dying", restarts=1_000))
         running.start(part(FOREVER, name="killed", restarts=1))

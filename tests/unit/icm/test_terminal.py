@@ -195,7 +195,7 @@ def test_columns_fit_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert first.index("queued") == second.index("queued")
 
 
-def test_what_is_text_stays_text() -> None:
+def test_text_stays_text() -> None:
     for text in ("é ß 日本語 עברית العربية 👩‍🚀 a\tb\nc", "back\\slash", ""):
         assert visible(text) == text
     assert visible_line("a\tb\nc") == "a\\tb\\nc"

@@ -103,7 +103,7 @@ async def test_a_training_is_asked_for_followed_listed_and_downloaded(
     assert (again.exit_code, "is there already" in again.stderr) == (2, True)
 
 
-async def test_what_is_refused_is_told_by_field(service: Service, command: Callable[..., Any]) -> None:
+async def test_refusals_are_reported_by_field(service: Service, command: Callable[..., Any]) -> None:
     job = await service.post()
     refused = await command("train", job["id"])
     assert (refused.exit_code, "field job_ids.0" in refused.stderr) == (3, True)
@@ -262,14 +262,14 @@ def test_an_archive_that_is_cut_off_is_not_unpacked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"<html>", gzip.compress(b"\0" * 10_240)], ids=["nothing", "a page", "a gzip"]
 )
-def test_what_is_no_plain_tar_is_told_in_one_line_whatever_else_it_is(tmp_path: Path, content: bytes) -> None:
+def test_anything_but_a_plain_tar_is_reported_in_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "made.tar").write_bytes(content)
     with pytest.raises(DamagedDownload) as refused:
         unpack(tmp_path / "made.tar", tmp_path / "adapter", None)
     assert str(refused.value) == "what was downloaded is no whole archive; download it again"
 
 
-async def test_an_output_that_is_there_is_told_before_anything_is_downloaded(
+async def test_an_existing_output_is_reported_before_anything_is_downloaded(
     command: Callable[..., Any], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("mine")

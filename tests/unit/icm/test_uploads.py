@@ -76,7 +76,7 @@ def test_files_without_a_name_are_json_lines_unless_one_is_given(file: Any, cont
     assert sent(file, filename="a.csv") == ("a.csv", content)
 
 
-def test_a_file_that_was_written_and_not_rewound_is_told() -> None:
+def test_a_file_that_was_written_and_not_rewound_is_reported() -> None:
     file = io.BytesIO()
     file.write(b'{"claim": "a"}\n')
     with pytest.raises(UnsendableData, match=r"seek\(0\)"):
@@ -133,7 +133,7 @@ UNSENDABLE = [
 
 
 @pytest.mark.parametrize(("value", "what", "remedy"), UNSENDABLE)
-def test_a_value_that_cannot_be_sent_is_told_with_row_column_and_remedy(value: Any, what: str, remedy: str) -> None:
+def test_a_value_that_cannot_be_sent_is_reported_with_row_column_and_remedy(value: Any, what: str, remedy: str) -> None:
     with pytest.raises(UnsendableData) as caught:
         sent([{"claim": "a", "x": 1}, {"claim": "b", "x": value}])
     told = str(caught.value)
@@ -142,7 +142,7 @@ def test_a_value_that_cannot_be_sent_is_told_with_row_column_and_remedy(value: A
     assert remedy in told
 
 
-def test_a_value_that_holds_itself_is_told_with_row_and_column() -> None:
+def test_a_value_that_contains_itself_is_reported_with_row_and_column() -> None:
     value: list[Any] = []
     value.append(value)
     with pytest.raises(UnsendableData, match="row 1, column 'x'"):
@@ -159,7 +159,7 @@ def test_a_value_that_holds_itself_is_told_with_row_and_column() -> None:
         (pa.array([1, 2]), "row 1 is of type"),
     ],
 )
-def test_what_is_no_data_set_is_told_with_what_is_one(source: Any, words: str) -> None:
+def test_an_object_that_is_no_data_set_is_refused_with_the_accepted_types(source: Any, words: str) -> None:
     with pytest.raises(UnsendableData, match=words):
         sent(source)
 

@@ -79,7 +79,7 @@ async def test_a_webhook_is_made_changed_and_removed(command: Callable[..., Any]
     assert await documents(command, "list") == []
 
 
-async def test_what_was_sent_is_listed_and_sent_again(command: Callable[..., Any], service: Service) -> None:
+async def test_deliveries_are_listed_and_resent(command: Callable[..., Any], service: Service) -> None:
     [webhook] = await documents(command, "create", ADDRESS)
     [sent] = await documents(command, "test", webhook["id"])
     [due] = await claim(service.store)

@@ -14,7 +14,7 @@ SMALL = Limits(max_bytes=1_000_000, max_rows=1_000, max_row_bytes=1_000)
 def read(
     content: bytes, name: str | None = None, *, limits: Limits = SMALL, kind: str | None = None
 ) -> list[SourceRow]:
-    """All rows. Raises InvalidDataset where there is a fault."""
+    """All rows. Raises InvalidDataset if there is a fault."""
     faults = FaultLog(max_reported=100)
     with FileSource(io.BytesIO(content), Upload(name, kind), limits) as source:
         rows = list(source.rows(faults))
@@ -23,7 +23,7 @@ def read(
 
 
 def faults_in(content: bytes, name: str | None = None, *, limits: Limits = SMALL) -> list[Fault]:
-    """What is wrong with the file."""
+    """The faults of the file."""
     try:
         read(content, name, limits=limits)
     except InvalidDataset as error:
@@ -32,7 +32,7 @@ def faults_in(content: bytes, name: str | None = None, *, limits: Limits = SMALL
 
 
 def assumed(content: bytes, name: str | None = None) -> tuple[str, ...]:
-    """How the file was read where its sender did not say so."""
+    """The warnings about how the file was read."""
     faults = FaultLog(max_reported=100)
     with FileSource(io.BytesIO(content), Upload(name, None), SMALL) as source:
         list(source.rows(faults))

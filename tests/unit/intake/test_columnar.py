@@ -58,13 +58,13 @@ UNSTORABLE = [
 
 
 @pytest.mark.parametrize(("column", "words"), UNSTORABLE)
-def test_a_value_that_cannot_be_kept_is_told_with_its_row(column: pa.Array, words: str) -> None:
+def test_a_value_that_cannot_be_stored_is_reported_with_its_row(column: pa.Array, words: str) -> None:
     [fault] = told(parquet(pa.table({"a": column})))
     assert (fault.line, fault.field) == (2, "a")
     assert words in fault.message
 
 
-def test_all_that_is_wrong_with_a_file_comes_back_from_the_process_that_reads_it() -> None:
+def test_all_faults_of_a_file_come_back_from_the_process_that_reads_it() -> None:
     content = parquet(pa.table({str(number): column for number, (column, _) in enumerate(UNSTORABLE)}))
     assert faults_in(content, "a.parquet") == told(content)
     assert [fault.field for fault in told(content)] == [str(number) for number in range(len(UNSTORABLE))]
@@ -80,7 +80,7 @@ def test_types_that_json_does_not_have_are_refused_by_column(column: pa.Array) -
     assert "are not read" in fault.message
 
 
-def test_a_row_that_is_too_long_is_told() -> None:
+def test_a_row_that_is_too_long_is_reported() -> None:
     [fault] = told(parquet(pa.table({"a": ["x", "y" * 2_000]})))
     assert (fault.line, fault.message) == (2, "the row has more than 1000 bytes")
 
@@ -89,12 +89,12 @@ DAMAGED = [b"PAR1", b"PAR1" + b"x" * 100 + b"PAR1", b"{}\n", parquet(pa.table(VA
 
 
 @pytest.mark.parametrize("content", DAMAGED)
-def test_a_damaged_file_is_told(content: bytes) -> None:
+def test_a_damaged_file_is_reported(content: bytes) -> None:
     [fault] = told(content)
     assert "not readable as Parquet" in fault.message
 
 
-def test_a_damaged_file_is_told_by_the_process_that_reads_it() -> None:
+def test_a_damaged_file_is_reported_by_the_process_that_reads_it() -> None:
     assert faults_in(DAMAGED[-1], "a.parquet") == told(DAMAGED[-1])
 
 
@@ -112,7 +112,7 @@ def test_more_rows_than_allowed_are_too_large() -> None:
 
 
 @pytest.mark.usefixtures("reader_without_a_process")
-def test_dates_times_and_decimals_are_read_as_text_and_said() -> None:
+def test_dates_times_and_decimals_are_read_as_text_with_a_warning() -> None:
     noon = dt.datetime(2020, 1, 31, 12, tzinfo=dt.UTC)
     columns = {
         "day": pa.array([dt.date(2020, 1, 31), None]),

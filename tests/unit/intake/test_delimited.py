@@ -77,7 +77,7 @@ def test_a_fault_behind_quoted_line_breaks_names_its_physical_line() -> None:
         (b'a,b\n1,"' + b"x\n" * 10_000, 2, None, "not read"),
     ],
 )
-def test_a_bad_record_is_told_with_line_and_field(content: bytes, line: int, field: str | None, told: str) -> None:
+def test_a_bad_record_is_reported_with_line_and_field(content: bytes, line: int, field: str | None, told: str) -> None:
     [fault] = faults_in(content, "a.csv")
     assert (fault.line, fault.field) == (line, field)
     assert told in fault.message
@@ -117,7 +117,9 @@ AS_WRITTEN = [{"q": "a, b", "n": "1,5"}, {"q": 'say "hi"', "n": ""}]
         (None, b'q\tn\na, b\t1,5\n"say ""hi"""\t\n', "tabs"),
     ],
 )
-def test_what_separates_cells_and_lines_is_found_out_and_said(name: str | None, content: bytes, words: str) -> None:
+def test_separators_of_cells_and_lines_are_detected_with_a_warning(
+    name: str | None, content: bytes, words: str
+) -> None:
     assert [row.fields for row in read(content, name)] == AS_WRITTEN
     assert words in " ".join(assumed(content, name))
 
@@ -131,11 +133,11 @@ def test_what_separates_cells_and_lines_is_found_out_and_said(name: str | None, 
         b"text\nx\n",
     ],
 )
-def test_commas_separate_where_nothing_speaks_against_it(content: bytes) -> None:
+def test_commas_separate_cells_by_default(content: bytes) -> None:
     assert assumed(content, "a.csv") == ()
 
 
-def test_a_header_of_semicolons_over_rows_that_do_not_fit_is_told_once() -> None:
+def test_a_header_of_semicolons_over_rows_that_do_not_fit_is_reported_once() -> None:
     content = b"a;b\n1;2\n" + b"one, two; three; four\n" * 50
     [fault] = faults_in(content, "a.csv")
     assert fault.line == 3
@@ -200,7 +202,7 @@ def test_a_long_line_that_ends_with_a_carriage_return_does_not_hide_the_next() -
     assert [fault.line for fault in faults_in(content, "a.csv")] == [2, 4]
 
 
-def test_a_carriage_return_within_a_line_is_told_in_plain_words() -> None:
+def test_a_carriage_return_within_a_line_is_reported_in_plain_words() -> None:
     [fault] = faults_in(b"a,b\n1,x\ry\n", "a.csv")
     assert fault.line == 2
     assert "carriage return" in fault.message
@@ -215,7 +217,7 @@ def test_a_carriage_return_within_a_line_is_told_in_plain_words() -> None:
         (b"unnamed_2, \nx,y\n", ["unnamed_2", "unnamed_2_"]),
     ],
 )
-def test_a_column_without_a_name_is_named_by_its_place_and_said(content: bytes, columns: list[str]) -> None:
+def test_a_column_without_a_name_is_named_by_its_number_with_a_warning(content: bytes, columns: list[str]) -> None:
     [row] = read(content, "a.csv")
     assert list(row.fields) == columns
     assert "no name" in " ".join(assumed(content, "a.csv"))

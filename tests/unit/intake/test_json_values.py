@@ -52,7 +52,7 @@ def test_whatever_the_json_module_writes_comes_back(rows: list[dict[str, object]
     assert rows_of(json.dumps(rows, indent=indent).encode()) == rows
 
 
-def test_an_object_is_told_by_the_line_where_it_begins() -> None:
+def test_an_object_is_reported_by_the_line_where_it_begins() -> None:
     content = b'[\n {"a": 1},\n {\n  "a": NaN\n },\n {"a": 1, "a": 2}\n]'
     assert [(fault.line, fault.message.split(":")[0]) for fault in faults_in(content, "a.json")] == [
         (3, "in the object that begins here"),
@@ -75,7 +75,7 @@ def test_an_object_is_told_by_the_line_where_it_begins() -> None:
         (b'{\n"a":1}\n,\n{"a":1}', 3, "out of place"),
     ],
 )
-def test_what_stands_between_objects_is_told_once(content: bytes, line: int, told: str) -> None:
+def test_text_between_objects_is_reported_once(content: bytes, line: int, told: str) -> None:
     [fault] = faults_in(content, "a.json")
     assert fault.line == line
     assert told in fault.message

@@ -72,7 +72,7 @@ def test_values_are_kept_as_they_are() -> None:
         (b'{"a":"' + b"x" * 1_000 + b'"}', "more than 1000 bytes"),
     ],
 )
-def test_a_bad_line_is_told_with_its_number_and_reason(line: bytes, told: str) -> None:
+def test_a_bad_line_is_reported_with_its_number_and_reason(line: bytes, told: str) -> None:
     [fault] = faults_in(b'{"a":1}\n' + line + b'\n{"a":2}\n', "a.jsonl")
     assert fault.line == 2
     assert told in fault.message
@@ -90,11 +90,11 @@ def test_a_bad_line_is_told_with_its_number_and_reason(line: bytes, told: str) -
         b'{"":1}',
     ],
 )
-def test_what_only_looks_bad_is_read(line: bytes) -> None:
+def test_unusual_but_valid_lines_are_read(line: bytes) -> None:
     assert len(rows_of(line)) == 1
 
 
-def test_every_bad_row_is_told_not_only_the_first() -> None:
+def test_every_bad_row_is_reported_not_only_the_first() -> None:
     faults = faults_in(b'{"a":1}\n[1]\n{"a":2}\nx\n{"a":NaN}\n', "a.jsonl")
     assert [fault.line for fault in faults] == [2, 4, 5]
 

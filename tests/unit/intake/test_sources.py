@@ -35,14 +35,14 @@ PACKED = gzip.compress(LINES, mtime=0)  # a gzip holds its time: test ids made o
         ("blob", None, b"a,b\n1,2\n", Format.CSV),
     ],
 )
-def test_the_name_tells_the_format_else_the_content_type_else_the_first_bytes(
+def test_the_format_follows_from_the_name_or_the_content_type_or_the_first_bytes(
     name: str | None, kind: str | None, head: bytes, expected: Format
 ) -> None:
     assert detect_format(Upload(name, kind), head).format is expected
 
 
 @pytest.mark.parametrize("head", [b"\x89PNG\r\n", b"one column\n", b"\x00\x01,\x02"])
-def test_what_is_not_recognized_is_not_guessed(head: bytes) -> None:
+def test_an_unknown_format_is_not_guessed(head: bytes) -> None:
     with pytest.raises(UnsupportedFormat):
         detect_format(Upload("x", None), head)
 
@@ -61,7 +61,7 @@ def test_a_file_can_be_read_again_and_stays_open() -> None:
     assert not file.closed
 
 
-def test_the_digest_tells_files_and_their_formats_apart() -> None:
+def test_files_and_formats_have_different_digests() -> None:
     same = FileSource(io.BytesIO(LINES), Upload("a.jsonl", None), SMALL).sha256()
     assert FileSource(io.BytesIO(LINES), Upload("b.jsonl", None), SMALL).sha256() == same
     assert FileSource(io.BytesIO(LINES + b" "), Upload("a.jsonl", None), SMALL).sha256() != same
@@ -73,7 +73,7 @@ def test_the_digest_tells_files_and_their_formats_apart() -> None:
 @pytest.mark.parametrize(
     "content", [PACKED[:-9], PACKED[:-2], PACKED + b"x"], ids=["no end", "half an end", "more after it"]
 )
-def test_a_damaged_gzip_is_told(content: bytes) -> None:
+def test_a_damaged_gzip_is_reported(content: bytes) -> None:
     [fault] = faults_in(content, "a.jsonl.gz")
     assert "gzip" in fault.message
 
@@ -148,7 +148,7 @@ def test_a_file_of_a_format_that_is_not_read_gets_one_message_with_what_it_is(
         ("a.csv", "a,b\r\n1,é\r\n".encode("utf-16"), "UTF-16"),
     ],
 )
-def test_a_file_that_is_read_otherwise_than_its_name_says_says_so(name: str, content: bytes, words: str) -> None:
+def test_a_file_read_in_another_format_than_its_name_gets_a_warning(name: str, content: bytes, words: str) -> None:
     assert words in " ".join(assumed(content, name))
 
 
@@ -165,7 +165,7 @@ def test_utf_16_comes_back_as_the_same_characters() -> None:
 
 
 @pytest.mark.parametrize("damage", [b"x", b"\x00\xd8"], ids=["half a character", "half a pair"])
-def test_utf_16_that_is_damaged_is_told_with_its_line(damage: bytes) -> None:
+def test_utf_16_that_is_damaged_is_reported_with_its_line(damage: bytes) -> None:
     [fault] = faults_in(b"\xff\xfe" + "a,b\n1,2\n3,x".encode("utf-16-le") + damage, "a.csv")
     assert fault.line == 3
     assert "not valid UTF-8" in fault.message
@@ -173,13 +173,13 @@ def test_utf_16_that_is_damaged_is_told_with_its_line(damage: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", None])
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32"])
-def test_characters_of_several_bytes_that_nothing_marks_are_told_once(name: str | None, encoding: str) -> None:
+def test_multibyte_encodings_without_a_mark_are_reported_once(name: str | None, encoding: str) -> None:
     [fault] = faults_in(("a,b\n" + "1,text\n" * 50).encode(encoding), name)
     assert "save it as UTF-8" in fault.message
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
-def test_another_encoding_is_told_once_with_what_it_looks_like(name: str) -> None:
+def test_another_encoding_is_reported_once_with_its_likely_name(name: str) -> None:
     row = "1,caf\xe9\n" if name == "a.csv" else '{"a": "caf\xe9"}\n'
     [fault] = faults_in(("a,b\n" * (name == "a.csv") + row * 50).encode("cp1252"), name)
     assert "Windows-1252" in fault.message

@@ -34,12 +34,12 @@ def test_a_file_that_takes_too_long_is_too_large() -> None:
         _outcome(ended(-signal.SIGXCPU))
 
 
-def test_a_process_that_could_not_begin_is_nobodys_fault_but_ours() -> None:
+def test_a_process_that_cannot_start_is_an_error_of_the_service() -> None:
     with pytest.raises(RuntimeError, match="No module named pyarrow"):
         _outcome(ended(1, complained=b"ModuleNotFoundError: No module named pyarrow"))
 
 
-def test_the_process_is_told_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_gets_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://secret")
     monkeypatch.setenv("ICM_BACKENDS", "secret")
     assert "secret" not in str(_environment())
@@ -60,7 +60,7 @@ def test_rows_are_unpacked_once_and_read_as_often_as_wanted() -> None:
         unpacked.close()
 
 
-def test_faults_of_two_readings_are_told_up_to_the_limit_and_counted_beyond() -> None:
+def test_faults_of_two_readings_are_reported_up_to_the_limit_and_counted_beyond() -> None:
     told, log = FaultLog(10), FaultLog(2)
     for line in range(1, 6):
         told.add("bad", line=line, field="a")

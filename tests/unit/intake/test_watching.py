@@ -36,7 +36,7 @@ class Clock:
 
 
 @pytest.mark.parametrize("name", CONTENTS)
-def test_nothing_is_read_for_a_client_who_has_left(name: str) -> None:
+def test_nothing_is_read_for_a_client_that_left(name: str) -> None:
     with FileSource(io.BytesIO(CONTENTS[name]), Upload(name, None), LIMITS) as source:
         rows = source.rows(FaultLog(10))
         assert next(rows).line in {1, 2}
@@ -53,7 +53,7 @@ def test_no_format_is_read_for_longer_than_the_limit(name: str, monkeypatch: pyt
             list(source.rows(FaultLog(10)))
 
 
-def test_what_is_done_between_two_rows_is_not_counted() -> None:
+def test_time_between_two_rows_is_not_counted() -> None:
     clock = Clock(0.0)
     watch = Watch(seconds=5.0, clock=clock)
 

@@ -1,4 +1,4 @@
-"""Data sets and backends for tests of the use cases."""
+"""Data sets and backends for tests of use cases."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ def survey(task: Task, *examples: Any) -> Survey:
 
 
 def faults_of(task: Task, *examples: Any) -> list[tuple[int | None, str | None, str]]:
-    """What is wrong with the examples: line, field, message."""
+    """The faults of the examples: line, field, message."""
     try:
         survey_rows(source(*examples), task)
     except InvalidDataset as error:
@@ -45,7 +45,7 @@ def _as_tuple(fault: Fault) -> tuple[int | None, str | None, str]:
 
 
 class CountingScorer(DeterministicScorer):
-    """Says how long its context is and remembers which texts it had to count: one token a word."""
+    """A scorer that knows its context and records the texts that it counted: one token per word."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class CountingScorer(DeterministicScorer):
 
 
 class PretendTrainer:
-    """Learns by weights what the deterministic twin, or another scorer, reads from a prompt; keeps what it was asked.
+    """A trainer that learns what the deterministic scorer, or another, reads from a prompt; records its requests.
 
     `at_training` has what happens just before the n-th training, from 1.
     """

@@ -10,7 +10,7 @@ from tests.behaviour.stored import cancel, queued
 
 
 @pytest.mark.parametrize("form", list(ResultFormat))
-async def test_a_download_of_a_job_that_is_removed_meanwhile_breaks_off(store: Store, form: ResultFormat) -> None:
+async def test_a_download_ends_if_its_job_is_deleted(store: Store, form: ResultFormat) -> None:
     project_store = CallerStore(store, LOCAL_CALLER)
     job_id = await queued(store, 4_100)
     await cancel(store, job_id)

@@ -112,7 +112,7 @@ def test_known_rows_are_simulated_as_known_ones() -> None:
     assert knowing.tokens_sent / knowing.prompts > plain.tokens_sent / plain.prompts  # they stand in every prompt
 
 
-def test_algorithm_1_is_told_to_cost_hundreds_of_times_as_much() -> None:
+def test_algorithm_1_costs_hundreds_of_times_as_much() -> None:
     paper, folds = (cost_of(200, search={"strategy": name}).tokens_sent for name in ("paper", "folds"))
     assert paper > 10 * folds
 
@@ -124,7 +124,7 @@ def test_baselines_are_simulated_too(method: str) -> None:
     assert 0 < usage.tokens_computed <= usage.tokens_sent
 
 
-def test_made_up_rows_keep_their_groups_and_lengths() -> None:
+def test_simulated_rows_keep_their_groups_and_lengths() -> None:
     problem = made_up_problem([0, 1, 0], [5, 6, 7], 3, Parameters(), None)
     assert problem.groups == ((Row(0), Row(2)), (Row(1),))
     assert [problem.demonstration_tokens[row] for row in problem.rows] == [5, 6, 7]

@@ -39,7 +39,7 @@ def test_a_column_is_not_renamed_to_one_that_is_there() -> None:
     assert (fault.line, fault.field) == (2, "earlier_icm_label")
 
 
-def test_a_reserved_name_is_told_once_with_what_to_do() -> None:
+def test_a_reserved_name_is_reported_once_with_what_to_do() -> None:
     [(line, field, message)] = faults_of(
         config("{q}").task, *[{"q": number, "icm_label": "True"} for number in range(9)]
     )

@@ -42,11 +42,11 @@ async def test_an_end_of_the_template_that_merges_with_a_label_is_its_fault(text
     assert await faults_behind("{q} claim:", *texts) == [(None, "task.template")]
 
 
-async def test_rows_whose_end_merges_with_a_label_are_told_line_by_line() -> None:
+async def test_rows_whose_end_merges_with_a_label_are_reported_line_by_line() -> None:
     assert await faults_behind("{q}", "a", "b:", "c.", "d?! ", "e: ") == [(2, None), (4, None), (5, None)]
 
 
-async def test_behind_letters_digits_and_other_marks_nothing_is_said() -> None:
+async def test_there_is_no_warning_after_letters_digits_and_other_marks() -> None:
     assert await faults_behind("{q}", "a", "b.", "c?", "d7") == []
 
 

@@ -21,7 +21,7 @@ PAIRS = config(
 )
 
 
-async def test_rows_groups_shards_and_cost_are_told() -> None:
+async def test_rows_groups_shards_and_cost_are_reported() -> None:
     found = await estimated(PAIRS, *({"a": n + s, "b": n + 1 - s} for n in range(10) for s in (0, 1)))
     assert (found.rows, found.groups, found.shards) == (20, 10, 1)
     assert 0 < found.usage.tokens_computed < found.usage.tokens_sent
@@ -65,13 +65,13 @@ async def test_relations_are_previewed() -> None:
         ([{"q": "a"}, {"q": "b"}, {"q": "w " * 200}], "as long as the median"),
     ],
 )
-async def test_doubtful_data_is_warned_of(rows: list[dict[str, str]], told: str) -> None:
+async def test_doubtful_data_gets_a_warning(rows: list[dict[str, str]], told: str) -> None:
     found = await estimated(config(), *rows)
     assert any(told in warning for warning in found.warnings)
 
 
 @pytest.mark.parametrize(("objective", "warned"), [("utility", True), ("gain", False)])
-async def test_missing_relations_are_warned_of_where_nothing_else_keeps_labels_apart(
+async def test_missing_relations_get_a_warning_where_nothing_else_keeps_labels_apart(
     objective: str, warned: bool
 ) -> None:
     found = await estimated(config(search={"objective": objective}), {"q": "a"}, {"q": "b"})
@@ -83,7 +83,7 @@ async def test_bad_data_is_refused_as_for_a_job() -> None:
         await estimated(config(), {"q": None})
 
 
-async def test_relations_are_counted_one_by_one_and_rows_related_to_themselves_are_told() -> None:
+async def test_relations_are_counted_one_by_one_and_rows_related_to_themselves_are_reported() -> None:
     order = {"kind": "transitive", "first": "a", "second": "b"}
     chosen = config("{a} > {b}", relations=[order, {"kind": "pairs", "rule": "same_label", "pairs": [["0", "1"]]}])
     found = await estimated(chosen, *({"a": a, "b": b} for a, b in ((3, 2), (2, 1), (3, 1), (4, 4))))
@@ -104,7 +104,7 @@ async def test_rows_without_a_group_are_counted_in_a_warning() -> None:
 
 
 @pytest.mark.parametrize("word", ["NA", "nan", " NULL ", "None", "#N/A", "\\N"])
-async def test_words_for_what_is_missing_are_warned_of_where_they_make_a_group(word: str) -> None:
+async def test_words_for_missing_values_get_a_warning_if_they_make_a_group(word: str) -> None:
     chosen = config(relations=[{"kind": "at_most_one", "group": "g"}])
     found = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate([word, word, "x", "x"])))
     [told] = [warning for warning in found.warnings if "leave these cells blank" in warning]
@@ -113,7 +113,7 @@ async def test_words_for_what_is_missing_are_warned_of_where_they_make_a_group(w
     assert not [warning for warning in once.warnings if "leave these cells blank" in warning]
 
 
-async def test_groups_of_one_whose_label_the_relation_decides_are_warned_of() -> None:
+async def test_groups_of_one_whose_label_the_relation_decides_get_a_warning() -> None:
     chosen = config(relations=[{"kind": "exactly_one", "group": "g", "label": "False"}])
     found = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate("abcc")))
     told = "the relation exactly_one (relations.0) has 2 groups of one: it gives each of them the label 'False'"
@@ -134,12 +134,12 @@ async def test_groups_of_one_whose_label_the_relation_decides_are_warned_of() ->
         ),
     ],
 )
-async def test_parameters_of_another_strategy_are_warned_of(search: dict[str, Any], told: str) -> None:
+async def test_parameters_of_another_strategy_get_a_warning(search: dict[str, Any], told: str) -> None:
     found = await estimated(config(search=search), *({"q": number} for number in range(12)))
     assert told in found.warnings
 
 
-async def test_groups_that_cannot_keep_their_relations_are_warned_of_where_others_can() -> None:
+async def test_groups_that_cannot_keep_their_relations_get_a_warning_where_others_can() -> None:
     chosen = config(relations=[{"kind": "different_label", "group": "g"}])
     found = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate("aaabbcccc")))
     [warning] = [warning for warning in found.warnings if "no labelling" in warning]
@@ -147,12 +147,12 @@ async def test_groups_that_cannot_keep_their_relations_are_warned_of_where_other
     assert warning.endswith("and 1 more groups are such")
 
 
-async def test_a_relation_that_ties_nothing_is_told() -> None:
+async def test_a_relation_that_ties_nothing_is_reported() -> None:
     found = await estimated(config(relations=[{"kind": "at_most_one", "group": "q"}]), {"q": 1}, {"q": 2})
     assert "the relation at_most_one (relations.0) ties no rows" in found.warnings
 
 
-async def test_known_rows_are_counted_by_label_and_a_label_without_any_is_warned_of() -> None:
+async def test_known_rows_are_counted_by_label_and_a_label_without_any_gets_a_warning() -> None:
     found = await estimated(config(known_field="sure"), {"q": 1, "sure": "true"}, {"q": 2, "sure": True}, {"q": 3})
     assert found.known == {"True": 2, "False": 0}
     assert [told for told in found.warnings if "known" in told] == [
@@ -162,7 +162,7 @@ async def test_known_rows_are_counted_by_label_and_a_label_without_any_is_warned
 
 
 @pytest.mark.parametrize(("known", "outside"), [(100, 36), (64, 0)])
-async def test_known_rows_without_room_in_the_anchor_are_warned_of(known: int, outside: int) -> None:
+async def test_known_rows_without_room_in_the_anchor_get_a_warning(known: int, outside: int) -> None:
     rows = [{"q": n, "sure": ("True", "False")[n % 2] if n < known else None} for n in range(500)]
     found = await estimated(config(known_field="sure"), *rows)
     told = [warning for warning in found.warnings if "known" in warning]
@@ -177,7 +177,7 @@ async def test_known_rows_without_room_in_the_anchor_are_warned_of(known: int, o
         ({"gold_values": {"yes": "True", "0": "False"}}, []),
     ],
 )
-async def test_gold_that_is_none_of_the_labels_is_warned_of(task: dict[str, Any], told: list[str]) -> None:
+async def test_gold_that_is_none_of_the_labels_gets_a_warning(task: dict[str, Any], told: list[str]) -> None:
     rows = [{"q": n, "gold": gold} for n, gold in enumerate(["yes", "yes", 0, True, None])]
     warned = [
         warning for warning in (await estimated(config(gold_field="gold", **task), *rows)).warnings if "gold" in warning
@@ -201,7 +201,7 @@ ONE = {"kind": "exactly_one", "group": "g"}
         ({"kind": "same_label", "group": "g"}, {"True": 0.1}, []),
     ],
 )
-async def test_shares_that_a_relation_leaves_no_room_for_are_warned_of(
+async def test_shares_that_a_relation_leaves_no_room_for_get_a_warning(
     relation: dict[str, object], shares: dict[str, object], told: list[str]
 ) -> None:
     rows = [{"q": n, "g": n // 3} for n in range(12)]

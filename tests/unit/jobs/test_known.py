@@ -66,7 +66,9 @@ def test_values_are_compared_with_labels_as_text_ignoring_case(
         (("True", "False"), "x" * 9_999, f"'{'x' * 50}' is none"),
     ],
 )
-def test_a_value_that_is_no_label_is_told_with_the_labels(labels: tuple[str, ...], value: object, told: str) -> None:
+def test_a_value_that_is_no_label_is_reported_with_the_labels(
+    labels: tuple[str, ...], value: object, told: str
+) -> None:
     with pytest.raises(NoSuchLabel, match=told):
         reader(*labels).of({"sure": value})
 
@@ -92,7 +94,7 @@ def test_every_value_that_is_no_label_is_a_fault_with_its_line() -> None:
         ([{"q": 1}], "no row has the field 'sure'"),
     ],
 )
-def test_a_column_that_knows_nothing_or_all_is_a_fault(examples: list[dict[str, object]], told: str) -> None:
+def test_a_known_column_with_no_or_all_labels_is_a_fault(examples: list[dict[str, object]], told: str) -> None:
     [(line, field, message)] = faults_of(TASK, *examples)
     assert (line, field) == (None, "sure")
     assert told in message
@@ -108,7 +110,7 @@ def test_a_column_that_knows_nothing_or_all_is_a_fault(examples: list[dict[str, 
         (ORDERED, [{"a": 1, "b": 2}, {"a": 2, "b": 3}, {"a": 1, "b": 3}], "lines 1, 2, 3: they break"),
     ],
 )
-def test_known_labels_that_break_a_relation_are_told_by_their_lines(
+def test_known_labels_that_break_a_relation_are_reported_by_their_lines(
     relation: dict[str, Any], columns: list[dict[str, object]], lines: str
 ) -> None:
     known = ["True", "True", "False"]
@@ -131,7 +133,7 @@ def test_rows_without_a_known_label_may_yet_keep_a_relation() -> None:
     assert survey(related(ORDERED), {"q": 1, "a": 1, "b": 2, "sure": "True"}, {"q": 2, "a": 2, "b": 3}).known == {0: 0}
 
 
-def test_known_labels_that_contradict_each_other_across_a_row_between_them_are_told() -> None:
+def test_known_labels_that_contradict_each_other_across_a_row_between_them_are_reported() -> None:
     task = config("{q}", known_field="sure", relations=[{"kind": "pairs", "rule": "same_label", "column": "as"}]).task
     examples = [{"q": 1, "as": "1", "sure": "True"}, {"q": 2, "as": "2"}, {"q": 3, "as": None, "sure": "False"}]
     [(line, field, message)] = faults_of(task, *examples)
@@ -146,7 +148,7 @@ def test_relations_that_no_labelling_keeps_are_not_the_known_labels_fault() -> N
     assert survey(task, *rows, {"q": 3, "g": 2}).known == {0: 0}
 
 
-def test_of_countless_contradictions_the_first_are_told() -> None:
+def test_of_countless_contradictions_the_first_are_reported() -> None:
     examples = rows(*["True"] * 2_000, g=1)
     assert len(faults_of(related(GROUPED), *examples)) == MAX_CONTRADICTIONS
 

@@ -15,7 +15,7 @@ def test_confidence_is_of_the_calibrated_scores_and_the_raw_probability_of_the_o
     assert state.status is LabelStatus.LABELED
 
 
-def test_a_probability_that_is_not_known_is_not_made_up() -> None:
+def test_an_unknown_probability_is_none() -> None:
     rows, labels = [Row(0), Row(1), Row(2)], {Row(0): Label(0), Row(1): Label(1)}
     first, second, third = label_states(rows, labels, {Row(0): SURE}, {Row(1): EVEN, Row(2): EVEN})
     assert (first.confidence is not None, first.raw_probability) == (True, None)

@@ -58,11 +58,11 @@ async def test_the_estimate_counts_as_many_prompts_for_each_question_as_the_labe
 
 
 @pytest.mark.parametrize("share", [1.0, 0.3, 0.011])
-async def test_labels_that_the_language_model_says_are_no_matter(share: float) -> None:
+async def test_labels_that_the_language_model_expects_get_no_warning(share: float) -> None:
     assert await warnings(Sceptic(share)) == []
 
 
-async def test_labels_that_the_language_model_hardly_says_are_warned_of_with_the_share_and_what_to_do() -> None:
+async def test_improbable_labels_get_a_warning_with_their_share_and_what_to_do() -> None:
     [warning] = await warnings(Sceptic(0.004))
     assert "0.40%" in warning
     assert "12 rows" in warning
@@ -107,7 +107,7 @@ async def test_a_backend_that_takes_long_is_not_waited_for(monkeypatch: pytest.M
         (["yes", "no way at all"], ("1 ('yes') to 4 ('no way at all') tokens", "about the same length")),
     ],
 )
-async def test_labels_of_unlike_length_are_told(labels: list[str], told: tuple[str, str] | None) -> None:
+async def test_labels_of_different_length_are_reported(labels: list[str], told: tuple[str, str] | None) -> None:
     found = await warnings(Sceptic(1.0), labels=labels)
     assert len(found) == (told is not None)
     assert all(part in found[0] for part in told or ())

@@ -166,7 +166,7 @@ def test_class_labels_are_known_again_with_the_results_own_columns_beside_them()
 
 
 @pytest.mark.parametrize("broken", ["{", "[]", '{"info": null}', '{"info": {"features": []}}'])
-def test_metadata_that_nobody_can_read_is_given_back_as_it_was(broken: str) -> None:
+def test_metadata_that_nobody_can_read_is_returned_unchanged(broken: str) -> None:
     sent = pa.table({"a": [1]}).replace_schema_metadata({"huggingface": broken})
     assert there_and_back(sent).schema.metadata[b"huggingface"] == broken.encode()
 

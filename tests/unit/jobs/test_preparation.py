@@ -19,7 +19,7 @@ async def prepared(scorer: Scorer, chosen: JobConfig, rows: RowSource) -> Prepar
     return await prepare(chosen, rows, ConfiguredScorers({"default": scorer}))
 
 
-async def test_an_unknown_model_is_told() -> None:
+async def test_an_unknown_model_is_reported() -> None:
     with pytest.raises(ModelNotFound):
         await prepare(config(), source({"q": 1}), ConfiguredScorers({}))
 
@@ -52,7 +52,7 @@ class Tgi(CountingScorer):
         return [1 if text in {"</s>", "[INST]"} else 5 for text in texts]
 
 
-async def test_rows_that_a_server_misreads_are_warned_of_by_line() -> None:
+async def test_rows_that_a_server_misreads_get_a_warning_by_line() -> None:
     warnings = (await prepared(Tgi(), config(), source(*SPECIAL))).label_warnings
     told = [warning for warning in warnings if "special token" in warning]
     assert [warning.partition(", which")[0] for warning in told] == [
@@ -72,7 +72,7 @@ async def test_a_backend_that_hides_its_context_is_refused() -> None:
         await prepared(CountingScorer(None), config(), source({"q": 1}))
 
 
-async def test_bad_rows_are_told_before_the_backend_is_asked() -> None:
+async def test_bad_rows_are_reported_before_the_backend_is_asked() -> None:
     with pytest.raises(InvalidDataset):
         await prepared(CountingScorer(problems=["down"]), config(), source({"x": 1}))
 
@@ -83,7 +83,7 @@ async def test_a_small_data_set_is_counted_exactly() -> None:
     assert list(found.lengths.demonstrations) == [5, 3]
 
 
-async def test_a_row_that_does_not_fit_the_context_is_told_with_its_tokens() -> None:
+async def test_a_row_that_does_not_fit_the_context_is_reported_with_its_tokens() -> None:
     rows = source({"q": "short"}, {"q": "w " * 100}, {"q": "w " * 50})
     with pytest.raises(InvalidDataset) as caught:
         await prepared(CountingScorer(60), config(), rows)

@@ -121,7 +121,7 @@ def test_a_strategy_is_costed_by_its_own_rule_and_a_baseline_by_that_of_the_base
     assert isinstance(cost_of(baseline), SimulatedCost)
 
 
-def test_a_bootstrap_heeds_the_relations_as_the_configuration_says() -> None:
+def test_a_bootstrap_keeps_relations_if_the_configuration_says_so() -> None:
     for consistent in (True, False):
         told = replace(config(search={"consistency": consistent}), method=Method.BOOTSTRAP)
         assert strategy_of(told) == Bootstrap(consistent)

@@ -89,7 +89,7 @@ def test_true_and_one_are_different_values() -> None:
 
 
 @given(st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False), st.data())
-def test_numbers_are_one_group_just_when_they_are_equal(number: float, data: st.DataObject) -> None:
+def test_numbers_are_one_group_exactly_if_they_are_equal(number: float, data: st.DataObject) -> None:
     task = task_with({"kind": "same_label", "group": "number"})
     near = [number + 1, float(number), -number]
     other = data.draw(st.sampled_from(near) | st.floats(allow_nan=False))
@@ -241,7 +241,7 @@ def test_no_constraint_reaches_beyond_a_group(relations: list[dict[str, Any]], d
             assert len({groups[row] for row in conflict}) == 1
 
 
-def test_what_a_relation_ties_is_counted() -> None:
+def test_rows_that_a_relation_ties_are_counted() -> None:
     task = task_with(TRANSITIVE, {"kind": "at_most_one", "group": "a", "distinct": "b"})
     related = RelatedRows(task.relations)
     for number, row in enumerate(comparing("xy", "yz", "xz", "xy", "pq", "pp")):

@@ -62,7 +62,7 @@ async def test_a_run_to_its_end_labels_every_row(store: MemoryStore, project_sto
     assert sum(share.rows for share in found.labels) == 6
 
 
-async def test_a_run_that_is_told_to_stop_says_so_and_finishes_nothing(
+async def test_a_stopped_run_says_so_and_ends_no_shard(
     store: MemoryStore, project_store: ProjectStore, job: Job
 ) -> None:
     assert await run(store, stopped=True) is WorkOutcome.STOPPED
@@ -92,6 +92,6 @@ async def test_gold_is_compared_with_labels_that_were_found_without_it(
     assert (found.gold.rows, found.gold.agreeing, found.gold.accuracy) == (6, right, right / 6)
 
 
-async def test_of_an_unknown_job_there_is_no_report(project_store: ProjectStore) -> None:
+async def test_an_unknown_job_has_no_report(project_store: ProjectStore) -> None:
     with pytest.raises(JobNotFound):
         await report(project_store, new_job_id())

@@ -82,7 +82,7 @@ def test_relations_that_can_be_kept_are_taken(relations: list[dict[str, Any]], g
     assert found.satisfiability.impossible == ()
 
 
-def test_where_some_groups_cannot_keep_their_relations_they_are_told_and_the_others_are_labelled() -> None:
+def test_groups_that_cannot_keep_their_relations_are_reported_and_the_others_are_labelled() -> None:
     found = survey(task_of(OTHER), *rows_of(*"abbaccc"))
     assert not found.satisfiability.everywhere
     [impossible] = found.satisfiability.impossible
@@ -121,7 +121,7 @@ RELATION = st.fixed_dictionaries(
     st.lists(RELATION, min_size=1, max_size=3),
     st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=6),
 )
-def test_a_group_is_impossible_just_when_every_labelling_has_a_conflict(
+def test_a_group_is_impossible_exactly_if_every_labelling_has_a_conflict(
     relations: list[dict[str, Any]], columns: list[tuple[int, int]]
 ) -> None:
     task = task_of(*relations)

@@ -38,13 +38,13 @@ def test_sizes_are_bytes_of_text_longest_label_and_separator() -> None:
         ({"q": "a", "id": "x", "a\0": 1}, None, "cannot be the name"),
     ],
 )
-def test_a_bad_row_is_told_with_line_and_field(row: dict[str, object], field: str | None, told: str) -> None:
+def test_a_bad_row_is_reported_with_line_and_field(row: dict[str, object], field: str | None, told: str) -> None:
     [fault] = faults_of(TASK, {"id": 1, "q": "first", "gold": True}, row)
     assert fault[:2] == (2, field)
     assert told in fault[2]
 
 
-def test_a_row_with_several_faults_has_them_all_told() -> None:
+def test_all_faults_of_a_row_are_reported() -> None:
     assert {field for _, field, _ in faults_of(TASK, {"id": 1, "q": "x", "gold": 1}, {"gold": {}})} == {
         "q",
         "id",
@@ -63,12 +63,12 @@ def test_ids_are_compared_as_text() -> None:
     assert len(faults_of(TASK, {"id": 1, "q": "x", "gold": 0}, {"id": "1", "q": "y"})) == 1
 
 
-def test_a_field_no_row_has_is_told_once() -> None:
+def test_a_missing_field_is_reported_once() -> None:
     [fault] = faults_of(PLAIN, *({"other": number} for number in range(50)))
     assert fault == (None, "q", "no row has the field 'q'; there are: 'other'")
 
 
-def test_a_relations_field_no_row_has_is_told_too() -> None:
+def test_a_missing_field_of_a_relation_is_reported_too() -> None:
     task = config("{q}", relations=[{"kind": "same_label", "group": ["q", "g"]}]).task
     assert [fault[:2] for fault in faults_of(task, {"q": 1})] == [(None, "g")]
 
@@ -110,7 +110,7 @@ def test_white_space_at_the_end_of_a_row_is_not_read(end: str) -> None:
         ("{q} {{a b}}", "a b"),
     ],
 )
-def test_a_column_between_double_braces_is_told_since_it_is_not_read(template: str, name: str) -> None:
+def test_a_column_between_double_braces_is_reported_since_it_is_not_read(template: str, name: str) -> None:
     [fault] = faults_of(config(template).task, {"q": 1, "other": 2, "a b": 3}, {"q": 2, "other": 2, "a b": 3})
     assert fault[:2] == (None, "task.template")
     assert f"write {{{name}}}, with single braces" in fault[2]
@@ -174,7 +174,7 @@ def test_ids_may_be_named_in_a_list_before_their_rows_come() -> None:
         ),
     ],
 )
-def test_a_pair_that_cannot_be_read_is_told_with_line_and_field(
+def test_a_pair_that_cannot_be_read_is_reported_with_line_and_field(
     relation: dict[str, object], rows: list[dict[str, object]], faults: list[tuple[int | None, str, str]]
 ) -> None:
     found = faults_of(config("{q}", relations=[relation]).task, *({"q": "x", **row} for row in rows))
@@ -187,7 +187,7 @@ def test_a_column_of_ids_that_the_template_reads_too_must_not_be_a_list() -> Non
     assert fault[:2] == (1, "twins")
 
 
-def test_what_neighbours_begin_with_alike_is_measured() -> None:
+def test_common_prefixes_of_neighbours_are_measured() -> None:
     found = survey(PLAIN, {"q": "abcd"}, {"q": "abxy"}, {"q": "zzzz"})
     assert found.shared_beginnings == pytest.approx(2 / (3 * len("abcd is")))
 
@@ -203,7 +203,7 @@ def test_a_column_whose_name_has_braces_has_to_be_renamed() -> None:
     assert "cannot name '{text}', since braces stand for columns: rename that column" in message
 
 
-def test_a_table_written_by_columns_is_told_as_that() -> None:
+def test_a_table_written_by_columns_is_recognised() -> None:
     for cells in (["x", "y"], {"0": "x", "1": "y"}):
         [(_, field, message)] = faults_of(config().task, {"q": cells, "n": [1, 2]})
         assert (field, "for each row (pandas: orient='records')" in message) == ("q", True)
@@ -211,14 +211,14 @@ def test_a_table_written_by_columns_is_told_as_that() -> None:
     assert "by columns" not in message
 
 
-def test_rows_in_a_list_within_one_object_are_told_as_that() -> None:
+def test_rows_in_a_list_within_one_object_are_recognised() -> None:
     [(_, _, message)] = faults_of(config().task, {"version": 1, "data": [{"q": "x"}, {"q": "y"}]})
     assert message.endswith("; if the rows are the list 'data', send that list alone")
     [(_, _, message)] = faults_of(config().task, *[{"data": [{"q": "x"}]}] * 2)
     assert "that list" not in message
 
 
-def test_a_column_that_no_row_has_is_told_with_the_one_that_is_most_like_it() -> None:
+def test_a_missing_column_is_reported_with_the_most_similar_one() -> None:
     [(_, field, message)] = faults_of(config("{qestion}").task, {"question": "x", "label": 1})
     assert field == "qestion"
     assert "did you mean 'question'?" in message
@@ -226,7 +226,7 @@ def test_a_column_that_no_row_has_is_told_with_the_one_that_is_most_like_it() ->
     assert "did you mean 'Q'?" in message, "whatever the case"
 
 
-def test_names_that_may_be_none_are_doubted_once_for_all_fields_that_no_row_has() -> None:
+def test_a_doubtful_header_is_reported_once_for_all_missing_fields() -> None:
     faults = FaultLog(9)
     faults.doubt_about_names = "the first line reads like a row"
     surveyor = _Surveyor(TASK, faults)

@@ -108,7 +108,7 @@ def test_labels_that_people_can_tell_apart_and_other_separators_are_taken() -> N
         ("{a} {  } b", "no column's name between"),
     ],
 )
-def test_a_brace_that_names_no_column_is_told_in_plain_words(template: str, told: str) -> None:
+def test_a_brace_that_names_no_column_is_reported_in_plain_words(template: str, told: str) -> None:
     [(field, message)] = refusals(template=template)
     assert field == "task.template"
     assert told in message

@@ -49,7 +49,7 @@ async def test_without_a_base_that_may_be_trained_it_is_refused_with_what_to_do(
     assert "take strategy 'folds'" in message
 
 
-async def test_what_keeps_from_training_here_is_told() -> None:
+async def test_the_reason_why_training_is_impossible_is_reported() -> None:
     trainer = PretendTrainer(problem="training needs peft, which is not installed here: install the extra `training`")
     [(field, message)] = await refused({"strategy": "scalable"}, *pairs(10), trainer=trainer)
     assert field == "search.strategy"

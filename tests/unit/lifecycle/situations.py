@@ -1,4 +1,4 @@
-"""Jobs and work items in every state, for tests of what becomes of them."""
+"""Jobs and work items in every state, for tests of the lifecycle."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -52,19 +52,19 @@ JOB_EVENTS: dict[str, e.JobEvent] = {
 
 
 def job(standing: Standing = Standing.OPEN, **changes: Any) -> JobState:
-    """A job that began an hour ago."""
+    """A job that started an hour ago."""
     return JobState(**{"id": JOB, "name": "birds", "started_at": NOW - HOUR, "tries": 1, **JOBS[standing], **changes})
 
 
 def shard(status: WorkStatus = WorkStatus.RUNNING, **changes: Any) -> WorkState:
-    """The anchor; a running one is leased for an hour."""
+    """The anchor; if running, it has a lease of an hour."""
     leased = {"worker_id": ALICE, "lease_until": NOW + HOUR} if status is WorkStatus.RUNNING else {}
     usual = {"job_id": JOB, "number": 0, "payload": {"rows": 4}, "status": status, "epoch": 1, "crashes": 1}
     return WorkState(**{**usual, **leased, **changes})
 
 
 def summary(changes: Changes) -> str:
-    """The statuses, what becomes of the other shards, and the entries of the log, in one line."""
+    """The statuses, the change of other shards, and the entries of the log, in one line."""
     found = [] if changes.work is None else [changes.work.status.value]
     found.append(changes.job.status.value)
     found += ["stopping"] if changes.job.cancel_requested else []

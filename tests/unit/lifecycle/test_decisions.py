@@ -133,7 +133,7 @@ def reaction(event: e.WorkEvent, standing: Standing = Standing.OPEN, **of_shard:
 
 
 @pytest.mark.parametrize(("name", "standing"), CELLS, ids=[f"{name}, {standing.value}" for name, standing in CELLS])
-def test_the_table_says_what_becomes_of_job_and_shard(name: str, standing: Standing) -> None:
+def test_each_cell_of_the_table_changes_job_and_shard_as_listed(name: str, standing: Standing) -> None:
     column = list(Standing).index(standing)
     if name in WORK_OUTCOMES:
         assert outcome(lambda: reaction(WORK_EVENTS[name], standing)) == WORK_OUTCOMES[name][column]
@@ -149,7 +149,7 @@ def test_every_event_has_its_row_and_every_standing_its_column() -> None:
     )
 
 
-def test_only_a_claim_can_meet_what_never_happens() -> None:
+def test_only_claims_have_impossible_cells() -> None:
     never = {(event, standing) for event, row in REACTIONS.items() for standing, cell in row.items() if cell is NEVER}
     assert never == {
         (e.Claimed, Standing.ON_HOLD),  # which is too early
@@ -207,21 +207,21 @@ def test_one_crash_too_many_fails_the_job_whatever_it_waits_for(standing: Standi
     assert (given_up.work.status, given_up.settling and given_up.settling.failed) == (WorkStatus.FAILED, True)
 
 
-def test_a_paused_job_that_is_to_be_cancelled_is_not_waited_for() -> None:
+def test_a_paused_job_that_is_being_cancelled_does_not_wait() -> None:
     stopping = job(Standing.ON_HOLD, cancel_requested=True)
     queued = shard(WorkStatus.QUEUED)
     claimed = decide(stopping, queued, WORK_EVENTS["Claimed"], now=NOW, max_crashes=MAX_CRASHES)
     assert summary(claimed) == "cancelled paused stopping cancel idle count +shard.finished"
 
 
-def test_nothing_of_a_suspended_job_is_claimed_before_its_wait_is_over() -> None:
+def test_no_shard_of_a_suspended_job_is_claimed_before_its_wait_is_over() -> None:
     waiting = job(Standing.SUSPENDED, retry_at=NOW + HOUR)
     queued = shard(WorkStatus.QUEUED)
     claimed = decide(waiting, queued, WORK_EVENTS["Claimed"], now=NOW, max_crashes=MAX_CRASHES)
     assert (claimed.job_fields, claimed.work_fields, claimed.entries) == ({}, {}, ())
 
 
-def test_the_first_claim_of_a_job_begins_it() -> None:
+def test_the_first_claim_of_a_job_starts_it() -> None:
     queued = job(status=JobStatus.QUEUED, started_at=None)
     begun = decide(queued, shard(WorkStatus.QUEUED), WORK_EVENTS["Claimed"], now=NOW, max_crashes=MAX_CRASHES)
     assert summary(begun) == "running running +job.running +shard.started"
@@ -229,7 +229,7 @@ def test_the_first_claim_of_a_job_begins_it() -> None:
 
 
 @pytest.mark.parametrize(("tries", "seconds"), [(0, 5), (1, 10), (2, 20), (3, 40), (4, 60), (50, 60)])
-def test_each_try_in_vain_makes_the_next_wait_longer_up_to_a_minute(tries: int, seconds: int) -> None:
+def test_each_failed_retry_makes_the_next_wait_longer_up_to_a_minute(tries: int, seconds: int) -> None:
     looked = decide(
         job(Standing.SUSPENDED, tries=tries), shard(), e.RetryFailed(**AWAY), now=NOW, max_crashes=MAX_CRASHES
     )
@@ -237,11 +237,11 @@ def test_each_try_in_vain_makes_the_next_wait_longer_up_to_a_minute(tries: int, 
     assert looked.job.tries == tries + 1
 
 
-def test_a_server_that_names_a_time_is_left_alone_until_then() -> None:
+def test_a_server_that_names_a_time_is_not_called_before() -> None:
     assert reaction(e.ResourceMissing(**AWAY, at_least_seconds=300.0)).job.retry_at == NOW + timedelta(seconds=300)
 
 
-def test_another_reason_for_the_same_pause_is_news() -> None:
+def test_another_reason_for_the_same_pause_adds_an_event() -> None:
     spent = e.RetryFailed(reason=PauseReason.QUOTA_EXHAUSTED, message="spent", backoff=Backoff())
     assert [entry.type for entry in reaction(spent, Standing.SUSPENDED).entries] == ["job.paused"]
 
@@ -261,7 +261,7 @@ def test_a_pause_on_a_pause_is_one_pause() -> None:
     assert (held.job.paused_at, held.job.retry_at, held.job.pause_reason) == (NOW - HOUR, None, PauseReason.REQUESTED)
 
 
-def test_a_shard_given_back_for_later_wakes_nobody() -> None:
+def test_a_shard_released_with_a_delay_wakes_no_worker() -> None:
     later = reaction(e.Released(delay_seconds=30.0))
     assert later.work is not None
     assert (later.wakes_workers, later.work.run_after) == (False, NOW + timedelta(seconds=30))
@@ -278,7 +278,7 @@ def test_refusals_say_whether_the_job_has_ended_or_is_about_to() -> None:
         decide_job(job(Standing.ENDED), e.CancelRequested(), now=NOW)
 
 
-def test_webhooks_are_told_of_the_job_as_it_is_after_the_event() -> None:
+def test_webhooks_report_the_job_as_it_is_after_the_event() -> None:
     [paused] = decide_job(job(), e.PauseRequested(), now=NOW).entries
     body = orjson.loads(paused.message or b"")
     assert (body["type"], body["data"]["status"], body["data"]["error"]["code"]) == (

@@ -1,4 +1,4 @@
-"""A server for the tests of the wires."""
+"""Fixtures for the tests of the wires."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""A fake text-generation-inference server: real HTTP on loopback, scores by a function, failures by plan."""
+"""A fake text-generation-inference server: real HTTP on loopback, scores by a function, planned failures."""
 
 import math
 import re
@@ -14,13 +14,13 @@ VOCABULARY = [" True", " False", " Tr", "ue", " maybe", " yes", " no", "."]
 
 
 def token_id(text: str) -> int:
-    """The same for every server."""
+    """The same id on every server."""
     return VOCABULARY.index(text) + 10 if text in VOCABULARY else 1000 + crc32(text.encode()) % 1_000_000
 
 
 @dataclass
 class FakeTgi:
-    """Answers as TGI does; `plan` holds replies to give instead, one for each coming `/generate`."""
+    """Answers like TGI; `plan` holds replies to give instead, one for each coming `/generate`."""
 
     context_tokens: int = 512
     cap: int = 8
@@ -92,7 +92,7 @@ class FakeTgi:
         return JSONResponse({"generated_text": top[0]["text"], "details": details})
 
     def _allowed(self, grammar: dict[str, str] | None) -> dict[str, float]:
-        """What a regular expression leaves of the probabilities: the texts that it takes, made to sum to 1."""
+        """The probabilities of the texts that a regular expression allows, normalised to 1."""
         if grammar is None:
             return self.logprobs
         self.grammars.append(grammar)

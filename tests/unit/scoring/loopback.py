@@ -1,4 +1,4 @@
-"""A server on loopback that gives replies by plan and keeps what it was asked."""
+"""A server on loopback that gives planned replies and records its requests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 @dataclass
 class Loopback:
-    """Answers as planned; one for a whole session, since starting a server takes longer than most tests."""
+    """Gives planned answers; one server serves a whole session, since starting takes longer than most tests."""
 
     url: str = ""
     asked: list[tuple[str, Any]] = field(default_factory=list)
@@ -18,7 +18,7 @@ class Loopback:
     _replies: dict[str, list[Any]] = field(default_factory=dict)
 
     def plan(self, replies: Mapping[str, Sequence[Any]]) -> None:
-        """What each path answers from now on, one reply for each coming call; the last one stays.
+        """The answers of each path from now on, one for each coming call; the last one repeats.
 
         A reply is the JSON of an HTTP 200, or a pair of another status and its JSON; paths without
         any are not found. What was asked before is forgotten.
@@ -27,13 +27,13 @@ class Loopback:
         self.asked, self.keys = [], set()
 
     def app(self) -> FastAPI:
-        """One route for everything."""
+        """One route for all paths."""
         app = FastAPI()
         app.add_api_route("/{path:path}", self._answer, methods=["GET", "POST"])
         return app
 
     def bodies(self, path: str) -> list[Any]:
-        """What was posted to this path."""
+        """The bodies posted to this path."""
         return [body for asked, body in self.asked if asked == path]
 
     async def _answer(self, request: Request) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""A server on loopback that answers with bytes by plan and sees what becomes of its connections."""
+"""A server on loopback that sends planned bytes and observes its connections."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -13,19 +13,19 @@ def reply(
     *,
     promised: int | None = None,
 ) -> bytes:
-    """An HTTP answer; `promised`: more bytes than are sent."""
+    """An HTTP answer; with `promised`, its declared length is more than it sends."""
     named = {"Content-Length": str(len(body) if promised is None else promised), **(headers or {})}
     head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
     return f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body
 
 
 HANG = b""  # in place of an answer
-TRICKLE = reply(promised=10**9)  # goes on byte by byte for as long as the client is there
+TRICKLE = reply(promised=10**9)  # sends byte by byte until the client leaves
 
 
 @dataclass
 class RawServer:
-    """Gives the replies of `plan` one after the other, then `{}`. An answer that is cut short ends its connection."""
+    """Gives the replies of `plan` one by one, then `{}`. An answer that is cut short ends its connection."""
 
     plan: list[bytes] = field(default_factory=list)
     requests: list[tuple[str, bytes]] = field(default_factory=list)  # head and body
@@ -44,7 +44,7 @@ class RawServer:
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Whether the connection goes on."""
+        """Answer a request; returns whether the connection stays open."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         lengths = [line.split(":")[1] for line in head.split("\r\n") if line.lower().startswith("content-length:")]
         self.requests.append((head, await reader.readexactly(int(lengths[0]) if lengths else 0)))
@@ -64,7 +64,7 @@ class RawServer:
 
 @asynccontextmanager
 async def serving(server: RawServer) -> AsyncIterator[str]:
-    """Serve on a free port for as long as the body runs; gives the URL."""
+    """Serve on a free port within the block; yields the URL."""
     connections = set[asyncio.Task[None]]()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

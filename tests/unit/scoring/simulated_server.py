@@ -1,4 +1,4 @@
-"""A server in discrete events: so many slots, so long for each call, a queue or refusals above; no real time passes."""
+"""A discrete-event simulation of a server: slots, call durations, a queue or refusals; no real time passes."""
 
 import heapq
 from collections import deque
@@ -9,12 +9,12 @@ from random import Random
 
 from service.scoring.calls.concurrency_limit import AdaptiveLimit, CallStart
 
-_TRAVEL_SECONDS = 0.002  # at most; calls overtake each other on the way
+_TRAVEL_SECONDS = 0.002  # at most; calls overtake each other
 
 
 @dataclass(frozen=True)
 class Server:
-    """How a server takes calls; `spread` from 0, all take `seconds`, to 1, exponentially distributed about it."""
+    """A simulated server; with `spread` 0 all calls take `seconds`, with 1 they are exponentially distributed."""
 
     slots: int
     seconds: float = 0.5
@@ -29,7 +29,7 @@ class Server:
 
 @dataclass
 class Simulation:
-    """Calls without end, as many under way as the limit allows."""
+    """An endless supply of calls, as many in flight as the limit allows."""
 
     limit: AdaptiveLimit
     server: Server
@@ -48,7 +48,7 @@ class Simulation:
         self._busy = self._under_way = 0
 
     def run(self, until: float, *, demand: int | None = None) -> "Simulation":
-        """Go on to this time; `demand`: the most calls that anybody has for the server at once."""
+        """Run to this time; `demand` is the largest number of concurrent calls."""
         self._begin_calls(demand)
         while self._events and self._events[0][0] <= until:
             self.now, _, event, call = heapq.heappop(self._events)
@@ -59,7 +59,7 @@ class Simulation:
         return self
 
     def rate(self, start: float, end: float) -> float:
-        """Calls answered a second."""
+        """Answered calls per second."""
         return sum(start < time <= end for time in self.answered_at) / (end - start)
 
     def _begin_calls(self, demand: int | None) -> None:
@@ -111,12 +111,12 @@ class Simulation:
 
 
 def simulate(server: Server, *, most: int = 64, seconds: float = 60.0, seed: int = 0) -> Simulation:
-    """From a cold start."""
+    """Simulate a server from a cold start."""
     return Simulation(AdaptiveLimit(most), server, seed).run(seconds)
 
 
 def rates(simulation: Simulation, changes: Sequence[tuple[float, Server]], window: float) -> list[float]:
-    """The share of the ideal rate that is reached in the last `window` seconds before each change."""
+    """The share of the ideal rate in the last `window` seconds before each change."""
     found = []
     for until, server in changes:
         simulation.server = server

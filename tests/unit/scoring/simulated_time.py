@@ -1,4 +1,4 @@
-"""Runs coroutines with a clock that jumps to the next thing to happen as soon as everything waits."""
+"""Runs coroutines with a simulated clock, which jumps to the next event whenever all tasks wait."""
 
 import asyncio
 import selectors
@@ -12,7 +12,7 @@ class _Skipping(selectors.DefaultSelector):
     skipped_seconds = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """What is ready now; where nothing is, time goes on by as much as was to be waited."""
+        """The ready events; if there are none, advance the clock by the time-out."""
         ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
         if not ready and timeout is None:
             raise RuntimeError("everything waits for ever")
@@ -31,7 +31,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 def in_simulated_time(work: Coroutine[Any, Any, _Result]) -> _Result:
-    """What the coroutine gives; sleeps and time-outs of asyncio take no time, and `now` tells the simulated one."""
+    """Run a coroutine; asyncio's sleeps and time-outs take no time, and `now` shows the simulated time."""
     with asyncio.Runner(loop_factory=_Loop) as runner:
         return runner.run(work)
 

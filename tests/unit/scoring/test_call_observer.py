@@ -49,21 +49,21 @@ async def answers() -> str:
     return "yes"
 
 
-async def test_an_answer_is_told() -> None:
+async def test_an_answer_is_observed() -> None:
     observer = Observer()
     assert await driven(observer).call(answers) == "yes"
     assert observer.told == [(CallEnd.ANSWERED, True)]
 
 
 @pytest.mark.parametrize("kind", list(FailureKind), ids=lambda kind: kind.value)
-async def test_every_kind_of_failure_is_told_by_its_name(kind: FailureKind) -> None:
+async def test_every_kind_of_failure_is_observed_by_its_name(kind: FailureKind) -> None:
     observer = Observer()
     with pytest.raises(BackendError):
         await driven(observer).call(fails(BackendUnavailable("no", kind=kind)))
     assert set(observer.told) == {(CallEnd(kind.value), True)}
 
 
-async def test_a_refusal_and_an_attempt_that_nobody_waits_for_are_told_apart() -> None:
+async def test_a_refusal_and_an_abandoned_attempt_are_observed_separately() -> None:
     observer = Observer()
     with pytest.raises(BackendRefused):
         await driven(observer).call(fails(BackendRefused("never")))
@@ -72,7 +72,7 @@ async def test_a_refusal_and_an_attempt_that_nobody_waits_for_are_told_apart() -
     assert [how for how, _ in observer.told] == [CallEnd.REFUSED, CallEnd.DROPPED]
 
 
-async def test_a_server_that_is_left_alone_says_so() -> None:
+async def test_an_executor_with_an_open_circuit_says_so() -> None:
     executor = driven(Observer())
     assert not executor.left_alone
     with pytest.raises(BackendError):

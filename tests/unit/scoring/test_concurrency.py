@@ -57,7 +57,7 @@ def test_a_first_measurement_by_few_calls_does_not_keep_the_limit_low() -> None:
         assert max(limit for _, limit in found.limits) == 12, seed
 
 
-def test_more_calls_than_help_are_not_kept_under_way() -> None:
+def test_the_limit_does_not_exceed_what_raises_throughput() -> None:
     assert simulate(Server(8), seconds=15).limit.limit == 8
     assert simulate(Server(8, refuses=True), seconds=15).limit.limit == 8
 
@@ -140,7 +140,7 @@ def test_failures_that_are_not_for_load_leave_the_limit_alone() -> None:
     assert limit.limit == START
 
 
-def test_it_looks_for_more_ever_more_rarely_while_that_is_in_vain() -> None:
+def test_the_limit_tries_to_grow_ever_more_rarely_while_that_fails() -> None:
     found = simulate(Server(8, 0.5, refuses=True), seconds=600)
     looks = [time for (_, before), (time, after) in pairwise(found.limits) if after > before and time > 5]
     pauses = [round(later - earlier) for earlier, later in pairwise(looks)]

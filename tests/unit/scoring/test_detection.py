@@ -56,7 +56,7 @@ async def test_each_kind_is_known_by_what_it_alone_serves(
     assert (found and found.name) == kind
 
 
-async def test_the_embedded_server_is_told_from_text_generation_inference() -> None:
+async def test_the_embedded_server_is_distinguished_from_text_generation_inference() -> None:
     with served(create_app(engine_of(llama()), Limits())) as url:
         assert await detector(url)() is embedded.KIND
 

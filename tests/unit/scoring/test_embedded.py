@@ -190,7 +190,7 @@ async def test_a_server_that_is_not_there_is_unavailable_and_the_probe_says_so()
     await scorer.close()
 
 
-async def test_the_probe_tells_what_the_server_is() -> None:
+async def test_the_probe_describes_the_server() -> None:
     one_row = {**ANSWER, "log_probabilities": [[-0.5, -1.0]]}
     async with scorer_of(FakeEmbedded(answer=one_row)) as scorer:
         info = await scorer.probe(LABELS)
@@ -265,7 +265,7 @@ async def test_all_spellings_are_scored_as_by_the_other_kinds(url: str, kind: st
     await theirs.close()
 
 
-async def test_the_canary_tells_other_weights_under_the_same_name(url: str) -> None:
+async def test_the_canary_differs_for_other_weights_under_the_same_name(url: str) -> None:
     ours = EmbeddedScorer("a", url)
     theirs = vllm_scorer(url)
     identity = await ours.identify()

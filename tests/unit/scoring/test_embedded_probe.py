@@ -32,7 +32,7 @@ async def test_what_the_embedded_server_is_and_does_is_measured(url: str, labels
         assert 0 <= difference < 1e-4
 
 
-async def test_labels_that_cannot_be_told_apart_are_a_problem(url: str) -> None:
+async def test_labels_of_the_same_tokens_are_a_problem_of_the_embedded_server(url: str) -> None:
     scorer = EmbeddedScorer("default", url)
     info = await scorer.probe(["True", "True"])
     await scorer.close()

@@ -27,7 +27,7 @@ async def test_a_text_is_encoded_once_and_nothing_is_asked_for_an_empty_one() ->
     assert sorted(wire.encoded) == ["a b", "c"]
 
 
-async def test_what_was_used_last_is_remembered_within_the_bound() -> None:
+async def test_recently_used_texts_stay_cached_within_the_limit() -> None:
     wire = ToyWire()
     encoder = encoder_of(wire, remembered_tokens=70)  # two texts, 32 tokens' worth of memory each besides their own
     await encoder.count(["a", "b"])

@@ -88,7 +88,7 @@ async def test_the_key_is_in_no_error(answer: bytes) -> None:
 
 
 @pytest.mark.parametrize("key", ["sk-\n-secret", "sk-ключ", "sk-\x00"])
-def test_a_key_that_no_header_can_hold_is_refused_without_telling_it(key: str) -> None:
+def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(key: str) -> None:
     with pytest.raises(ValueError, match="the API key has characters") as raised:
         JsonHttp("http://127.0.0.1:1", timeout_seconds=1, connections=1, api_key=key)
     assert "secret" not in str(raised.value)
@@ -152,14 +152,14 @@ async def test_compressed_answers_are_read() -> None:
     ],
     ids=["seconds", "date", "date without a clock", "none"],
 )
-async def test_when_to_come_back_is_read(headers: dict[str, str], seconds: float | None) -> None:
+async def test_retry_after_is_read(headers: dict[str, str], seconds: float | None) -> None:
     async with http_to(reply("429 Too Many Requests", headers=headers)) as (http, _):
         with pytest.raises(BackendUnavailable) as raised:
             await http.get("/info")
     assert raised.value.retry_after_seconds == seconds
 
 
-async def test_a_refusal_says_what_the_server_said() -> None:
+async def test_a_refusal_quotes_the_server() -> None:
     async with http_to(reply("422 Unprocessable Entity", b"too long")) as (http, _):
         with pytest.raises(BackendRefused, match="/generate answered 422: too long"):
             await http.post("/generate", {})
@@ -177,9 +177,7 @@ async def test_a_refusal_says_what_the_server_said() -> None:
         (b'{"detail": "no model is loaded"}', "no model is loaded", BackendUnavailable),
     ],
 )
-async def test_an_error_in_a_good_answer_is_told_in_the_servers_words(
-    body: bytes, told: str, error: type[BackendError]
-) -> None:
+async def test_an_error_in_a_good_answer_quotes_the_server(body: bytes, told: str, error: type[BackendError]) -> None:
     async with http_to(reply("200 OK", body)) as (http, _):
         with pytest.raises(error, match=f"/generate answered 200 with an error: {told}"):
             await http.post("/generate", {})
@@ -189,7 +187,7 @@ async def test_an_error_in_a_good_answer_is_told_in_the_servers_words(
     ("error", "told"),
     [(KeyError("choices"), "it has no 'choices'"), (TypeError("'NoneType' object"), "a part of it is missing or")],
 )
-def test_an_answer_that_lacks_something_is_told_in_plain_words(error: Exception, told: str) -> None:
+def test_an_incomplete_answer_is_reported_in_plain_words(error: Exception, told: str) -> None:
     with pytest.raises(BackendUnavailable) as raised, reading("/generate"):
         raise error
     assert str(raised.value).startswith(f"/generate gave an answer that cannot be read: {told}")

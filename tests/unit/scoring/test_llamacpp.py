@@ -89,7 +89,7 @@ async def test_a_missing_label_is_never_a_number(loopback: Loopback) -> None:
         await asking(loopback, [completion({107: -0.8})], [263])
 
 
-async def test_a_server_that_does_not_tell_its_vocabulary_is_asked_once(loopback: Loopback) -> None:
+async def test_a_server_that_does_not_report_its_vocabulary_is_asked_once(loopback: Loopback) -> None:
     with pytest.raises(LabelUnreachable, match="263"):
         await asking(loopback, [completion({107: -0.8})], [263], models={"data": [{"id": "small.gguf", "meta": None}]})
 
@@ -175,12 +175,12 @@ async def test_a_reply_of_another_form_is_malformed(loopback: Loopback, reply: A
     assert caught.value.kind is FailureKind.MALFORMED
 
 
-def test_what_is_not_a_number_is_not_read() -> None:
+def test_values_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="no log-probability"):
         read_completion(completion({263: float("nan")}))
 
 
-def test_computed_tokens_are_those_of_the_prompt_where_cached_ones_are_not_told() -> None:
+def test_without_cached_tokens_all_tokens_of_the_prompt_count_as_computed() -> None:
     assert read_completion(completion({263: -1.0}, cached=None)).computed == 3
     assert read_completion(without("timings")).computed is None
 

@@ -18,7 +18,7 @@ async def turns(count: int = 20) -> None:
         await asyncio.sleep(0)
 
 
-async def test_no_more_are_taken_than_there_are() -> None:
+async def test_no_more_slots_are_taken_than_there_are() -> None:
     slots, taken = PrioritySemaphore(Size(3)), list[int]()
 
     async def take(ticket: int) -> None:
@@ -36,7 +36,7 @@ async def test_no_more_are_taken_than_there_are() -> None:
     assert slots.taken == 3
 
 
-async def test_whoever_came_first_is_served_first_though_he_waits_again() -> None:
+async def test_the_first_waiter_is_served_first_even_if_it_waits_again() -> None:
     slots, served = PrioritySemaphore(Size(1)), list[int]()
     await slots.take(0)
 
@@ -71,7 +71,7 @@ async def test_slots_follow_a_size_that_changes() -> None:
 
 
 @pytest.mark.parametrize("granted", [False, True])
-async def test_whoever_is_cancelled_while_waiting_holds_no_slot(*, granted: bool) -> None:
+async def test_a_waiter_cancelled_while_waiting_holds_no_slot(*, granted: bool) -> None:
     slots = PrioritySemaphore(Size(1))
     await slots.take(0)
     waiting = asyncio.create_task(slots.take(1))

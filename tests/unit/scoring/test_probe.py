@@ -27,7 +27,7 @@ async def probed(wire: TwinWire, *labels: str, all_spellings: bool = False) -> B
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-async def test_a_server_without_defects_is_ready_and_told_in_full(kind: str) -> None:
+async def test_a_server_without_defects_is_ready_and_fully_described(kind: str) -> None:
     info = await probed(twin(kind), "True", "False")
     assert info == BackendInfo(
         name="default",
@@ -132,7 +132,7 @@ async def test_differences_beyond_rounding_are_a_problem(kind: str, switch: str,
     assert switch in problem
 
 
-async def test_rounding_of_single_precision_is_not_worth_a_word() -> None:
+async def test_rounding_of_single_precision_gets_no_advice() -> None:
     assert (await probed(twin("vllm", shift_warm=1e-6, shift_in_company=1e-6))).advice == ()
 
 
@@ -183,14 +183,14 @@ async def test_labels_of_the_same_tokens_are_a_problem() -> None:
 
 
 @pytest.mark.parametrize(("kind", "flag"), [("vllm", "--max-model-len"), ("llamacpp", "--ctx-size")])
-async def test_a_server_that_hides_its_context_is_told_how_to_say_it(kind: str, flag: str) -> None:
+async def test_the_problem_of_a_hidden_context_says_how_to_report_it(kind: str, flag: str) -> None:
     wire = twin(kind, told=replace(FACTS, context_tokens=None))
     [problem] = (await probed(wire)).problems
     assert flag in problem
     assert wire.asked == []
 
 
-async def test_problems_that_the_server_tells_itself_are_passed_on() -> None:
+async def test_problems_that_the_server_reports_are_passed_on() -> None:
     info = await probed(twin("vllm", told=replace(FACTS, problems=("no such model",), advice=("use another",))))
     assert (info.ready, info.problems, info.advice) == (False, ("no such model",), ("use another",))
 
@@ -212,7 +212,7 @@ async def test_a_refusal_is_a_problem_of_a_server_that_answers(method: str) -> N
     assert (info.ready, info.reachable, info.problems) == (False, True, ("no",))
 
 
-async def test_what_the_prefix_cache_does_is_found_out_once_for_a_server() -> None:
+async def test_the_prefix_cache_is_examined_once_for_a_server() -> None:
     wire, examiner = twin("vllm"), Examiner()
     first = await examiner("default", wire, CallExecutor(concurrency=8))
     asked = len(wire.asked)
@@ -227,7 +227,7 @@ async def test_a_server_that_has_changed_is_examined_anew() -> None:
     assert (await examiner("default", other, CallExecutor(concurrency=8))).cache_block_tokens == 32
 
 
-async def test_a_cache_trial_that_is_cut_off_goes_on_where_it_was() -> None:
+async def test_an_interrupted_cache_trial_resumes() -> None:
     longest = LENGTHS_TOKENS[-1]
     wire, examiner = twin("vllm"), Examiner()
 

@@ -88,7 +88,7 @@ def test_without_warm_up_what_is_shared_is_computed_again_and_again() -> None:
 
 
 @pytest.mark.parametrize("tree", [halves(range(16)), chained(16), FLAT], ids=["halves", "chained", "flat"])
-def test_the_usage_is_what_an_ideal_cache_would_make_of_it(tree: PromptTree) -> None:
+def test_the_usage_is_that_of_an_ideal_cache(tree: PromptTree) -> None:
     measured, modelled = (scored(ToyWire(counts=counts), tree, ("True", "False")).usage for counts in (True, False))
     assert (measured.modelled, modelled.modelled) == (False, True)
     assert (measured.prompts, measured.tokens_sent) == (modelled.prompts, modelled.tokens_sent)

@@ -170,7 +170,7 @@ async def test_busy_is_counted_in_prompts() -> None:
     await asyncio.gather(*tasks)
 
 
-async def test_what_a_replica_does_not_answer_goes_to_another_and_it_is_passed_over() -> None:
+async def test_a_tree_that_a_replica_does_not_answer_goes_to_another_one() -> None:
     clock, replicas = Clock(), [Replica(), Replica(), Replica()]
     scorer = replicated(*replicas, clock=clock)
     expected = await scorer.score(tree("a"), LABELS)
@@ -219,14 +219,14 @@ async def test_where_no_replica_answers_the_backend_is_unavailable() -> None:
     assert await scorer.score(tree("a"), LABELS)
 
 
-async def test_what_one_replica_refuses_is_not_tried_on_another() -> None:
+async def test_a_tree_that_one_replica_refuses_is_not_tried_on_another() -> None:
     replicas = [Replica(failure=BackendRefused("too long")) for _ in range(3)]
     with pytest.raises(BackendRefused, match="too long"):
         await replicated(*replicas).score(tree("a"), LABELS)
     assert sum(len(replica.trees) for replica in replicas) == 1
 
 
-async def test_what_all_replicas_agree_on_is_the_identity() -> None:
+async def test_the_identity_is_the_one_on_which_all_replicas_agree() -> None:
     near = BackendIdentity("m", (-0.51,))
     assert await replicated(Replica(), Replica(identity=near)).identify() == BackendIdentity("m", (-0.5,))
 
@@ -307,7 +307,7 @@ async def test_every_replica_is_closed() -> None:
     assert all(replica.closed for replica in replicas)
 
 
-async def test_of_what_the_probe_measures_the_worst_replica_counts() -> None:
+async def test_the_probe_reports_the_worst_replicas_measurements() -> None:
     fine = Replica(about=lambda info: replace(info, cache_block_tokens=16, warm_difference_nats=0.0))
     coarse = Replica(
         about=lambda info: replace(

@@ -87,7 +87,7 @@ async def test_a_prompt_without_ids_travels_as_text(loopback: Loopback) -> None:
     assert answer.tokens_sent == 9
 
 
-async def test_with_nothing_wanted_the_likeliest_token_is_told(loopback: Loopback) -> None:
+async def test_without_wanted_tokens_the_likeliest_token_is_returned(loopback: Loopback) -> None:
     reply = generated((-0.8, 107), {})
     del reply["meta_info"]["output_token_ids_logprobs"]
     answer, bodies = await asking(loopback, [reply], ())
@@ -95,7 +95,7 @@ async def test_with_nothing_wanted_the_likeliest_token_is_told(loopback: Loopbac
     assert answer.by_id == {107: -0.8}
 
 
-async def test_a_server_that_tells_no_cached_tokens_has_no_computed_ones(loopback: Loopback) -> None:
+async def test_without_cached_tokens_the_computed_ones_are_unknown(loopback: Loopback) -> None:
     answer, _ = await asking(loopback, [generated((-0.8, 107), {}, cached=None)], [107])
     assert (answer.tokens_sent, answer.tokens_computed) == (3, None)
 
@@ -170,7 +170,7 @@ async def test_a_reply_of_another_form_is_malformed(loopback: Loopback, reply: A
     assert caught.value.kind is FailureKind.MALFORMED
 
 
-def test_what_is_not_a_number_is_not_read() -> None:
+def test_values_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="no log-probability"):
         read_generated(generated((float("nan"), 107), {}), [107], 3)
 
@@ -214,7 +214,7 @@ async def test_an_older_release_is_given_whole_prompts_from_then_on(loopback: Lo
     assert [answer.tokens_computed for answer in answers] == [1, 1]
 
 
-async def test_what_is_wrong_with_the_prompts_leaves_the_better_route_in_use(loopback: Loopback) -> None:
+async def test_faults_of_the_prompts_leave_the_better_route_in_use(loopback: Loopback) -> None:
     too_long = (400, {"error": {"message": "The input (7 tokens) is longer than the model's context length"}})
     loopback.plan({"/v1/score": [too_long, SCORED], GENERATE: [too_long]})
     wire = wire_at(loopback.url)
@@ -273,12 +273,12 @@ def test_weights_put_in_place_of_the_models_own_make_another_revision() -> None:
 
 
 @pytest.mark.parametrize("option", ["disable_radix_cache", "enable_mis", "allow_auto_truncate"])
-def test_an_option_that_harms_is_named(option: str) -> None:
+def test_a_harmful_option_is_named(option: str) -> None:
     (advice,) = read_facts(MODEL, {**SERVER, option: True}, MODELS, None).advice
     assert f"--{option.replace('_', '-')}" in advice
 
 
-def test_what_makes_the_server_unfit_is_a_problem() -> None:
+def test_options_that_make_the_server_unusable_are_a_problem() -> None:
     other, embedding = read_facts({**MODEL, "is_generation": False}, SERVER, MODELS, "large").problems
     assert other == "the server has no model 'large'; set the backend's model to one of: small"
     assert "embedding" in embedding
@@ -291,7 +291,7 @@ def test_an_adapter_that_no_call_would_reach_is_a_problem() -> None:
     assert read_facts(MODEL, SERVER, models, "small").problems == ()
 
 
-async def test_older_releases_say_what_they_are_elsewhere(loopback: Loopback) -> None:
+async def test_older_releases_are_recognised_by_another_route(loopback: Loopback) -> None:
     replies: dict[str, list[Any]] = {
         "/get_model_info": [MODEL],
         "/get_server_info": [SERVER],
@@ -322,7 +322,7 @@ async def test_the_tokens_of_a_short_text_have_places(loopback: Loopback) -> Non
     ]
 
 
-async def test_places_that_the_decoded_text_does_not_tell_are_left_out(loopback: Loopback) -> None:
+async def test_offsets_that_the_decoded_text_does_not_give_are_left_out(loopback: Loopback) -> None:
     replies: dict[str, list[Any]] = {
         "/tokenize": [{"tokens": [4, 5]}],
         "/detokenize": [{"text": ["paris", "paris is"]}],

@@ -57,7 +57,7 @@ async def test_more_alternatives_are_asked_for_until_every_label_is_among_them()
     assert len(fake.prompts) == 2
 
 
-async def test_what_a_prompt_needed_is_asked_for_at_once_the_next_time() -> None:
+async def test_the_alternatives_that_a_prompt_needed_are_asked_for_at_once_the_next_time() -> None:
     fake = FakeTgi(cap=100, logprobs={f" w{number}": -9.0 - number / 100 for number in range(40)} | {" False": -12.0})
     fake.logprobs[" True"] = -0.1
     async with scorer_of(fake) as scorer:
@@ -153,7 +153,7 @@ async def test_a_server_that_is_not_there_is_unavailable_and_the_probe_says_so()
     await scorer.close()
 
 
-async def test_the_probe_tells_what_the_server_is() -> None:
+async def test_the_probe_describes_the_server() -> None:
     async with scorer_of(FakeTgi(computed=True)) as scorer:
         info = await scorer.probe(["True", "False"])
     assert info.ready

@@ -109,7 +109,7 @@ async def test_a_prompt_without_ids_travels_as_text(loopback: Loopback) -> None:
     assert answer.tokens_sent == 9
 
 
-async def test_with_nothing_wanted_the_likeliest_token_is_told(loopback: Loopback) -> None:
+async def test_without_wanted_tokens_the_likeliest_token_is_returned(loopback: Loopback) -> None:
     answer, bodies = await asking(loopback, [completion({107: -0.8})], ())
     assert "logprob_token_ids" not in bodies[0]
     assert answer.by_id == {107: -0.8}
@@ -123,7 +123,7 @@ async def test_more_tokens_than_one_call_names_take_several(loopback: Loopback) 
     assert (answer.tokens_sent, answer.tokens_computed) == (6, 4)
 
 
-async def test_an_old_server_that_ignores_the_ids_answers_with_its_likeliest_tokens(loopback: Loopback) -> None:
+async def test_an_old_server_that_ignores_the_ids_returns_its_likeliest_tokens(loopback: Loopback) -> None:
     answer, bodies = await asking(loopback, [completion({1: -1.0, 267: -1.5, 263: -2.0, 9: -3.0})], [263, 267])
     assert len(bodies) == 1
     assert (answer.by_id[263], answer.by_id[267]) == (-2.0, -1.5)
@@ -225,7 +225,7 @@ async def test_a_reply_of_another_form_is_malformed(loopback: Loopback, reply: A
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_what_is_not_a_number_is_not_read(value: float) -> None:
+def test_values_that_are_no_numbers_are_refused(value: float) -> None:
     with pytest.raises(ValueError, match="no log-probability"):
         read_completion(completion({263: value}))
 
@@ -235,7 +235,7 @@ def test_tokens_named_by_their_text_are_refused() -> None:
         read_completion(broken(tokens=[" True"]))
 
 
-async def test_cached_tokens_left_out_are_none_once_the_server_has_told_of_some(loopback: Loopback) -> None:
+async def test_missing_cached_tokens_count_as_none_once_the_server_has_reported_some(loopback: Loopback) -> None:
     replies = [completion({263: -1.0}, cached=each) for each in (None, 2, None)]
     loopback.plan({COMPLETIONS: replies})
     wire = wire_at(loopback.url)
@@ -271,7 +271,7 @@ async def test_a_list_without_models_is_malformed(loopback: Loopback) -> None:
     assert caught.value.kind is FailureKind.MALFORMED
 
 
-async def test_a_gateway_without_a_version_still_tells_its_models(loopback: Loopback) -> None:
+async def test_a_gateway_without_a_version_still_lists_its_models(loopback: Loopback) -> None:
     loopback.plan({"/v1/models": [{"object": "list", "data": MODELS}]})
     wire = wire_at(loopback.url, api_key="secret")
     facts = await wire.facts()
@@ -319,7 +319,7 @@ async def test_the_embedded_server_gives_the_scores_that_its_other_wire_gives(em
     assert (again.tokens_sent, again.tokens_computed) == (len(ids), 1)
 
 
-async def test_the_embedded_server_tells_what_it_serves(embedded: str) -> None:
+async def test_the_embedded_server_lists_what_it_serves(embedded: str) -> None:
     wire = wire_at(embedded)
     facts, tokens = await wire.facts(), await wire.encode("Paris is", special=True)
     await wire.close()

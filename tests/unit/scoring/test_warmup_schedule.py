@@ -99,14 +99,14 @@ def test_with_one_slot_the_order_is_depth_first() -> None:
     assert rounds_of(halves(range(16)), slots=1) == [[leaf] for leaf in range(16)]
 
 
-def test_of_what_may_start_the_earliest_in_depth_first_order_does() -> None:
+def test_prompts_start_in_depth_first_order() -> None:
     first, *others = rounds_of(halves(range(16)), slots=2)
     assert first == [0]
     asked = [leaf for pair in others for leaf in pair]
     assert all(abs(place - leaf) <= 4 for place, leaf in enumerate(asked, 1))
 
 
-def test_a_deep_tree_is_no_matter() -> None:
+def test_a_deep_tree_is_scheduled() -> None:
     tree = PromptTree("leaf", (Query(Row(0), "q"), Query(Row(1), "r")))
     for _ in range(3_000):
         tree = PromptTree("x", (), (tree,))

@@ -10,7 +10,7 @@ SEGMENTS = ("", "Paris is in France. True\n\n", "Rome.\n", "Oslo is cold. False\
 
 @st.composite
 def trees(draw: st.DrawFn, *, most_nodes: int = 8) -> PromptTree:
-    """Any shape, empty segments and nodes without queries among them.
+    """A tree of any shape, with empty segments and nodes without queries.
 
     Texts begin with words of their own, so that prompts share what the tree says they share and nothing else.
     """
@@ -33,7 +33,7 @@ def trees(draw: st.DrawFn, *, most_nodes: int = 8) -> PromptTree:
 
 
 def halves(rows: range, *, text: str = "Root of it all.\n\n") -> PromptTree:
-    """Divide and conquer: each row alone behind a path as long as the tree is deep."""
+    """A divide-and-conquer tree: each row alone after a path as long as the tree is deep."""
     if len(rows) == 1:
         return PromptTree(text, (Query(Row(rows[0]), f"Q{rows[0]} is it"),))
     middle = (rows.start + rows.stop) // 2
@@ -46,7 +46,7 @@ def _claims(rows: range) -> str:
 
 
 def chained(count: int) -> PromptTree:
-    """Every node has a query and the next node."""
+    """A chain in which every node has a query and the next node."""
     tree: PromptTree | None = None
     for row in reversed(range(count)):
         tree = PromptTree(f"Claim {row} is made.\n\n", (Query(Row(row), f"Q{row} is it"),), (tree,) if tree else ())

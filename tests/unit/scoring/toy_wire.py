@@ -1,4 +1,4 @@
-"""The in-memory twin of a wire: tokens are words, scores a function of the tokens before, the prefix cache ideal.
+"""An in-memory wire: tokens are words, scores are a function of the tokens before, and the prefix cache is ideal.
 
 It keeps a prompt only once its request has ended, as text-generation-inference does.
 """
@@ -18,12 +18,12 @@ _WORD = re.compile(r" ?\w+|\s|[^\w\s]")
 
 
 def token_id(text: str) -> int:
-    """The same on every machine."""
+    """The same id on every machine."""
     return 2 + crc32(text.encode()) % 1_000_000
 
 
 def log_probability(ids: Sequence[int], token: int) -> float:
-    """In nats; depends on every token before."""
+    """A log-probability in nats, which depends on every token before."""
     return -1.0 - crc32(repr((*ids, token)).encode()) % 7_000 / 1_000
 
 
@@ -32,7 +32,7 @@ TOY = Kind(name="toy", title="toy")
 
 @dataclass
 class ToyWire:
-    """`splits` says of which pieces a word's tokens are, `merges` which texts are one token wherever they stand.
+    """`splits` names words of several tokens, `merges` texts that are always one token.
 
     `unreachable` are tokens' texts without a score. Prompts in which `held` says so are never answered.
     """
@@ -48,9 +48,9 @@ class ToyWire:
     requests: int = 1
     unreachable: frozenset[str] = frozenset()
     told: ServerFacts = field(default_factory=lambda: ServerFacts(model="toy", revision="1", server_version="2"))
-    shift: float = 0.0  # nats, of other weights
+    shift: float = 0.0  # nats; other values stand for other weights
     held: Callable[[Prompt], bool] = lambda prompt: False
-    failure: Exception | None = None  # in place of answers
+    failure: Exception | None = None  # raised instead of an answer
     prompts: list[Prompt] = field(default_factory=list)
     encoded: list[str] = field(default_factory=list)
     computed: int = 0
@@ -85,7 +85,7 @@ class ToyWire:
         assert prompt.token_ids is None or self.takes_token_ids
         ids = prompt.token_ids or (BEGINNING, *(token.id for token in self._tokens(prompt.text)))
         computed = self._cold(ids)
-        for _ in range(5):  # others come while this one is computed
+        for _ in range(5):  # so that other calls arrive during this one
             await asyncio.sleep(0)
         if self.held(prompt):
             await asyncio.Event().wait()
@@ -130,7 +130,7 @@ class _Node:
 
 @dataclass
 class ToyManyWire(ToyWire):
-    """Takes many queries behind one beginning."""
+    """A wire that takes many queries after one beginning."""
 
     calls: list[tuple[tuple[int, ...], list[tuple[int, ...]]]] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""The in-memory twin of a wire: words are tokens, the prefix cache is real, and every defect can be switched on."""
+"""An in-memory wire: words are tokens, the prefix cache is real, and a test can switch on every defect."""
 
 import asyncio
 import re
@@ -20,27 +20,27 @@ FACTS = ServerFacts(
 
 
 def token_id(word: str) -> int:
-    """The same on every machine."""
+    """The same id on every machine."""
     return 2 + crc32(word.encode()) % 1_000_000
 
 
 @dataclass
 class TwinWire:
-    """A server that behaves, but for what a test changes."""
+    """A healthy server, except for the defects that a test sets."""
 
     kind: Kind = vllm.KIND
     takes_token_ids: bool = True
     told: ServerFacts = FACTS
-    block: int = 16  # of the prefix cache; 0 is none
-    counts: bool = True  # tells tokens sent and computed
-    merges: str | None = None  # a text that the tokenizer makes one token, wherever it stands
-    space_before_texts: bool = False  # as SentencePiece does
+    block: int = 16  # of the prefix cache; 0 means none
+    counts: bool = True  # reports tokens sent and computed
+    merges: str | None = None  # a text that is always one token
+    space_before_texts: bool = False  # as SentencePiece adds
     unreachable: frozenset[str] = frozenset()  # words without a log-probability
     unreachable_value: float | None = None  # given for them; None is an error instead
     silent: bool = False  # names no tokens
     relative: bool = False
-    shift_in_company: float = 0.0  # nats, while more than one call is under way
-    shift_warm: float = 0.0  # nats, where tokens are found in the cache
+    shift_in_company: float = 0.0  # nats, during concurrent calls
+    shift_warm: float = 0.0  # nats, if tokens are found in the cache
     fail: Callable[[str], BackendError | None] = lambda _: None  # by the name of the method
     asked: list[tuple[Prompt, tuple[int, ...]]] = field(default_factory=list)
     encoded: int = 0
@@ -69,7 +69,7 @@ class TwinWire:
         self.asked.append((prompt, tuple(wanted)))
         self._under_way += 1
         try:
-            await asyncio.sleep(0)  # others may come while this one is answered
+            await asyncio.sleep(0)  # so that other calls may arrive during this one
             return await self._answer(prompt, wanted)
         finally:
             self._under_way -= 1
@@ -92,7 +92,7 @@ class TwinWire:
         return NextToken(by_id, sent if self.counts else None, computed if self.counts else None, self.relative)
 
     def _found(self, ids: tuple[int, ...]) -> int:
-        """Tokens in the cache: whole blocks of the longest beginning seen before, the last token never."""
+        """The number of cached tokens: whole blocks of the longest known beginning, never the last token."""
         if not self.block:
             return 0
         longest = max((_common(ids[:-1], seen) for seen in self._seen), default=0)

@@ -1,4 +1,4 @@
-"""Random rules over few rows, and what they mean, said once more as plainly as possible."""
+"""Random rules over few rows, and their meaning, written as plainly as possible."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ def rows(*numbers: int) -> tuple[Row, ...]:
 
 @st.composite
 def constraint_sets(draw: st.DrawFn, most: int = 5) -> tuple[int, list[Constraint]]:
-    """A few rows with up to three random rules among them; often they contradict each other."""
+    """A few rows with up to three random rules; often they contradict each other."""
     count = draw(st.integers(1, most))
     return count, [draw(constraints(count)) for _ in range(draw(st.integers(0, 3)))]
 
@@ -30,7 +30,7 @@ def constraints(draw: st.DrawFn, count: int) -> Constraint:
         return Constraint(rule, tuple(rows(*part) for part in (members[:cut], members[cut:]) if part), label)
     pairs = draw(st.permutations(list(itertools.permutations(range(3), 2))))
     of_pair: dict[tuple[int, int], list[int]] = {}
-    for member in members:  # sometimes two rows say something of one pair
+    for member in members:  # sometimes two rows are about one pair
         of_pair.setdefault(pairs[draw(st.integers(0, 5))], []).append(member)
     return Constraint(rule, tuple(rows(*members) for members in of_pair.values()), label, tuple(of_pair))
 
@@ -41,7 +41,7 @@ def labellings(count: int, classes: int) -> list[dict[Row, Label]]:
 
 
 def conflicts(given: Sequence[Constraint], labels: Mapping[Row, Label]) -> set[frozenset[Row]]:
-    """By definition, over complete labellings."""
+    """The conflicts of complete labellings, by definition."""
     return set().union(*(_conflicts(constraint, labels) for constraint in given)) if given else set()
 
 

@@ -34,7 +34,7 @@ def test_planted_labels_are_far_more_predictable_than_the_same_labels_dealt_out(
     assert facts == orjson.loads(orjson.dumps(facts))
 
 
-def test_the_baselines_are_told_for_the_same_rows() -> None:
+def test_the_baselines_are_measured_on_the_same_rows() -> None:
     world = ToyWorld(200, 2, False, 3, home=2.0)
     baselines = resolve(world, audit(world.problem(), world.planted, {}, world.problem().random("audit"))).baselines
     assert set(baselines) == {"zero_shot", "few_shot_random"}

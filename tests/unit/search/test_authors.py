@@ -51,7 +51,7 @@ def test_seeds_are_balanced(classes: int, shares: list[int]) -> None:
         assert sorted(Counter(labels.values()).values()) == shares
 
 
-def test_rows_that_may_not_agree_get_two_labels_either_way_round() -> None:
+def test_rows_that_may_not_agree_get_two_labels_in_either_order() -> None:
     labels = {Row(0): B, Row(1): B, Row(2): C}
     options = two_options(ToyWorld(3, 3, False, 0).problem(), labels, (Row(0), Row(1)))
     assert options == [{0: B, 1: A, 2: C}, {0: A, 1: B, 2: C}]

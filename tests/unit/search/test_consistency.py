@@ -83,7 +83,7 @@ def test_a_circle_among_rows_in_both_directions_is_one_conflict_of_all_six() -> 
     assert constraints.conflicts(labels(TRUE, TRUE, TRUE, FALSE, FALSE, FALSE)) == [(0, 1, 2, 3, 4, 5)]
 
 
-def test_rows_that_say_the_same_count_as_one() -> None:
+def test_rows_with_the_same_claim_count_as_one() -> None:
     twice = Constraint(Rule.TRANSITIVE, (rows(0, 3), rows(1), rows(2)), TRUE, ((0, 1), (1, 2), (0, 2)))
     constraints = Constraints(rows(0, 1, 2, 3), [twice])
     assert constraints.conflicts(labels(TRUE, TRUE, FALSE, FALSE)) == [(0, 1, 2, 3)]

@@ -52,7 +52,7 @@ def test_a_state_of_another_version_is_refused() -> None:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_step_cut_off_half_way_leaves_the_state_as_it_was(strategy: Strategy) -> None:
+def test_an_interrupted_step_leaves_the_state_unchanged(strategy: Strategy) -> None:
     world = ToyWorld(9, 2, True, 5)
     search = Search(world.problem(), strategy)
     while (request := search.ask()) is not None:

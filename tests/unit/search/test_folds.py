@@ -74,7 +74,7 @@ def test_rows_that_are_all_related_are_labelled_by_one_another(seed: int, *, exa
 
 
 @pytest.mark.parametrize("related", [False, True])
-def test_twenty_labels_are_told_apart(*, related: bool) -> None:
+def test_twenty_labels_are_distinguished(*, related: bool) -> None:
     world = ToyWorld(60, 20, related, 4, home=1.5)
     problem = world.problem()
     end = drive(world, problem, Folds())[-1]

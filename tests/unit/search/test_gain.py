@@ -45,21 +45,21 @@ def test_few_rows_with_one_label_gain_nothing_either(rows: int) -> None:
     assert view_weight(alike, dict.fromkeys(alike, normalized((0.0, 2.0, 0.0))), 3) == LEAST_WEIGHT
 
 
-def test_a_concept_that_is_told_gains_nearly_the_entropy_and_never_more() -> None:
+def test_a_predictable_concept_gains_nearly_the_entropy_and_never_more() -> None:
     found = [gain(HALVES, telling(nats), 2) for nats in (0.0, 1.0, 3.0, 9.0)]
     assert found == sorted(found)
     assert found[0] == pytest.approx(0, abs=1e-6)
     assert math.log(2) - 0.01 < found[-1] <= math.log(2)
 
 
-def test_a_rare_label_that_is_told_gains_more_than_one_label_everywhere() -> None:
+def test_a_predictable_rare_label_gains_more_than_one_label_everywhere() -> None:
     rare = {row: Label(row % 10 == 0) for row in HALVES}
     told = {row: normalized((5.0 * (label == 0), 5.0 * (label == 1))) for row, label in rare.items()}
     assert gain(rare, told, 2) > 0.2
     assert gain(dict.fromkeys(HALVES, Label(0)), told, 2) < 0.02
 
 
-def test_leaning_costs_nothing() -> None:
+def test_a_bias_towards_one_label_costs_nothing() -> None:
     leaning = shifted(telling(2.0), (5.0, 0.0))
     assert gain(HALVES, leaning, 2) == pytest.approx(gain(HALVES, telling(2.0), 2), abs=1e-4)
 
@@ -90,7 +90,7 @@ def test_utility_weighs_the_gain_against_broken_rules() -> None:
     assert gain_utility(problem, {Row(0): Label(0), Row(1): Label(0)}, 0.5) == 9.0
 
 
-def test_the_gain_is_told_apart_from_what_conflicts_cost() -> None:
+def test_the_gain_does_not_contain_the_cost_of_conflicts() -> None:
     ties = [Constraint(Rule.DIFFERENT_LABEL, ((Row(row),), (Row(row + 1),)), Label(0)) for row in range(0, 20, 2)]
     problem = Problem(texts={Row(row): "text" for row in range(20)}, labels=["yes", "no"], constraint_list=ties)
     alike = dict.fromkeys(problem.rows, Label(0))

@@ -36,7 +36,7 @@ def number(end: State, name: str) -> float:
 
 
 @pytest.mark.parametrize(("classes", "related"), [(2, True), (3, False)])
-def test_what_demonstrations_tell_is_found_and_borne_out(classes: int, *, related: bool) -> None:
+def test_a_concept_in_the_demonstrations_is_found_and_confirmed(classes: int, *, related: bool) -> None:
     world = Reader(42, classes, related, 1, home=0.8, right=0.8, pull=0.8, first_share=1 / classes)
     end = end_of(world)
     assert (end.phase, end.stop) == (Phase.DONE, StopReason.CONVERGED)
@@ -48,7 +48,7 @@ def test_what_demonstrations_tell_is_found_and_borne_out(classes: int, *, relate
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_language_model_that_leans_hard_but_knows_is_labelled_right_where_the_papers_utility_collapses(
+def test_rows_of_a_strongly_biased_language_model_are_labelled_right_where_the_papers_utility_collapses(
     seed: int,
 ) -> None:
     world = Reader(48, 2, False, seed, lean=5.0)
@@ -66,7 +66,7 @@ def test_a_label_that_a_tenth_of_the_rows_have_is_found(first_share: float) -> N
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_where_demonstrations_tell_nothing_the_calibrated_impression_stands(seed: int) -> None:
+def test_if_demonstrations_show_nothing_the_labels_are_the_calibrated_impression(seed: int) -> None:
     world = Deaf(48, 2, False, seed, lean=3.0, right=0.75)
     end = end_of(world)
     assert end.stop is StopReason.NOT_BORNE_OUT
@@ -79,7 +79,7 @@ def test_where_demonstrations_tell_nothing_the_calibrated_impression_stands(seed
 
 
 @pytest.mark.parametrize(("seed", "pull"), [(0, 1.0), (2, 0.5)])
-def test_where_the_impression_is_a_coin_flip_what_demonstrations_tell_is_found(seed: int, pull: float) -> None:
+def test_if_the_impression_is_a_coin_flip_the_demonstrations_decide(seed: int, pull: float) -> None:
     world = Reader(48, 2, False, seed, home=0.3, right=0.5, pull=pull)
     end = end_of(world)
     assert world.share_told_apart(end.labels) >= 0.95
@@ -165,7 +165,7 @@ def test_with_known_rows_no_kind_of_language_model_does_worse_than_few_shot_prom
     assert world.share_right(end.labels) >= few_shot(world, problem) - 0.05
 
 
-def test_a_label_set_that_says_nothing_is_learned_from_known_rows_and_borne_out_by_those_left_out() -> None:
+def test_meaningless_labels_are_learned_from_known_rows_and_confirmed_by_those_left_out() -> None:
     world = Reader(64, 4, False, 0, home=0.3, right=0.25, pull=0.7, first_share=0.25)
     known = [row for label in range(4) for row in _of(world, label)[:4]]
     end = end_of(world, knowing(world, known))
@@ -184,7 +184,7 @@ def test_labels_found_that_predict_known_rows_worse_are_not_shown() -> None:
     assert {row for member in end.panel.members for row, _ in member.demonstrations} <= problem.known.keys()
 
 
-def test_known_labels_that_nothing_predicts_bear_nothing_out() -> None:
+def test_unpredictable_known_labels_confirm_nothing() -> None:
     world = Deaf(48, 2, False, 1, home=0.3, right=0.5)
     end = end_of(world, knowing(world, [*_of(world, 0)[:8], *_of(world, 1)[:8]]))
     assert end.stop is StopReason.NOT_BORNE_OUT
@@ -252,7 +252,7 @@ def test_with_little_room_for_demonstrations_every_row_is_labelled(changes: dict
     assert world.share_right(end.labels) >= 0.9
 
 
-def test_the_report_tells_the_gain_the_entropy_and_the_baselines() -> None:
+def test_the_report_has_the_gain_the_entropy_and_the_baselines() -> None:
     world = Reader(48, 2, False, 0, lean=4.0, right=0.8, pull=0.5)
     end = end_of(world)
     assert number(end, "entropy_nats") == pytest.approx(math.log(2), abs=0.02)
@@ -271,7 +271,7 @@ def labellings(end: State) -> dict[str, MeasuredLabelling]:
     return {said["name"]: said for said in end.facts["labellings"]}
 
 
-def test_the_labellings_of_the_search_are_told_with_their_gains_by_one_measure() -> None:
+def test_the_searchs_labellings_are_reported_with_comparable_gains() -> None:
     world = Reader(48, 2, False, 0, lean=4.0, right=0.8, pull=0.5)
     end = end_of(world)
     alpha = world.problem().parameters.alpha
@@ -287,7 +287,7 @@ def test_the_labellings_of_the_search_are_told_with_their_gains_by_one_measure()
     assert sizes == [list(sizes) for sizes in (FINAL_SIZES, SWEEP_SIZES, SWEEP_SIZES, QUICK_SIZES)]
 
 
-def test_labels_that_are_not_borne_out_have_the_gain_of_the_first_impression() -> None:
+def test_labels_that_are_not_confirmed_have_the_gain_of_the_first_impression() -> None:
     told = labellings(end_of(Deaf(48, 2, False, 0, lean=3.0, right=0.75)))
     assert {**told["found"], "name": "", "kappa": 0} == {**told["first_impression"], "name": "", "kappa": 0}
 
@@ -340,7 +340,7 @@ def test_confidences_are_on_average_the_share_of_right_labels(right: float) -> N
     assert sum(said) / len(said) == pytest.approx(world.share_right(end.labels), abs=0.05)
 
 
-def test_raw_probabilities_of_labels_that_are_not_borne_out_are_the_answers_without_demonstrations() -> None:
+def test_raw_probabilities_of_labels_that_are_not_confirmed_are_the_answers_without_demonstrations() -> None:
     world = Deaf(48, 2, False, 0, lean=3.0, right=0.75)
     raw = end_of(world).raw_scores
     assert raw == {row: pytest.approx(world.log_probabilities(row, {})) for row in world.planted}

@@ -47,7 +47,7 @@ def test_one_known_row_that_might_be_a_mistake_turns_no_reading() -> None:
     assert share_right(world, 1) < 0.5
 
 
-def test_words_that_are_read_right_stay_as_they_are_however_strong_the_leaning() -> None:
+def test_label_words_that_are_read_right_stay_however_strong_the_bias() -> None:
     assert share_right(Reader(40, 2, False, 0, lean=5.0), 8) == 1.0
 
 
@@ -57,5 +57,5 @@ def test_known_rows_lend_a_coin_flip_their_demonstrations() -> None:
     assert share_right(world, 8) > 0.9
 
 
-def test_views_behind_known_rows_that_say_nothing_leave_the_first_answers() -> None:
+def test_views_behind_uninformative_known_rows_leave_the_first_answers() -> None:
     assert share_right(Deaf(40, 2, False, 1, home=3.0), 8) >= 0.85

@@ -44,13 +44,13 @@ def test_one_slip_among_the_known_labels_costs_little_however_sure_the_scores_ar
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_mean_heeds_the_source_that_predicts_known_rows(seed: int) -> None:
+def test_the_mean_weights_the_source_that_predicts_known_rows(seed: int) -> None:
     problem, right, noise = knowing(16), told(seed, 3.0), told(seed + 10, 0.0, 2.0)
     assert part_of_other(problem, right, noise, even_shares(2)) < 0.3
     assert part_of_other(problem, noise, right, even_shares(2)) > 0.7
 
 
-def test_of_two_sources_that_know_about_as_much_both_are_heeded() -> None:
+def test_two_sources_that_predict_alike_both_get_weight() -> None:
     problem = knowing(16)
     part = part_of_other(problem, told(1, 1.5), told(2, 1.5), even_shares(2))
     assert 0.25 < part < 0.75
@@ -63,7 +63,7 @@ def test_a_source_that_agrees_with_nothing_is_left_out_though_lucky() -> None:
         assert part_of_other(problem, right, other, even_shares(2)) == pytest.approx(0, abs=0.001)
 
 
-def test_what_was_picked_by_the_known_rows_has_to_be_so_much_likelier() -> None:
+def test_a_choice_made_on_known_rows_needs_a_margin_of_likelihood() -> None:
     problem, own, other = knowing(8), told(1, 0.3), told(5, 0.0)
     lucky = {**other, **{row: (-0.5 - label, -1.5 + label) for row, label in problem.known.items()}}
     assert part_of_other(problem, own, lucky, even_shares(2)) > 0.3
@@ -80,7 +80,7 @@ def test_the_mean_never_predicts_known_rows_worse_than_what_it_begins_with(seed:
     assert fit_nats(problem, mixed) >= fit_nats(problem, pooled([own], [1.0], even_shares(3))) - 0.01
 
 
-def test_of_predictions_that_agree_each_is_half_where_no_known_row_tells() -> None:
+def test_predictions_that_agree_get_half_the_weight_each_without_known_rows() -> None:
     scores = told(0, 2.0)
     assert part_of_other(knowing(0), scores, told(1, 2.0), even_shares(2)) == pytest.approx(0.5)
     assert part_of_other(knowing(0), scores, told(1, 0.0), even_shares(2)) == pytest.approx(0, abs=0.001)

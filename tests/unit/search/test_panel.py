@@ -32,14 +32,14 @@ def fitted(*views: dict[Row, LogProbabilities], weights: list[float] | None = No
     return panel.fit([()] * len(views), views, weights or [1.0] * len(views), EVEN)
 
 
-def test_where_the_first_view_says_what_all_say_it_alone_goes_to_later_shards() -> None:
+def test_if_the_first_view_agrees_with_all_it_alone_labels_later_shards() -> None:
     found = fitted(*(view(seed, noise=0.1) for seed in range(5)))
     assert (found.first, len(found.members)) == (1, 5)
     assert found.leading.members == found.members[:1]
     assert found.leading.shift == found.first_shift
 
 
-def test_as_many_views_lead_as_say_nearly_the_same_as_all() -> None:
+def test_the_first_views_are_as_many_as_agree_with_all() -> None:
     views = [view(seed, told=0.7, noise=1.5) for seed in range(6)]
     found = fitted(*views)
     assert found.first > 1
@@ -75,7 +75,7 @@ def test_a_view_of_little_weight_changes_little() -> None:
     assert all(likeliest(values) == row % 2 for row, values in scores.items())
 
 
-def test_a_row_that_a_view_was_not_asked_for_takes_what_the_others_say() -> None:
+def test_a_row_missing_in_a_view_gets_the_mean_of_the_others() -> None:
     whole, part = view(0), {row: values for row, values in view(1).items() if row >= 20}
     scores = fitted(whole, part).scores([whole, part])
     assert scores.keys() == whole.keys()
@@ -108,7 +108,7 @@ def test_a_panel_of_an_earlier_release_gives_the_confidences_of_that_release() -
     assert earlier.confidences(views) != replace(earlier, certainty=1.5).confidences(views)
 
 
-def test_what_is_not_calibrated_is_the_weighted_mean_of_the_log_probabilities_as_they_came() -> None:
+def test_raw_scores_are_the_weighted_mean_of_the_uncalibrated_log_probabilities() -> None:
     leaning, plain = view(0, lean=6.0), view(1)
     fit = replace(fitted(leaning, plain, weights=[3.0, 1.0]), sharpness=2.5, certainty=2.5)
     for row, values in fit.uncalibrated([leaning, plain]).items():
@@ -156,7 +156,7 @@ def anchored(world: Reader, count: int) -> tuple[Panel, list[Row]]:
 
 
 @pytest.mark.parametrize("lean", [0.0, 4.0])
-def test_a_later_shard_is_labelled_as_the_anchors_panel_says(lean: float) -> None:
+def test_a_later_shard_is_labelled_by_the_anchors_panel(lean: float) -> None:
     world = Reader(80, 2, False, 1, lean=lean, right=0.8, pull=0.6)
     found, rows = anchored(world, 40)
     problem = later(found, rows, world.problem())

@@ -61,7 +61,7 @@ def test_the_joint_log_probability_of_two_rows_follows_the_chain_rule() -> None:
     assert min(orders) <= found[0] <= max(orders)
 
 
-def test_what_is_likelier_beforehand_is_told_from_its_mirror_image() -> None:
+def test_the_likelier_labelling_is_distinguished_from_its_mirror_image() -> None:
     world = ToyWorld(60, 2, False, 2, home=1.0)
     mirrored = {row: Label(1 - label) for row, label in world.planted.items()}
     problem = world.problem()

@@ -52,7 +52,7 @@ def worlds(draw: st.DrawFn) -> ToyWorld:
 @EVERY_STRATEGY
 @given(world=worlds(), seed=st.integers(0, 99), share=st.floats(0, 1))
 @FEW
-def test_a_search_that_is_stored_and_gone_on_with_ends_like_one_that_is_not(
+def test_a_search_stored_and_resumed_ends_like_an_uninterrupted_one(
     strategy: Strategy, world: ToyWorld, seed: int, share: float
 ) -> None:
     problem = world.problem(seed, **SMALL)
@@ -106,7 +106,7 @@ def test_confidences_handed_out_are_those_of_each_row_given_all_others(
 @pytest.mark.parametrize("strategy", [Folds(), Paper()], ids=["folds", "paper"])
 @given(world=worlds(), seed=st.integers(0, 99))
 @FEW
-def test_the_best_labelling_met_so_far_is_never_given_up_for_a_worse_one(
+def test_the_best_labelling_so_far_is_never_replaced_by_a_worse_one(
     strategy: Strategy, world: ToyWorld, seed: int
 ) -> None:
     kept = [

@@ -77,9 +77,7 @@ def test_merged_answers_equal_those_of_the_whole_trees(trees: Sequence[PromptTre
 
 
 @given(REQUESTS, st.randoms(use_true_random=False))
-def test_what_is_asked_is_each_unknown_prompt_once_and_nothing_else(
-    trees: Sequence[PromptTree], random: Random
-) -> None:
+def test_each_unknown_prompt_is_asked_once_and_nothing_else(trees: Sequence[PromptTree], random: Random) -> None:
     request = keyed(trees, LABELS, project=BIRDS)
     known = {key: (0.0, 0.0) for key in sorted(request.distinct_keys) if random.random() < 0.5}
     asked = unanswered(request, known)
@@ -179,7 +177,7 @@ def keys_of(asked: TrainAndScore = TRAINING, labels: Sequence[str] = LABELS, **o
         keys_of(all_spellings=True),
     ],
 )
-def test_a_training_is_another_one_wherever_anything_of_it_differs(other: Mapping[Row, PromptKey]) -> None:
+def test_trainings_that_differ_in_anything_have_different_keys(other: Mapping[Row, PromptKey]) -> None:
     assert set(keys_of().values()).isdisjoint(other.values())
 
 

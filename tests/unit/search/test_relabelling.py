@@ -58,7 +58,7 @@ def test_every_row_takes_its_likeliest_label() -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.75])
-def test_as_many_rows_have_a_label_as_the_user_says_and_the_likeliest_of_them(share: float) -> None:
+def test_the_likeliest_rows_have_a_label_in_the_number_that_the_user_gives(share: float) -> None:
     drawn = relabelled(problem(shares={Label(1): (share, share)}), {}, SCORES)
     assert drawn.labels == {Row(row): Label(row < share * ROWS) for row in range(ROWS)}
 
@@ -73,7 +73,7 @@ def test_known_labels_and_rules_go_before_scores() -> None:
 
 
 @pytest.mark.parametrize("shares", [(0.26, 0.32, 0.27, 0.15), (0.25,) * 4])
-def test_shares_that_chance_explains_are_taken_for_even(shares: tuple[float, ...]) -> None:
+def test_shares_within_chance_count_as_even(shares: tuple[float, ...]) -> None:
     assert cautious(shares, 80) == pytest.approx((0.25,) * 4)
 
 

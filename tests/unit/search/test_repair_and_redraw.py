@@ -109,7 +109,7 @@ def test_comparisons_of_forty_five_things_are_drawn_as_one_group(temperature: fl
     assert right >= 0.9 * len(truth)
 
 
-def test_scores_without_any_order_are_drawn_without_conflict_and_told_as_unproven() -> None:
+def test_scores_without_any_order_are_drawn_without_conflict_and_reported_as_unproven() -> None:
     problem, _ = comparisons(24)
     rng = Random(1)
     scores = {row: (rng.gauss(0, 1), rng.gauss(0, 1)) for row in problem.rows}
@@ -188,7 +188,7 @@ def test_twenty_labels_give_the_few_options_that_promise_most() -> None:
     assert sorted(option[Row(0)] + option[Row(1)] for option in promising) == [1, 1, 2, 2, 3, 3, 3, 3]
 
 
-def test_a_missing_one_among_many_rows_is_repaired_by_relabelling_one_or_two() -> None:
+def test_a_missing_label_among_many_rows_is_repaired_by_relabelling_one_or_two() -> None:
     rows = [Row(row) for row in range(40)]
     rule = Constraint(Rule.EXACTLY_ONE, tuple((row,) for row in rows), Label(0))
     problem = Problem(texts={row: str(row) for row in rows}, labels=("T", "F"), constraint_list=[rule])

@@ -25,7 +25,7 @@ def test_a_rule_is_found_by_the_name_that_users_write() -> None:
 
 
 @each_rule
-def test_one_label_for_all_rows_keeps_a_rule_just_when_the_rule_says_so(rule: Rule) -> None:
+def test_one_label_for_all_rows_keeps_a_rule_exactly_if_the_rule_says_so(rule: Rule) -> None:
     always = all(any(len(set(labels.values())) == 1 for labels in kept(rule, given, 2)) for given in CLUSTERS)
     assert rule.kind.kept_by_one_label == always
 
@@ -33,7 +33,7 @@ def test_one_label_for_all_rows_keeps_a_rule_just_when_the_rule_says_so(rule: Ru
 @each_rule
 @over_clusters
 @pytest.mark.parametrize("classes", [2, 3])
-def test_a_rule_can_be_kept_with_so_many_labels_just_when_it_says_so(
+def test_a_rule_can_be_kept_with_so_many_labels_exactly_if_it_says_so(
     rule: Rule, clusters: tuple[tuple[Row, ...], ...], classes: int
 ) -> None:
     assert Constraint(rule, clusters, Label(0)).lacks_labels(classes) == (not kept(rule, clusters, classes))
@@ -42,7 +42,7 @@ def test_a_rule_can_be_kept_with_so_many_labels_just_when_it_says_so(
 @each_rule
 @pytest.mark.parametrize("clusters", [given for given in CLUSTERS if len(given) > 1], ids=str)
 @pytest.mark.parametrize("classes", [2, 3])
-def test_one_row_tells_the_others_labels_where_the_rule_says_so_and_between_single_rows_only_there(
+def test_one_row_determines_the_others_where_the_rule_says_so_and_between_single_rows_only_there(
     rule: Rule, clusters: tuple[tuple[Row, ...], ...], classes: int
 ) -> None:
     free = kept(rule, clusters, classes)
@@ -64,7 +64,7 @@ def test_as_many_clusters_have_the_label_as_the_rule_says(rule: Rule, clusters: 
 
 
 @each_rule
-def test_a_cluster_alone_breaks_a_rule_just_when_the_rule_says_so(rule: Rule) -> None:
+def test_a_cluster_alone_breaks_a_rule_exactly_if_the_rule_says_so(rule: Rule) -> None:
     assert rule.kind.binds_one_cluster == (len(kept(rule, (rows(0),), 2)) < 2)
 
 

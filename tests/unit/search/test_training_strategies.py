@@ -15,7 +15,7 @@ from service.search.state.problem import Problem, Start
 from service.search.state.steps import Phase, State, StopReason, Strategy, trees_of
 from service.search.strategies.iterative import Iterative, batches_of
 from service.search.strategies.scalable import Scalable, folds_of
-from service.search.strategies.trained import first_part, part_of
+from service.search.strategies.trained import first_part, subproblem
 from tests.toy import ToyWorld, drive
 from tests.unit.search.worlds import Reader
 
@@ -225,16 +225,16 @@ def test_known_rows_stand_in_the_first_part_beside_as_many_others() -> None:
 
 def test_a_part_has_the_rules_and_the_known_rows_of_its_own_rows() -> None:
     problem = replace(reader().problem(), known={Row(0): Label(0), Row(9): Label(1)}, shares={Label(0): (0.5, 0.5)})
-    part = part_of(problem, [Row(row) for row in range(8)])
+    part = subproblem(problem, [Row(row) for row in range(8)])
     assert part.rows == tuple(map(Row, range(8)))
     assert len(part.constraint_list) == 4
     assert part.known == {Row(0): Label(0)}
     assert part.shares[Label(0)][0] < 0.5 < part.shares[Label(0)][1]
-    assert part_of(problem, problem.rows).shares[Label(0)] == pytest.approx((0.5, 0.5))
+    assert subproblem(problem, problem.rows).shares[Label(0)] == pytest.approx((0.5, 0.5))
 
 
 @pytest.mark.parametrize("strategy", [Scalable(), Iterative()])
-def test_resumed_after_any_step_a_search_ends_the_same(strategy: Strategy) -> None:
+def test_a_search_resumed_after_any_step_ends_the_same(strategy: Strategy) -> None:
     world = reader(rows=40)
     problem = world.problem(**SMALL)
     states = drive(world, problem, strategy)
@@ -245,6 +245,6 @@ def test_resumed_after_any_step_a_search_ends_the_same(strategy: Strategy) -> No
         assert drive(world, problem, strategy, again)[-1] == states[-1]
 
 
-def test_whoever_cannot_train_says_so() -> None:
+def test_a_scorer_that_cannot_train_says_so() -> None:
     with pytest.raises(TypeError, match="nobody here can train"):
         trees_of(Trainings(()))

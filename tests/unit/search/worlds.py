@@ -1,4 +1,4 @@
-"""Toy language models that lean, mistake rows, or learn nothing from demonstrations."""
+"""Toy language models with biases and errors, some of which learn nothing from demonstrations."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ from tests.toy import ToyWorld
 
 @dataclass(frozen=True)
 class Reader(ToyWorld):
-    """A toy language model of given faults; without any it is right about every row."""
+    """A toy language model with the given faults; without faults it is right about every row."""
 
-    home: float = 1.5  # by how much the first impression of a row prefers one label, nats
-    lean: float = 0.0  # what every prompt adds to the first label, nats
+    home: float = 1.5  # how much the first impression of a row prefers one label, nats
+    lean: float = 0.0  # added to the first label in every prompt, nats
     right: float = 1.0  # share of rows whose first impression is their planted label
-    pull: float = 0.2  # by how much a demonstration moves a row, times a strength that is 0.6 nats on average
-    first_share: float = 0.5  # of the rows, that have the first label
+    pull: float = 0.2  # how much a demonstration moves a row, times a strength with a mean of 0.6 nats
+    first_share: float = 0.5  # of the rows, with the first label
 
     @cached_property
     def planted(self) -> dict[Row, Label]:
-        """As many rows of the first label as its share says, the others dealt out evenly."""
+        """The planted labels: the first label has its share, the others are dealt out evenly."""
         if self.related:
             return super().planted
         first = round(self.first_share * self.rows)
@@ -34,7 +34,7 @@ class Reader(ToyWorld):
 
     @cached_property
     def impressions(self) -> dict[Row, Label]:
-        """The label that each row looks like at first."""
+        """The label of each row's first impression."""
         wrong = set(Random(self.seed + 2).sample(range(self.rows), round((1 - self.right) * self.rows)))
         return {row: Label((label + (row in wrong)) % self.classes) for row, label in self.planted.items()}
 
@@ -56,14 +56,14 @@ class Reader(ToyWorld):
         return sum(labels[row] == label for row, label in self.planted.items()) / self.rows
 
     def share_told_apart(self, labels: Mapping[Row, Label]) -> float:
-        """The same, where each label found may stand for another."""
+        """The share right if each label found may stand for another."""
         pairs = Counter((found, self.planted[row]) for row, found in labels.items())
         return sum(max(pairs[Label(a), Label(b)] for b in self.labels) for a in self.labels) / self.rows
 
 
 @dataclass(frozen=True)
 class Deaf(Reader):
-    """Has a first impression, and answers by lot as soon as it is shown demonstrations."""
+    """A language model with a first impression, which answers at random after demonstrations."""
 
     def log_probabilities(self, row: Row, others: Mapping[Row, Label]) -> LogProbabilities:
         """log p(label of the row | labels of others), nats."""
@@ -75,10 +75,10 @@ class Deaf(Reader):
 
 @dataclass(frozen=True)
 class Swapped(Reader):
-    """Takes the first label's word for the second's, whatever it is shown."""
+    """A language model that takes the first label's word for the second's in every prompt."""
 
     @cached_property
     def impressions(self) -> dict[Row, Label]:
-        """The label that each row looks like at first, by the wrong word."""
+        """The label of each row's first impression, by the wrong word."""
         exchange = {0: Label(1), 1: Label(0)}
         return {row: exchange.get(label, label) for row, label in self.planted.items()}

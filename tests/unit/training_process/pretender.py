@@ -1,4 +1,4 @@
-"""Stands in for `python -m training`: does what its specification says under `base`, one step after the other."""
+"""A stand-in for `python -m training`: does the steps that its specification lists under `base`."""
 
 import hashlib
 import json
@@ -42,7 +42,7 @@ def taken(_rest: str) -> None:
 
 
 def make(content: str) -> None:
-    """What a training leaves at its end, told with the hash that the files have."""
+    """Write an artifact and report it with the hash of its files."""
     adapter = folder / "adapter"
     adapter.mkdir(parents=True, exist_ok=True)
     (adapter / "weights").write_text(content)
@@ -54,7 +54,7 @@ def make(content: str) -> None:
 
 
 def note(content: str) -> None:
-    """Something that a restart goes on from."""
+    """Write a file from which a restart resumes."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / content).touch()
 
@@ -66,7 +66,7 @@ def left(_rest: str) -> None:
 
 
 def once(step: str) -> None:
-    """A step that is done at the first start alone."""
+    """Do a step at the first start alone."""
     if not (folder / "once").exists():
         note("once")
         word, _, rest = step.partition(" ")

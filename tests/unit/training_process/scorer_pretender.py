@@ -1,4 +1,4 @@
-"""Stands in for `python -m training`: scores rows by their length, or does what the first example says.
+"""A stand-in for `python -m training`: scores rows by their length, or does what the first example says.
 
 Its runs are counted in a file beside the output folder.
 """

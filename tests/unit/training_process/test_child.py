@@ -17,7 +17,7 @@ from service.training_process import tied
 from service.training_process.child import ChildLimits, TrainingChild, write_examples
 
 PROGRAM = (sys.executable, "-S", str(Path(__file__).with_name("pretender.py")))
-LIMITS = ChildLimits(grace_seconds=0.2, taken_seconds=0.01, longest_line_bytes=1000)
+LIMITS = ChildLimits(grace_seconds=0.2, locked_poll_seconds=0.01, longest_line_bytes=1000)
 
 
 class Heard:
@@ -59,7 +59,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
-async def test_what_it_tells_is_told_in_order_and_its_artifact_is_known(tmp_path: Path) -> None:
+async def test_events_are_passed_on_in_order_and_the_artifact_is_returned(tmp_path: Path) -> None:
     heard = Heard()
     outcome = await ran(tmp_path, heard, "tell 0.5", "tell 0.25", "finish")
     assert [event.facts.get("loss") for event in heard.events] == [0.5, 0.25, None]
@@ -75,20 +75,20 @@ async def test_lines_that_are_no_events_or_too_long_are_passed_over(tmp_path: Pa
     assert outcome.end is TrainingEnd.FINISHED
 
 
-async def test_told_to_stop_it_gives_back_what_it_has(tmp_path: Path) -> None:
+async def test_a_stopped_child_reports_that_it_stopped(tmp_path: Path) -> None:
     heard = Heard(stop_at="waiting")
     outcome = await ran(tmp_path, heard, "polite", "wait")
     assert outcome == TrainingOutcome(TrainingEnd.STOPPED, "told to stop")
 
 
-async def test_one_that_does_not_stop_in_time_is_killed(tmp_path: Path) -> None:
+async def test_a_child_that_does_not_stop_in_time_is_killed(tmp_path: Path) -> None:
     heard = Heard(stop_at="waiting")
     outcome = await ran(tmp_path, heard, "deaf", "wait")
     assert outcome.end is TrainingEnd.STOPPED
     assert await has_ended(heard.pid())
 
 
-async def test_stopped_before_it_began_it_is_not_started(tmp_path: Path) -> None:
+async def test_a_child_stopped_before_its_start_is_not_started(tmp_path: Path) -> None:
     heard = Heard()
     heard.stop.set()
     assert (await ran(tmp_path, heard, "finish")).end is TrainingEnd.STOPPED
@@ -96,7 +96,7 @@ async def test_stopped_before_it_began_it_is_not_started(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("status", [1, 2, 3])
-async def test_what_it_refuses_fails_with_its_reason(tmp_path: Path, status: int) -> None:
+async def test_a_refused_training_fails_with_its_reason(tmp_path: Path, status: int) -> None:
     outcome = await ran(tmp_path, Heard(), f"fail {status}")
     assert outcome == TrainingOutcome(TrainingEnd.FAILED, "rank: must be greater")
 
@@ -109,26 +109,26 @@ async def test_what_it_refuses_fails_with_its_reason(tmp_path: Path, status: int
         ("quit 0", "the training ended with status 0"),
     ],
 )
-async def test_one_that_dies_without_a_word_has_crashed(tmp_path: Path, step: str, reason: str) -> None:
+async def test_a_child_that_dies_silently_has_crashed(tmp_path: Path, step: str, reason: str) -> None:
     with structlog.testing.capture_logs() as logs:
         outcome = await ran(tmp_path, Heard(), "say last words", step)
     assert outcome == TrainingOutcome(TrainingEnd.CRASHED, reason)
     assert [entry["last_words"] for entry in logs if entry["event"] == "the training died"] == [["last words"]]
 
 
-async def test_it_waits_while_another_process_trains_in_the_folder(tmp_path: Path) -> None:
+async def test_a_child_waits_while_another_process_trains_in_the_folder(tmp_path: Path) -> None:
     heard = Heard()
     assert (await ran(tmp_path, heard, "taken", "finish")).end is TrainingEnd.FINISHED
     assert [event.facts["outcome"] for event in heard.events] == ["failed", "finished"]
 
 
-async def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
+async def test_grandchildren_end_with_the_child(tmp_path: Path) -> None:
     heard = Heard()
     assert (await ran(tmp_path, heard, "leave", "finish")).end is TrainingEnd.FINISHED
     assert await has_ended(heard.pid())
 
 
-async def test_a_listener_that_fails_ends_it(tmp_path: Path) -> None:
+async def test_an_error_of_the_listener_ends_the_child(tmp_path: Path) -> None:
     pids = []
 
     async def refuse(event: TrainingEvent) -> None:
@@ -141,7 +141,7 @@ async def test_a_listener_that_fails_ends_it(tmp_path: Path) -> None:
     assert await has_ended(pids[0])
 
 
-async def test_a_cancelled_supervisor_leaves_nothing(tmp_path: Path) -> None:
+async def test_cancelling_the_supervisor_kills_the_child(tmp_path: Path) -> None:
     heard = Heard(stop_at="waiting")
     child = TrainingChild(tmp_path, {"base": "deaf\nwait"}, limits=LIMITS, program=PROGRAM)
     task = asyncio.create_task(child.run(heard, asyncio.Event()))
@@ -152,7 +152,7 @@ async def test_a_cancelled_supervisor_leaves_nothing(tmp_path: Path) -> None:
     assert await has_ended(heard.pid())
 
 
-async def test_it_sees_no_setting_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_child_sees_no_setting_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ICM_DATABASE_URL", "DATABASE_URL", "ICM_BACKENDS"):
         monkeypatch.setenv(name, "secret")
     heard = Heard()

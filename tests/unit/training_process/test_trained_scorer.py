@@ -15,7 +15,7 @@ from service.search.predictions.prompt_tree import Query, TreeScores, Usage
 from service.search.predictions.training import TrainAndScore, TrainingExample
 from service.training_process import installed, trained_scorer
 from service.training_process.trained_files import examples_of, spec_of
-from service.training_process.trained_scorer import TRIES, Alive, Base, ChildTrainer, forget_idle
+from service.training_process.trained_scorer import TRIES, Base, ChildTrainer, TouchFolder, remove_idle
 from workers.training_folders import TrainingFolders
 
 PROGRAM = (sys.executable, "-S", str(Path(__file__).with_name("scorer_pretender.py")))
@@ -46,7 +46,7 @@ async def scored(base: Path, training: TrainAndScore, stop: asyncio.Event | None
     return await trainer(base).train_and_score(training, LABELS, separator="\n\n", stop=stop or asyncio.Event())
 
 
-async def test_scores_and_cost_come_back_and_nothing_is_left(base: Path) -> None:
+async def test_scores_and_cost_are_returned_and_the_folder_is_removed(base: Path) -> None:
     found = await scored(base, asked())
     assert found == TreeScores(
         {Row(7): (-4.0, -2.0), Row(5): (-6.0, -2.0)}, Usage(2, 74, 74, trainings=1, tokens_trained=60)
@@ -77,16 +77,16 @@ async def test_a_training_that_fails_says_why(base: Path) -> None:
         await scored(base, asked("fail"))
 
 
-async def test_one_that_dies_is_started_again_where_it_was(base: Path) -> None:
+async def test_a_child_that_dies_is_restarted_from_its_checkpoint(base: Path) -> None:
     assert await scored(base, asked(f"die {TRIES - 1}")) is not None
 
 
-async def test_one_that_dies_each_time_is_given_up(base: Path) -> None:
+async def test_a_child_that_dies_each_time_fails_the_training(base: Path) -> None:
     with pytest.raises(TrainingFailed, match=f"failed {TRIES} times: the training was ended by SIGKILL"):
         await scored(base, asked("die 99"))
 
 
-async def test_scores_of_fewer_rows_are_none(base: Path) -> None:
+async def test_missing_scores_fail_the_training(base: Path) -> None:
     with pytest.raises(TrainingFailed, match="without the scores of all rows"):
         await scored(base, asked("forget"))
 
@@ -96,24 +96,24 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Set as soon as a training waits."""
     stop = asyncio.Event()
 
-    class Heeding(Alive):
+    class Heeding(TouchFolder):
         async def __call__(self, event: TrainingEvent) -> None:
-            await Alive.__call__(self, event)
+            await TouchFolder.__call__(self, event)
             if event.name == "waiting":
                 stop.set()
 
-    monkeypatch.setattr(trained_scorer, "Alive", Heeding)
+    monkeypatch.setattr(trained_scorer, "TouchFolder", Heeding)
     return stop
 
 
-async def test_told_to_stop_it_leaves_its_folder_and_goes_on_there(base: Path, stop: asyncio.Event) -> None:
+async def test_a_stopped_training_keeps_its_folder_and_resumes_there(base: Path, stop: asyncio.Event) -> None:
     assert await scored(base, asked("wait"), stop) is None
     [folder] = (base.parent / "work").iterdir()
     assert await scored(base, asked("wait")) is not None
     assert not folder.exists()
 
 
-async def test_no_more_run_side_by_side_than_the_operator_allows(base: Path, stop: asyncio.Event) -> None:
+async def test_no_more_trainings_run_concurrently_than_the_operator_allows(base: Path, stop: asyncio.Event) -> None:
     made = trainer(base)
     both = [made.train_and_score(asked("wait", seed=seed), LABELS, separator="", stop=stop) for seed in (1, 2)]
     assert await asyncio.gather(*both) == [None, None]
@@ -128,7 +128,9 @@ async def test_another_content_of_the_base_is_another_base(base: Path) -> None:
     assert await ChildTrainer(Base(name=str(base), device="cpu"), base).identify() != before
 
 
-async def test_what_keeps_from_training_is_told(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_reason_why_the_base_cannot_be_trained_is_reported(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert await trainer(base).problem() is None
     problem = await trainer(base.parent / "nowhere").problem()
     assert problem is not None
@@ -139,7 +141,7 @@ async def test_what_keeps_from_training_is_told(base: Path, monkeypatch: pytest.
     assert problem.startswith("training needs no_such_module, which is not installed here: install the extra")
 
 
-async def test_a_child_is_told_nothing_of_paths_beside_its_own(base: Path) -> None:
+async def test_a_child_sees_no_paths_except_its_own(base: Path) -> None:
     stop = asyncio.Event()
     stop.set()
     assert await scored(base, asked(), stop) is None
@@ -148,28 +150,28 @@ async def test_a_child_is_told_nothing_of_paths_beside_its_own(base: Path) -> No
     assert json.loads((folder / "SPEC.json").read_text("utf-8"))["score"] == "questions.jsonl"
 
 
-async def test_what_is_idle_for_long_is_removed_and_what_is_told_of_is_not_idle(
+async def test_idle_folders_are_removed_and_events_keep_a_folder_from_being_idle(
     base: Path, stop: asyncio.Event
 ) -> None:
     assert await scored(base, asked("wait"), stop) is None
     work = base.parent / "work"
     [folder] = work.iterdir()
-    assert forget_idle(work, 60.0) == 0
+    assert remove_idle(work, 60.0) == 0
     os.utime(folder, (0, 0))
     stop.clear()
     assert await scored(base, asked("wait", seed=1), stop) is None
-    assert forget_idle(work, 60.0) == 1
+    assert remove_idle(work, 60.0) == 1
     [left] = [each for each in work.iterdir() if each.is_dir()]
     assert left != folder
-    assert forget_idle(base / "nowhere", 60.0) == 0
+    assert remove_idle(base / "nowhere", 60.0) == 0
 
 
-async def test_a_worker_removes_what_is_idle(base: Path) -> None:
+async def test_a_worker_removes_idle_folders(base: Path) -> None:
     idle = base.parent / "work" / "idle"
     idle.mkdir(parents=True)
-    duty = TrainingFolders(idle.parent)
-    assert await duty.turn() > 0
+    task = TrainingFolders(idle.parent)
+    assert await task.run_once() > 0
     assert idle.exists()
     os.utime(idle, (0, 0))
-    await duty.turn()
+    await task.run_once()
     assert not idle.exists()

@@ -1,4 +1,4 @@
-"""Labelled rows as a finished job has them."""
+"""Labelled rows of a finished job."""
 
 from typing import Any
 

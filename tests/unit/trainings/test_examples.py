@@ -13,7 +13,7 @@ TASK = job_config.Task.model_validate(
 ROW = {"claim": "Rome is in Spain."}
 
 
-def test_a_row_is_learned_behind_the_prompt_that_it_was_scored_with() -> None:
+def test_an_example_has_the_prompt_with_which_the_row_was_scored() -> None:
     example = LabelExamples(TASK, RowSelection()).of(labeled(ROW, 1, position=7), "0:3")
     assert example == {
         "prompt": "Rome is in Spain.\nI think this claim is",

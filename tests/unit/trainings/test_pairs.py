@@ -38,7 +38,7 @@ def test_twins_make_one_pair_of_the_text_that_both_prefer() -> None:
         assert "chosen_first" not in pair  # it was shown both ways
 
 
-def test_a_row_without_a_twin_tells_in_which_order_it_was_shown() -> None:
+def test_a_pair_without_a_twin_records_in_which_order_it_was_shown() -> None:
     first, second = pairs_of(row("a", "b", 0), row("c", "d", 1))
     assert (first["chosen"], first["chosen_first"]) == ("a", True)
     assert (second["chosen"], second["chosen_first"]) == ("d", False)
@@ -57,7 +57,7 @@ def test_a_blank_cell_is_no_text_to_learn() -> None:
     assert pairs_of(row("a", None, 0), row(" ", "b", 1), nameless) == []
 
 
-def test_the_same_comparison_told_twice_makes_one_pair() -> None:
+def test_a_repeated_comparison_makes_one_pair() -> None:
     assert len(pairs_of(row("a", "b", 0, 1), row("a", "b", 0, 2))) == 1
 
 
@@ -66,7 +66,7 @@ def test_the_same_texts_behind_another_prompt_are_another_pair() -> None:
     assert [pair["chosen"] for pair in pairs_of(row("a", "b", 0), other)] == ["a", "b"]
 
 
-def test_of_twins_one_of_which_is_left_out_the_other_makes_the_pair() -> None:
+def test_if_one_twin_is_left_out_the_other_makes_the_pair() -> None:
     unsure = row("b", "a", 0, confidence=0.2)
     [pair] = pairs_of(row("a", "b", 0), unsure, selection=RowSelection(min_confidence=0.5))
     assert pair["chosen"] == "a"
@@ -81,7 +81,7 @@ def test_the_label_that_means_first_is_the_relations() -> None:
     assert (pair["prompt"], pair["chosen"]) == ("", "a")
 
 
-def test_of_several_other_labels_none_prefers_the_second_text() -> None:
+def test_with_several_other_labels_none_prefers_the_second_text() -> None:
     relation = {"kind": "antisymmetric", "first": "x", "second": "y"}
     task = job_config.Task.model_validate(
         {"template": "{x} {y}", "labels": ["first", "second", "same"], "relations": [relation]}

@@ -13,7 +13,7 @@ from service.trainings.create import request_sha256, spec_of
 from service.trainings.request import parse_request
 
 
-def test_what_is_left_out_has_defaults() -> None:
+def test_missing_fields_of_a_request_have_defaults() -> None:
     request = parse_request({"job_ids": ["job_1"]})
     assert (request.kind, request.method, request.rank, request.epochs, request.seed) == ("label", "lora", 16, 3, 0)
     assert (request.rows.min_confidence, request.rows.statuses, request.rows.holdout) == (0.0, ["labeled"], 0.1)
@@ -110,7 +110,7 @@ def test_a_key_of_a_release_without_policies_still_names_its_request() -> None:
 
 
 @pytest.mark.parametrize("raw", [None, [], "job_1", {}])
-def test_what_is_no_request_is_refused(raw: object) -> None:
+def test_an_invalid_request_is_refused(raw: object) -> None:
     with pytest.raises(InvalidConfig):
         parse_request(raw)
 

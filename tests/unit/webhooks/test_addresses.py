@@ -174,11 +174,11 @@ def let_through(policy: AddressPolicy, urls: Iterable[str]) -> list[str]:
     return found
 
 
-def test_what_leads_inside_or_who_knows_where_is_refused() -> None:
+def test_addresses_that_are_not_public_are_refused() -> None:
     assert let_through(STRICT, REFUSED_URLS) == []
 
 
-def test_it_is_refused_without_tls_too() -> None:
+def test_addresses_that_are_not_public_are_refused_without_tls_too() -> None:
     plain = ["http" + url.removeprefix("https") for url in REFUSED_URLS if url.startswith("https://")]
     assert let_through(LENIENT, plain) == []
 

@@ -73,7 +73,7 @@ def test_half_a_character_in_an_error_does_not_keep_a_job_from_ending() -> None:
         ("note", False),
     ],
 )
-def test_progress_and_shards_are_not_told(event_type: str, told: bool) -> None:
+def test_progress_and_shards_are_not_reported(event_type: str, told: bool) -> None:
     assert is_reported(event_type) == told
 
 

@@ -24,7 +24,7 @@ SHARE = st.floats(0, 1, exclude_max=True)
 DAY = 24 * 3600.0
 
 
-def test_ten_tries_take_about_three_days() -> None:
+def test_ten_attempts_take_about_three_days() -> None:
     assert MAX_TRIES == 10
     assert 3 * DAY < sum(WAITS_SECONDS) < 3.5 * DAY
     assert list(WAITS_SECONDS) == sorted(WAITS_SECONDS)
@@ -46,7 +46,7 @@ def test_a_receiver_makes_a_wait_longer_within_a_day_and_never_shorter(tries: in
 
 
 @given(st.integers(MAX_TRIES, 1_000), st.none() | st.floats(0, 1e9))
-def test_after_the_last_try_it_is_given_up(tries: int, asked: float | None) -> None:
+def test_a_message_fails_after_the_last_attempt(tries: int, asked: float | None) -> None:
     assert wait_seconds(tries, random=lambda: 0.0, retry_after_seconds=asked) is None
 
 

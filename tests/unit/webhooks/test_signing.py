@@ -21,7 +21,7 @@ def test_the_example_of_the_specifications_reference_libraries_is_signed_as_ther
     }
 
 
-def test_a_receiver_with_the_library_accepts_it() -> None:
+def test_a_receiver_with_the_library_accepts_the_signature() -> None:
     secret = new_secret()
     headers = signed_headers("msg_1", BODY, [secret], datetime.now(UTC))
     assert Webhook(secret).verify(BODY, headers)["data"] == {"name": "Vögel"}
@@ -37,7 +37,7 @@ def test_during_a_rotation_either_secret_verifies_and_a_third_does_not() -> None
 
 
 @pytest.mark.parametrize("changed", ["body", "id", "timestamp"])
-def test_what_was_changed_on_the_way_is_noticed(changed: str) -> None:
+def test_a_changed_message_is_noticed(changed: str) -> None:
     secret, at = new_secret(), datetime.now(UTC)
     headers = signed_headers("msg_1", BODY, [secret], at)
     body = BODY + b" " if changed == "body" else BODY

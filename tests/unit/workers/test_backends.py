@@ -79,7 +79,7 @@ async def test_a_job_over_an_outage_of_ten_minutes_ends_with_the_same_labels(wor
     assert log.count("shard.released") == 0
 
 
-async def test_a_backend_that_names_a_time_is_left_alone_until_then(workplace: Workplace) -> None:
+async def test_a_backend_that_names_a_time_is_not_called_before(workplace: Workplace) -> None:
     await queued(workplace.store)
     workplace.backend.failure = BackendUnavailable("overloaded", retry_after_seconds=45.0)
     await workplace.worker.work_once()
@@ -110,7 +110,7 @@ async def test_a_job_cancelled_during_an_outage_ends_and_keeps_what_it_has(workp
 
 
 @pytest.mark.parametrize("now", [RETRAINED, RENAMED], ids=["other weights", "other model"])
-async def test_a_backend_that_has_become_another_fails_the_job_before_anything_is_asked(
+async def test_a_changed_backend_fails_the_job_before_the_first_prompt(
     workplace: Workplace, now: BackendIdentity
 ) -> None:
     job_id = await queued(workplace.store, 6, 6)
@@ -128,7 +128,7 @@ async def test_a_backend_that_has_become_another_fails_the_job_before_anything_i
 
 
 @pytest.mark.parametrize("call", [1, 2, 5, 9])
-async def test_nothing_is_stored_of_what_a_backend_says_once_it_is_another(workplace: Workplace, call: int) -> None:
+async def test_answers_of_a_changed_backend_are_not_stored(workplace: Workplace, call: int) -> None:
     job_id = await queued(workplace.store, 12)
     before = list[object]()
 
@@ -150,7 +150,7 @@ def contents(workplace: Workplace) -> object:
     return list(state.answers.items()), list(state.labels.items()), shards
 
 
-async def test_a_job_that_was_paused_fails_where_its_backend_comes_back_as_another(workplace: Workplace) -> None:
+async def test_a_paused_job_fails_if_its_backend_comes_back_changed(workplace: Workplace) -> None:
     job_id = await queued(workplace.store, 6, 6)
     await workplace.worker.work_once()
     workplace.backend.failure = BackendUnavailable("away")
@@ -162,7 +162,7 @@ async def test_a_job_that_was_paused_fails_where_its_backend_comes_back_as_anoth
     assert "job.resumed" not in await event_types(workplace.store, job_id)
 
 
-async def test_a_job_on_another_backend_asks_everything_anew(workplace: Workplace) -> None:
+async def test_a_job_on_another_backend_reuses_no_answers(workplace: Workplace) -> None:
     first = await queued(workplace.store, 6)
     await workplace.worker.work_once()
     workplace.backend.identity = RENAMED

@@ -37,7 +37,7 @@ async def limited(workplace: Workshop) -> Workshop:
     return workplace
 
 
-async def test_a_job_waits_where_the_day_has_no_tokens_left_and_says_what_for(limited: Workshop) -> None:
+async def test_a_job_waits_if_the_project_has_no_tokens_left_today_and_says_so(limited: Workshop) -> None:
     job_id = await exhausted(limited)
     paused = await limited.job(job_id)
     assert paused.error is not None
@@ -49,12 +49,12 @@ async def test_a_job_waits_where_the_day_has_no_tokens_left_and_says_what_for(li
     assert (await event_types(limited.store, job_id))[-2:] == ["job.progress", "job.paused"]
 
 
-async def test_it_goes_beyond_the_quota_by_no_more_than_the_step_at_hand(limited: Workshop) -> None:
+async def test_a_job_exceeds_the_quota_by_at_most_one_step(limited: Workshop) -> None:
     *before, spent = await tokens_when_saved(limited, await exhausted(limited))
     assert spent >= QUOTA > max(before)
 
 
-async def test_day_by_day_it_comes_to_the_labels_it_would_have_had_at_once(limited: Workshop) -> None:
+async def test_a_job_spread_over_days_ends_with_the_labels_of_one_run(limited: Workshop) -> None:
     job_id, days = await exhausted(limited), 1
     while not (await limited.job(job_id)).status.is_final:
         limited.clock.advance(DAY_SECONDS)
@@ -68,7 +68,7 @@ async def test_day_by_day_it_comes_to_the_labels_it_would_have_had_at_once(limit
     assert await labels(limited, job_id) == await labels(undisturbed, other_id)
 
 
-async def test_while_it_waits_nobody_claims_it_and_the_backend_is_left_alone(limited: Workshop) -> None:
+async def test_a_waiting_job_is_not_claimed_and_sends_no_prompt(limited: Workshop) -> None:
     job_id = await exhausted(limited)
     log, calls = await event_types(limited.store, job_id), limited.backend.calls
     assert await limited.worker.work_once() is False
@@ -80,7 +80,7 @@ async def test_while_it_waits_nobody_claims_it_and_the_backend_is_left_alone(lim
     assert limited.backend.calls == calls
 
 
-async def test_it_is_looked_at_again_when_the_new_day_begins_and_not_before(limited: Workshop) -> None:
+async def test_a_waiting_job_is_retried_when_the_new_day_begins_and_not_before(limited: Workshop) -> None:
     limited.clock.advance(DAY_SECONDS / 2 - NOTICE_SECONDS / 2)  # five minutes to midnight
     job_id = await exhausted(limited)
     told = (await events(limited.store, job_id))[-1].data["retry_at"]
@@ -99,7 +99,7 @@ async def test_a_quota_that_is_raised_is_noticed_within_minutes(limited: Worksho
     assert (await limited.job(job_id)).status is JobStatus.SUCCEEDED
 
 
-async def test_resumed_by_a_person_it_is_tried_at_once(limited: Workshop) -> None:
+async def test_a_waiting_job_resumed_by_a_person_is_retried_at_once(limited: Workshop) -> None:
     job_id = await exhausted(limited)
     await let_go_on(limited.store, job_id)
     await work(limited)
@@ -110,7 +110,7 @@ async def test_resumed_by_a_person_it_is_tried_at_once(limited: Workshop) -> Non
     assert (await limited.job(job_id)).status is JobStatus.SUCCEEDED
 
 
-async def test_a_persons_pause_outranks_it(limited: Workshop) -> None:
+async def test_a_persons_pause_outranks_the_wait_for_tokens(limited: Workshop) -> None:
     job_id = await exhausted(limited)
     await put_on_hold(limited.store, job_id)
     limited.clock.advance(DAY_SECONDS)
@@ -135,7 +135,7 @@ async def test_other_jobs_of_the_project_wait_as_well_and_those_of_other_project
         assert (await unit.jobs.get(other_id)).status is JobStatus.SUCCEEDED
 
 
-async def test_what_is_remembered_costs_nothing_and_is_not_kept_back(workplace: Workshop) -> None:
+async def test_answers_from_memory_cost_nothing_and_need_no_quota(workplace: Workshop) -> None:
     await queued(workplace.store, ROWS)
     await work(workplace)
     await limit(workplace, 1)

@@ -52,7 +52,7 @@ async def main():
     settings = WebhookSettings(timeout_seconds=20.0)
     await workers.dispatch.WebhookDispatch(
         PostgresStore(sys.argv[1]), Dying(policy, timeout_seconds=20.0), settings
-    ).turn()
+    ).run_once()
 
 asyncio.run(main())
 """
@@ -97,7 +97,7 @@ async def delivery_of(store: Store, webhook: Webhook) -> Delivery:
 async def test_a_message_arrives_signed_and_is_recorded(store: Store, receivers: Receivers) -> None:
     server, webhook = await receivers(store)
     job_id = await queued(store)
-    assert await dispatcher(store).turn() == SETTINGS.poll_seconds
+    assert await dispatcher(store).run_once() == SETTINGS.poll_seconds
     delivery = await delivery_of(store, webhook)
     assert delivery.status is DeliveryStatus.DELIVERED
     assert [(attempt.status, attempt.error) for attempt in delivery.attempts] == [(200, None)]
@@ -113,21 +113,21 @@ async def test_after_a_rotation_receivers_verify_with_either_secret(store: Store
     async with store.project_unit(LOCAL_CALLER) as unit:
         rotated = await unit.webhooks.rotate(webhook.id, new_secret(), overlap_seconds=60.0)
     await send(store, webhook)
-    await dispatcher(store).turn()
+    await dispatcher(store).run_once()
     [headers], [(_, body)] = headers_of(server), server.requests
     for secret in (webhook.secret, rotated.secret):
         Verifier(secret).verify(body, headers, json_parse=False)
 
 
-async def test_what_fails_is_sent_again_when_its_wait_is_over_under_the_same_id(receivers: Receivers) -> None:
+async def test_a_failed_message_is_sent_again_after_its_wait_under_the_same_id(receivers: Receivers) -> None:
     clock = Clock()
     store = ScratchStore(now=clock.now)
     server, webhook = await receivers(store, UNAVAILABLE, reply("301 Moved", headers={"Location": "/"}))
     await send(store, webhook)
     for wait in (*WAITS_SECONDS[:2], 0.0):
-        await dispatcher(store).turn()
+        await dispatcher(store).run_once()
         seen = len(server.requests)
-        await dispatcher(store).turn()
+        await dispatcher(store).run_once()
         assert len(server.requests) == seen  # not before its time
         clock.advance(wait * 1.25)
     delivery = await delivery_of(store, webhook)
@@ -137,27 +137,27 @@ async def test_what_fails_is_sent_again_when_its_wait_is_over_under_the_same_id(
     assert len({body for _, body in server.requests}) == 1
 
 
-async def test_after_ten_tries_it_is_given_up(receivers: Receivers) -> None:
+async def test_a_message_fails_after_ten_attempts(receivers: Receivers) -> None:
     clock = Clock()
     store = ScratchStore(now=clock.now)
     server, webhook = await receivers(store, *[UNAVAILABLE] * 20)
     await send(store, webhook)
     for wait in (*WAITS_SECONDS, *WAITS_SECONDS[:2]):
-        await dispatcher(store).turn()
+        await dispatcher(store).run_once()
         clock.advance(wait * 1.25)
     delivery = await delivery_of(store, webhook)
     assert (delivery.status, delivery.tries) == (DeliveryStatus.FAILED, MAX_TRIES)
     assert len(server.requests) == len(delivery.attempts) == MAX_TRIES
 
 
-async def test_a_receiver_that_is_gone_is_left_alone(store: Store, receivers: Receivers) -> None:
+async def test_a_receiver_that_answers_410_gets_no_further_message(store: Store, receivers: Receivers) -> None:
     server, webhook = await receivers(store, reply("410 Gone"))
     await send(store, webhook)
-    await dispatcher(store).turn()
+    await dispatcher(store).run_once()
     disabled = await told(store, webhook)
     assert (disabled.enabled, (disabled.disabled_reason or "").partition(":")[0]) == (False, "gone")
     await queued(store)
-    await dispatcher(store).turn()
+    await dispatcher(store).run_once()
     assert len(server.requests) == 1
 
 
@@ -165,26 +165,26 @@ async def test_a_refused_address_is_a_failure_with_a_name_and_tried_again(store:
     webhook = await made(store)
     webhook = await changed(store, webhook, url="https://10.0.0.1/")
     await send(store, webhook)
-    await dispatcher(store).turn()
+    await dispatcher(store).run_once()
     delivery = await delivery_of(store, webhook)
     assert delivery.status is DeliveryStatus.PENDING
     assert (delivery.attempts[0].error or "").startswith("address_refused: ")
 
 
-async def test_a_receiver_that_never_answers_holds_up_itself_alone(store: Store, receivers: Receivers) -> None:
+async def test_a_receiver_that_never_answers_delays_no_other(store: Store, receivers: Receivers) -> None:
     slow, hanging = await receivers(store, *[HANG] * 50)
     quick, webhook = await receivers(store)
     for target in [*[hanging] * 10, webhook]:
         await send(store, target)
-    turn = asyncio.create_task(dispatcher(store).turn())
+    run = asyncio.create_task(dispatcher(store).run_once())
     for _ in range(2):
         await quick.asked.wait()
         quick.asked.clear()
         await send(store, webhook)
     assert len(slow.requests) <= PER_WEBHOOK
-    assert not turn.done()
-    turn.cancel()
-    await asyncio.wait({turn})
+    assert not run.done()
+    run.cancel()
+    await asyncio.wait({run})
     await slow.left.wait()
 
 
@@ -193,13 +193,13 @@ async def test_two_processes_at_once_send_each_message_once(
 ) -> None:
     server, webhook = await receivers(postgres_store)
     sent = {(await send(postgres_store, webhook)).id for _ in range(30)}
-    await asyncio.gather(*(dispatcher(postgres_store, concurrency=4).turn() for _ in range(4)))
+    await asyncio.gather(*(dispatcher(postgres_store, concurrency=4).run_once() for _ in range(4)))
     arrived = [headers["webhook-id"] for headers in headers_of(server)]
     assert sorted(arrived) == sorted(sent)
     assert {delivery.status for delivery in await log_of(postgres_store, webhook)} == {DeliveryStatus.DELIVERED}
 
 
-async def test_killed_between_the_answer_and_its_record_it_is_sent_again_under_the_same_id(
+async def test_a_message_whose_worker_died_before_recording_is_sent_again_under_the_same_id(
     postgres_store: PostgresStore, database_url: str, receivers: Receivers
 ) -> None:
     server, webhook = await receivers(postgres_store)
@@ -209,7 +209,7 @@ async def test_killed_between_the_answer_and_its_record_it_is_sent_again_under_t
     assert len(server.requests) == 1
     delivery = await delivery_of(postgres_store, webhook)
     assert (delivery.status, delivery.tries, delivery.attempts) == (DeliveryStatus.PENDING, 1, ())
-    await dispatcher(postgres_store).turn()
+    await dispatcher(postgres_store).run_once()
     assert [DeliveryId(headers["webhook-id"]) for headers in headers_of(server)] == [sent.id, sent.id]
     assert server.requests[0][1] == server.requests[1][1]
     assert (await delivery_of(postgres_store, webhook)).status is DeliveryStatus.DELIVERED
@@ -227,17 +227,17 @@ class Forgetful(ScratchStore):
         return super().worker_unit()
 
 
-async def test_a_try_that_cannot_be_recorded_is_left_to_its_lease(receivers: Receivers) -> None:
+async def test_an_attempt_that_cannot_be_recorded_is_repeated_after_its_lease(receivers: Receivers) -> None:
     store = Forgetful()
     _, webhook = await receivers(store)
     await send(store, webhook)
     with pytest.raises(StorageUnavailable):  # of the next look; whoever attends to duties tries again
-        await dispatcher(store).turn()
+        await dispatcher(store).run_once()
     assert (await delivery_of(store, webhook)).attempts == ()
     store.claimed = False
-    assert await dispatcher(store).turn() == SETTINGS.poll_seconds
+    assert await dispatcher(store).run_once() == SETTINGS.poll_seconds
     assert (await delivery_of(store, webhook)).status is DeliveryStatus.PENDING
 
 
-async def test_a_turn_with_nothing_to_send_ends_at_once(store: Store) -> None:
-    assert await dispatcher(store).turn() == SETTINGS.poll_seconds
+async def test_a_run_without_due_messages_ends_at_once(store: Store) -> None:
+    assert await dispatcher(store).run_once() == SETTINGS.poll_seconds

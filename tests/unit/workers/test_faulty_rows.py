@@ -101,7 +101,7 @@ async def test_where_many_rows_time_out_the_job_waits(workplace: Workplace) -> N
 
 
 @pytest.mark.parametrize("call", [3, 6, 9])
-async def test_a_worker_that_goes_on_with_the_shard_leaves_the_same_rows_out(workplace: Workplace, call: int) -> None:
+async def test_a_worker_that_resumes_the_shard_leaves_the_same_rows_out(workplace: Workplace, call: int) -> None:
     job_id = await asked(workplace, 40, 1, FAULTS[0])
     workplace.backend.at_call[call] = workplace.worker.stop
     await workplace.worker.work_once()
@@ -126,7 +126,7 @@ def death() -> BackendUnavailable:
     return error
 
 
-async def test_a_row_that_ends_the_server_each_time_is_left_out_after_a_dozen_deaths(workplace: Workplace) -> None:
+async def test_a_row_that_crashes_the_server_each_time_is_left_out_after_a_dozen_crashes(workplace: Workplace) -> None:
     deaths = 0
 
     class Counted(BackendUnavailable):
@@ -143,7 +143,7 @@ async def test_a_row_that_ends_the_server_each_time_is_left_out_after_a_dozen_de
 
 
 @pytest.mark.parametrize("call", [2, 3, 5, 8])
-async def test_a_server_that_ends_once_costs_no_row_its_label(workplace: Workplace, call: int) -> None:
+async def test_a_server_that_crashes_once_costs_no_row_its_label(workplace: Workplace, call: int) -> None:
     def die() -> None:
         workplace.backend.failure = death()
 
@@ -156,6 +156,6 @@ async def test_a_server_that_ends_once_costs_no_row_its_label(workplace: Workpla
     assert unlabeled(await found(workplace, job_id)) == []
 
 
-async def test_a_row_that_ends_the_server_costs_those_that_are_under_way_with_it_nothing(workplace: Workplace) -> None:
+async def test_a_row_that_crashes_the_server_costs_concurrent_rows_nothing(workplace: Workplace) -> None:
     job_id = await ended(workplace, 40, 2, death(), search={"initial_rows": 8})
     assert [state.position for state in unlabeled(await found(workplace, job_id))] == [38, 39]

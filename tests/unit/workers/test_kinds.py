@@ -14,7 +14,7 @@ from tests.behaviour.test_kinds_of_work import training
 from tests.support.stores import ScratchStore
 from tests.unit.workers.workplace import Workshop
 from workers import worker
-from workers.__main__ import _duties, parsed_kinds
+from workers.__main__ import _periodic_tasks, parsed_kinds
 from workers.handlers import HANDLERS, all_kinds
 from workers.heartbeat import LeaseMonitor
 from workers.worker import Worker
@@ -58,7 +58,7 @@ async def test_no_kind_waits_until_another_has_no_work_left(done: list[WorkKind]
     assert done == [LABEL, TRAIN, LABEL, TRAIN]
 
 
-async def test_a_worker_leaves_kinds_alone_that_it_is_not_for(done: list[WorkKind]) -> None:
+async def test_a_worker_claims_only_its_kinds(done: list[WorkKind]) -> None:
     workshop = Workshop()
     await queued(workshop.store)
     assert await Worker(workshop.application, WorkerId("trainer"), kinds=(TRAIN, DELIVER)).work_once() is False
@@ -87,6 +87,6 @@ def test_by_default_a_worker_does_everything_that_the_installation_can_do() -> N
 
 @pytest.mark.parametrize(("kinds", "sends"), [((LABEL,), False), ((DELIVER,), True), ((LABEL, DELIVER), True)])
 def test_webhooks_are_sent_by_workers_that_are_for_it(kinds: tuple[WorkKind, ...], sends: bool) -> None:
-    duties = [duty.name for duty in _duties(build_application(Settings(), store=ScratchStore()), kinds)]
-    assert ("webhooks" in duties) is sends
-    assert {"maintenance", "unblocking"} <= set(duties)
+    tasks = [task.name for task in _periodic_tasks(build_application(Settings(), store=ScratchStore()), kinds)]
+    assert ("webhooks" in tasks) is sends
+    assert {"maintenance", "unblocking"} <= set(tasks)

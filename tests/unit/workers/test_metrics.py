@@ -28,7 +28,7 @@ async def turn(workplace: Workplace) -> str:
     return workplace.application.metrics.exposition().decode()
 
 
-async def test_a_job_that_is_labelled_moves_what_it_should_and_nothing_else(workplace: Workplace) -> None:
+async def test_a_labelled_job_changes_its_counters_and_no_others(workplace: Workplace) -> None:
     await queued(workplace.store, 6)
     told = await turn(workplace)
     assert 'icm_worker_turns_total{kind="label",outcome="succeeded"} 1.0' in told
@@ -41,7 +41,7 @@ async def test_a_job_that_is_labelled_moves_what_it_should_and_nothing_else(work
     assert all(line.endswith(" 0.0") for line in others)
 
 
-async def test_a_look_that_finds_nothing_is_a_claim_in_vain(workplace: Workplace) -> None:
+async def test_a_claim_without_work_is_counted_as_not_found(workplace: Workplace) -> None:
     told = await turn(workplace)
     assert 'icm_worker_claim_duration_seconds_count{found="no"} 1.0' in told
     assert 'found="yes"' not in told
@@ -98,7 +98,7 @@ def test_metrics_are_served_on_loopback_for_as_long_as_the_worker_runs() -> None
         (["localhost", "localhost"], 421),
     ],
 )
-def test_metrics_are_told_to_those_who_ask_for_a_name_of_ours_and_to_nobody_else(hosts: list[str], status: int) -> None:
+def test_metrics_are_served_under_names_of_ours_and_no_others(hosts: list[str], status: int) -> None:
     with served_metrics(ServiceMetrics(), "127.0.0.1", free_port(), ["worker.example.com"]) as port:
         connection = HTTPConnection("127.0.0.1", port or 0)
         connection.putrequest("GET", "/metrics", skip_host=True)
@@ -121,7 +121,7 @@ def test_nobody_listens_unless_a_port_is_set() -> None:
         assert port is None
 
 
-def test_a_worker_whose_port_is_taken_works_all_the_same() -> None:
+def test_a_worker_whose_metrics_port_is_taken_works() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         served_metrics(ServiceMetrics(), "127.0.0.1", taken.getsockname()[1]) as port,

@@ -56,7 +56,7 @@ def heartbeats(monkeypatch: pytest.MonkeyPatch) -> Heartbeats:
 
 @pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_shard_is_given_back_within_two_heartbeats_at_whatever_step_that_is_asked(
+async def test_a_shard_is_released_within_two_heartbeats_at_any_step(
     workplace: Workplace, heartbeats: Heartbeats, seed: int, asked: Callable[[Store, JobId], Awaitable[Job]]
 ) -> None:
     job_id = await queued(workplace.store, ROWS)
@@ -83,7 +83,7 @@ async def test_a_shard_is_given_back_within_two_heartbeats_at_whatever_step_that
     assert ended.status is (JobStatus.CANCELLED if asked is cancel else JobStatus.PAUSED)
 
 
-async def test_a_paused_shard_is_given_back_though_its_backend_does_not_answer_and_is_no_crash(
+async def test_a_paused_shard_is_released_although_its_backend_does_not_answer_and_counts_no_crash(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.worker.GRACE_SECONDS", 0.05)
@@ -104,7 +104,7 @@ async def test_a_paused_shard_is_given_back_though_its_backend_does_not_answer_a
     assert (types.count("shard.started"), types.count("shard.released")) == (5, 4)
 
 
-async def test_a_shard_that_ends_before_its_worker_hears_of_the_pause_ends_the_job(
+async def test_a_shard_that_ends_before_its_worker_learns_of_the_pause_ends_the_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("tests.unit.workers.workplace.LEASE_SECONDS", 300.0)  # no heartbeat before the end

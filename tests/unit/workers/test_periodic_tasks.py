@@ -5,7 +5,7 @@ import pytest
 
 from service.errors import StorageUnavailable
 from workers import periodic_tasks
-from workers.periodic_tasks import attend
+from workers.periodic_tasks import run_forever
 
 
 class Counted:
@@ -17,7 +17,7 @@ class Counted:
         self.done = asyncio.Event()
         self._fails = fails
 
-    async def turn(self) -> float:
+    async def run_once(self) -> float:
         self.turns += 1
         if self.turns == 3:
             self.done.set()
@@ -32,19 +32,19 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def attended(*all_of_them: Counted) -> None:
-    task = asyncio.create_task(attend(all_of_them))
+    task = asyncio.create_task(run_forever(all_of_them))
     async with asyncio.timeout(30):
-        for duty in all_of_them:
-            await duty.done.wait()
+        for counted in all_of_them:
+            await counted.done.wait()
     task.cancel()
     await asyncio.wait({task})
     assert task.cancelled()
 
 
-async def test_every_duty_is_done_turn_after_turn_until_the_process_ends() -> None:
+async def test_every_task_runs_again_and_again_until_the_process_ends() -> None:
     await attended(Counted("first"), Counted("second"))
 
 
 @pytest.mark.parametrize("error", [StorageUnavailable("gone"), RuntimeError("a bug")], ids=["database", "bug"])
-async def test_a_duty_that_fails_is_tried_again_and_stops_no_other(error: Exception) -> None:
+async def test_a_task_that_fails_runs_again_and_stops_no_other(error: Exception) -> None:
     await attended(Counted("unlucky", lambda _: error), Counted("healthy"))

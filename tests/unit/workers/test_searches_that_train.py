@@ -75,7 +75,7 @@ def content(trainings: Sequence[object]) -> list[str]:
 
 
 @pytest.mark.parametrize("search", [SCALABLE, ITERATIVE], ids=["scalable", "iterative"])
-async def test_a_job_is_labelled_by_trainings_and_its_report_tells_of_them(search: dict[str, Any]) -> None:
+async def test_a_job_is_labelled_by_trainings_and_its_report_has_them(search: dict[str, Any]) -> None:
     place = Place()
     job_id = await place.submitted(search)
     assert await place.worker().work_once()
@@ -94,7 +94,7 @@ async def test_a_job_is_labelled_by_trainings_and_its_report_tells_of_them(searc
 
 @pytest.mark.parametrize("search", [SCALABLE, ITERATIVE], ids=["scalable", "iterative"])
 @pytest.mark.parametrize("stopped_at", [1, 2, 3, 4])
-async def test_stopped_in_the_midst_of_a_round_it_ends_the_same_and_no_training_that_ended_is_made_again(
+async def test_a_job_stopped_within_a_round_ends_the_same_and_repeats_no_finished_training(
     search: dict[str, Any], stopped_at: int
 ) -> None:
     calm, stormy = Place(), Place()
@@ -113,7 +113,7 @@ async def test_stopped_in_the_midst_of_a_round_it_ends_the_same_and_no_training_
     assert told[0] == told[1]
 
 
-async def test_what_another_base_has_said_is_not_remembered() -> None:
+async def test_scores_of_another_base_are_not_reused() -> None:
     place = Place()
     for base, twice in (("base", False), ("base", True), ("other", False)):
         place.trainer.base = base
@@ -123,7 +123,7 @@ async def test_what_another_base_has_said_is_not_remembered() -> None:
         assert (len(place.trainer.trainings) == before) is twice
 
 
-async def test_without_a_memory_it_trains_as_well() -> None:
+async def test_a_job_without_answer_memory_trains_as_well() -> None:
     place = Place(max_answers=0)
     job_id = await place.submitted(SCALABLE)
     await place.worker().work_once()
@@ -194,7 +194,7 @@ async def test_a_worker_that_lost_its_lease_stores_nothing_of_a_training() -> No
     assert content(place.trainer.trainings[:made]) == content(place.trainer.trainings[made : 2 * made])
 
 
-async def test_trainings_of_a_round_run_side_by_side_and_each_is_paid_for() -> None:
+async def test_trainings_of_a_round_run_concurrently_and_each_is_charged() -> None:
     place = Place()
     under_way: list[int] = []
     train = place.trainer.train_and_score

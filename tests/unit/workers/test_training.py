@@ -122,7 +122,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
-async def test_what_was_trained_is_stored_and_named(store: Store, tmp_path: Path) -> None:
+async def test_the_artifact_is_stored_with_its_name(store: Store, tmp_path: Path) -> None:
     place = Place(store, tmp_path, "left", "tell 0.5", "checkpoint 1", "make weights")
     training_id = await place.asked()
     assert await place.worker().work_once()
@@ -140,7 +140,7 @@ async def test_what_was_trained_is_stored_and_named(store: Store, tmp_path: Path
     assert not (tmp_path / "one" / "trainings" / training_id).exists()
 
 
-async def test_the_process_is_told_what_was_asked_for(store: Store, tmp_path: Path) -> None:
+async def test_the_process_gets_the_specification(store: Store, tmp_path: Path) -> None:
     place = Place(store, tmp_path, "polite", "left", "wait")
     training_id, worker = await place.asked(), place.worker()
     running = asyncio.create_task(worker.work_once())
@@ -211,7 +211,7 @@ async def test_a_person_who_pauses_or_cancels_ends_the_process(store: Store, tmp
     assert not await place.worker().work_once()
 
 
-async def test_a_paused_training_goes_on_on_another_machine_where_it_was(
+async def test_a_paused_training_resumes_on_another_machine_from_its_checkpoint(
     store: Store, tmp_path: Path, heard_soon: pytest.MonkeyPatch
 ) -> None:
     place = Place(store, tmp_path, "polite", "note half", "left", "once wait", "make whole")
@@ -228,7 +228,7 @@ async def test_a_paused_training_goes_on_on_another_machine_where_it_was(
     assert found == [["half"], ["half", "once"]]
 
 
-async def test_a_worker_that_is_told_to_stop_gives_its_training_back(store: Store, tmp_path: Path) -> None:
+async def test_a_stopped_worker_releases_its_training(store: Store, tmp_path: Path) -> None:
     place = Place(store, tmp_path, "polite", "left", "once wait", "make whole")
     training_id, worker = await place.asked(), place.worker()
     running = asyncio.create_task(worker.work_once())
@@ -241,7 +241,7 @@ async def test_a_worker_that_is_told_to_stop_gives_its_training_back(store: Stor
     assert await place.events(training_id, "training.released")
 
 
-async def test_what_the_process_refuses_is_the_trainings_error(store: Store, tmp_path: Path) -> None:
+async def test_the_reason_of_a_refusal_is_the_trainings_error(store: Store, tmp_path: Path) -> None:
     place = Place(store, tmp_path, "fail 2")
     training_id = await place.asked()
     await place.worker().work_once()
@@ -251,7 +251,7 @@ async def test_what_the_process_refuses_is_the_trainings_error(store: Store, tmp
     assert not (tmp_path / "one" / "trainings" / training_id).exists()
 
 
-async def test_a_reason_names_no_place_of_the_machine(store: Store, tmp_path: Path) -> None:
+async def test_a_reason_contains_no_path_of_the_machine(store: Store, tmp_path: Path) -> None:
     place = Place(store, tmp_path, "refuse")
     training_id = await place.asked()
     await place.worker().work_once()
@@ -270,7 +270,7 @@ async def test_a_base_that_the_worker_does_not_have_is_named(store: Store, tmp_p
     assert "no language model 'pretended' in ICM_TRAINING__BASES" in error["message"]
 
 
-async def test_a_process_that_dies_is_started_again_where_it_was(store: Store, tmp_path: Path) -> None:
+async def test_a_process_that_dies_is_restarted_from_its_checkpoint(store: Store, tmp_path: Path) -> None:
     place = Place(store, tmp_path, "left", "once die 9", "make whole")
     training_id = await place.asked()
     worker = asyncio.create_task(place.worker().run())
@@ -283,7 +283,7 @@ async def test_a_process_that_dies_is_started_again_where_it_was(store: Store, t
     assert found == [[], ["once"]]
 
 
-async def test_a_process_that_dies_again_and_again_is_given_up(store: Store, tmp_path: Path) -> None:
+async def test_a_process_that_dies_again_and_again_fails_the_training(store: Store, tmp_path: Path) -> None:
     place = Place(store, tmp_path, "die 9")
     training_id = await place.asked()
     worker = asyncio.create_task(place.worker().run())
@@ -332,7 +332,7 @@ async def test_a_worker_that_lost_its_lease_while_it_stored_the_artifact_names_n
     assert await place.events(training_id, "training.finished") == []
 
 
-async def test_while_the_files_cannot_be_reached_the_training_waits(
+async def test_a_training_waits_while_the_artifact_store_is_unreachable(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.training.RETRY_SECONDS", 0.01)
@@ -348,7 +348,7 @@ async def test_while_the_files_cannot_be_reached_the_training_waits(
     assert (await place.training(training_id)).status == "succeeded"
 
 
-async def test_folders_of_trainings_that_have_ended_are_cleared(store: Store, tmp_path: Path) -> None:
+async def test_folders_of_trainings_that_have_ended_are_removed(store: Store, tmp_path: Path) -> None:
     place = Place(store, tmp_path, "make whole")
     ended = await place.asked()
     await place.worker().work_once()
@@ -356,5 +356,5 @@ async def test_folders_of_trainings_that_have_ended_are_cleared(store: Store, tm
     folders = tmp_path / "one" / "trainings"
     for name in (ended, waiting, "train_unknown"):
         (folders / name).mkdir(parents=True)
-    await ArtifactCleaning(store, place.artifacts, folders).turn()
+    await ArtifactCleaning(store, place.artifacts, folders).run_once()
     assert [path.name for path in folders.iterdir()] == [waiting]

@@ -24,7 +24,7 @@ async def workplace() -> Workplace:
     return Workplace()
 
 
-async def test_a_worker_labels_what_is_queued_until_told_to_stop(workplace: Workplace) -> None:
+async def test_a_worker_labels_queued_jobs_until_it_is_stopped(workplace: Workplace) -> None:
     job_ids = [await queued(workplace.store, 4) for _ in range(2)]
     running = asyncio.create_task(workplace.worker.run())
     await until(lambda: all_ended(workplace, job_ids))
@@ -35,7 +35,7 @@ async def test_a_worker_labels_what_is_queued_until_told_to_stop(workplace: Work
         assert (ended.status, ended.progress.labeled) == (JobStatus.SUCCEEDED, 4)
 
 
-async def test_there_is_nothing_to_do_in_an_empty_queue(workplace: Workplace) -> None:
+async def test_a_worker_finds_no_work_in_an_empty_queue(workplace: Workplace) -> None:
     assert await workplace.worker.work_once() is False
 
 
@@ -61,7 +61,7 @@ async def test_a_model_that_is_not_configured_fails_the_job(workplace: Workplace
     assert error["code"] == "ModelNotFound"
 
 
-async def test_an_error_nobody_thought_of_is_tried_again_and_given_up_after_a_few_times(workplace: Workplace) -> None:
+async def test_an_unexpected_error_is_retried_a_few_times_and_then_fails_the_job(workplace: Workplace) -> None:
     job_id = await queued(workplace.store)
     workplace.backend.failure = ZeroDivisionError("a bug")
     while await workplace.worker.work_once():
@@ -110,7 +110,7 @@ async def test_a_cancelled_job_ends_though_its_backend_does_not_answer(
     assert (await workplace.job(job_id)).status is JobStatus.CANCELLED
 
 
-async def test_a_worker_told_to_stop_gives_its_shard_back_though_its_backend_does_not_answer(
+async def test_a_stopped_worker_releases_its_shard_although_its_backend_does_not_answer(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.worker.GRACE_SECONDS", 0.05)
@@ -124,7 +124,7 @@ async def test_a_worker_told_to_stop_gives_its_shard_back_though_its_backend_doe
     assert await claim(workplace.store, BOB) is not None
 
 
-async def test_a_worker_that_is_cancelled_still_records_what_became_of_its_shard(workplace: Workplace) -> None:
+async def test_a_cancelled_worker_still_records_the_end_of_its_shard(workplace: Workplace) -> None:
     job_id = await queued(workplace.store)
     workplace.backend.answering.clear()
     running = asyncio.create_task(workplace.worker.run())

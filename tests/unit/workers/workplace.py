@@ -1,4 +1,4 @@
-"""A worker with its store and a backend that does as it is told."""
+"""A worker with its store and a backend that a test controls."""
 
 import asyncio
 import copy
@@ -23,15 +23,15 @@ LEASE_SECONDS = 1.5
 
 
 class Backend(DeterministicScorer):
-    """The deterministic twin, which can be told to fail, to keep everybody waiting or to be another one."""
+    """The deterministic scorer, which a test can make fail, wait or change its identity."""
 
     def __init__(self) -> None:
         super().__init__()
         self.failure: Exception | None = None
         self.identity = BackendIdentity("deterministic", (-0.5, -1.5))
-        self.faulty = dict[str, BackendError]()  # what is raised for prompts that hold this text
+        self.faulty = dict[str, BackendError]()  # raised for prompts that contain this text
         self.calls = 0
-        self.at_call = dict[int, Callable[[], None]]()  # what happens just before the n-th call
+        self.at_call = dict[int, Callable[[], None]]()  # called just before the n-th call
         self.asked = asyncio.Event()
         self.answering = asyncio.Event()
         self.answering.set()
@@ -82,7 +82,7 @@ class AnyWorkplace:
 
 
 class Workplace(AnyWorkplace):
-    """One with a store in memory."""
+    """A worker with an in-memory store."""
 
     store: MemoryStore
 
@@ -92,7 +92,7 @@ class Workplace(AnyWorkplace):
 
 
 class Workshop(AnyWorkplace):
-    """One on Postgres, for several projects."""
+    """A worker on Postgres, for several projects."""
 
     def __init__(self) -> None:
         clock = Clock()

@@ -1,4 +1,4 @@
-"""Small things of the benchmark on real language models: a cell, rows of a toy world, a measured run."""
+"""Small material for tests of the benchmark on real language models: a cell, rows of a toy world, a measured run."""
 
 from dataclasses import dataclass, field, replace
 

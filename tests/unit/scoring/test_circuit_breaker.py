@@ -84,7 +84,7 @@ def test_a_late_answer_of_a_call_begun_before_lets_all_through() -> None:
     assert circuit.wait_seconds(100.7) == 0
 
 
-def test_a_trial_that_is_given_up_makes_room_for_another() -> None:
+def test_an_abandoned_trial_makes_room_for_another() -> None:
     circuit = opened(100.0)
     circuit.abandoned(trial=circuit.start_call() if circuit.wait_seconds(100.5) == 0 else False)
     assert circuit.wait_seconds(100.5) == 0
@@ -100,7 +100,7 @@ def test_an_overloaded_server_is_there_though_it_has_not_answered() -> None:
 
 
 @pytest.mark.parametrize(("asked", "obeyed"), [(3.0, 3.0), (0.1, FIRST_PAUSE_SECONDS), (900.0, LONGEST_PAUSE_SECONDS)])
-def test_a_server_that_names_a_pause_is_left_alone_as_long_within_reason(asked: float, obeyed: float) -> None:
+def test_a_server_that_names_a_pause_is_not_called_for_that_long_within_limits(asked: float, obeyed: float) -> None:
     circuit = CircuitBreaker(failures_to_open=1)
     circuit.failed(100.0, trial=False, retry_after_seconds=asked)
     assert circuit.wait_seconds(100.0) == pytest.approx(obeyed)

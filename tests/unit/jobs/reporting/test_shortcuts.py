@@ -61,7 +61,7 @@ def test_length_is_that_of_the_rendered_text() -> None:
     assert found(rows, [int(len(row["claim"]) > 19) for row in rows])["length"].balanced_accuracy > 0.95
 
 
-def test_what_is_missing_can_be_a_shortcut() -> None:
+def test_missing_values_can_be_a_shortcut() -> None:
     rows = [{**row, "year": row["year"] if number % 2 else None} for number, row in enumerate(random_rows())]
     assert found(rows, [number % 2 for number in range(len(rows))])["year"].balanced_accuracy > 0.95
 
@@ -81,7 +81,7 @@ def test_a_column_that_is_the_claim_itself_is_marked() -> None:
     assert shortcuts["claim"].balanced_accuracy > 0.9
 
 
-def test_related_rows_do_not_tell_about_each_other() -> None:
+def test_related_rows_do_not_predict_each_other() -> None:
     task = job_config.Task.model_validate(
         {"template": "{claim} is", "relations": [{"kind": "same_label", "group": "question"}]}
     ).checked()
@@ -118,7 +118,7 @@ def test_a_sample_is_spread_over_all_rows(rows: int, wanted: int) -> None:
     assert max(gaps, default=0) <= 2 * max(1, rows / wanted) + 1
 
 
-def test_a_sample_meets_no_rhythm() -> None:
+def test_a_sample_does_not_follow_a_period_of_the_rows() -> None:
     even = sum(position % 2 == 0 for position in spread(40_000, 20_000))
     assert 9_000 < even < 11_000
 

@@ -105,7 +105,7 @@ class Mortal:
 
 
 @pytest.mark.parametrize("away_seconds", [1.0, 30.0])
-def test_a_call_that_ends_the_server_is_told_after_one_death_once_the_server_is_back(away_seconds: float) -> None:
+def test_a_call_that_crashes_the_server_fails_after_one_crash_once_the_server_is_back(away_seconds: float) -> None:
     async def scenario() -> None:
         server = Mortal(away_seconds)
         with pytest.raises(BackendUnavailable, match="ended while it was to answer this") as caught:

@@ -89,7 +89,7 @@ async def test_crashes_are_counted_until_the_job_has_ended(store: Store) -> None
     assert (await counted(store)).crashes == 0
 
 
-async def test_workers_are_told_which_request_made_a_job(store: Store) -> None:
+async def test_a_claimed_item_names_the_request_that_created_its_job(store: Store) -> None:
     async with store.project_unit(LOCAL_CALLER) as unit:
         job_id = await added(unit, origin=FROM)
     work = await claim_work(store)
@@ -99,7 +99,7 @@ async def test_workers_are_told_which_request_made_a_job(store: Store) -> None:
         assert (await unit.jobs.get(job_id)).origin == FROM
 
 
-async def test_a_job_of_which_nobody_knows_the_request_is_worked_on_all_the_same(store: Store) -> None:
+async def test_a_job_with_an_unknown_request_is_worked_on_too(store: Store) -> None:
     await queued(store)
     work = await claim_work(store)
     assert work is not None

@@ -63,7 +63,7 @@ def shortcut(above: float, *, is_claim: bool = False) -> Shortcut:
     )
 
 
-def test_even_labels_of_a_finished_job_give_no_reason_to_doubt() -> None:
+def test_even_labels_of_a_finished_job_get_no_warning() -> None:
     assert judged(50, 50) == {}
 
 
@@ -83,7 +83,7 @@ def test_one_label_for_all_is_not_to_be_used(rows: tuple[int, ...], expected: di
 
 
 @pytest.mark.parametrize("rows", [(1, 0), (4, 0), (3, 4), (2, 2, 3)])
-def test_of_fewer_than_eight_rows_nothing_can_be_told(rows: tuple[int, ...]) -> None:
+def test_fewer_than_eight_rows_are_suspicious(rows: tuple[int, ...]) -> None:
     small = replace(JOB, progress=Progress(rows=sum(rows), labeled=sum(rows)))
     assert judged(*rows, job=small) == {"too_few_rows": Verdict.SUSPICIOUS}
     assert judged(*rows) == {"too_few_rows": Verdict.SUSPICIOUS}
@@ -99,7 +99,7 @@ def test_a_job_under_way_has_too_few_rows_only_if_it_has_no_more() -> None:
     ("unsure", "expected"),
     [(19, {}), (20, {"uncertain": Verdict.SUSPICIOUS}), (50, {"uncertain": Verdict.DO_NOT_USE})],
 )
-def test_rows_without_a_sure_label_speak_against_the_labels(unsure: int, expected: dict[str, Verdict]) -> None:
+def test_many_uncertain_rows_get_a_warning(unsure: int, expected: dict[str, Verdict]) -> None:
     assert judged(unsure=unsure) == expected
 
 
@@ -120,7 +120,7 @@ def test_labels_of_which_many_are_expected_to_be_wrong_are_suspicious(
     ("conflicts", "expected"),
     [(0, {}), (1, {"conflicts": Verdict.SUSPICIOUS}), (6, {"conflicts": Verdict.DO_NOT_USE})],
 )
-def test_broken_relations_speak_against_the_labels(conflicts: int, expected: dict[str, Verdict]) -> None:
+def test_broken_relations_get_a_warning(conflicts: int, expected: dict[str, Verdict]) -> None:
     assert judged(job=replace(JOB, progress=replace(JOB.progress, inconsistencies=conflicts))) == expected
 
 
@@ -202,7 +202,7 @@ def test_labels_that_gain_little_over_shuffled_ones_mean_little(
         ),
     ],
 )
-def test_labels_without_a_concept_are_told_by_what_was_seen(
+def test_labels_without_a_concept_get_a_warning_with_the_evidence(
     gain: float | None, reasons: dict[str, int], told: str
 ) -> None:
     search = replace(SAMPLE, gain_nats=gain, entropy_nats=0.69, stop_reasons=reasons)
@@ -253,9 +253,7 @@ KNOWS = "the language model does tell rows apart"
         (ranked("zero_shot", None, kappa=0.6), "converged", "agree on 80% of 64 rows, more than by chance: "),
     ],
 )
-def test_a_baseline_that_does_better_is_named_where_labels_tell_little(
-    other: RankedLabelling, stop: str, told: str
-) -> None:
+def test_a_better_baseline_is_named_if_labels_gain_little(other: RankedLabelling, stop: str, told: str) -> None:
     message = little(ranked("start_impression", 0.03), other, stop=stop)
     assert told + KNOWS in message
 
@@ -276,7 +274,7 @@ def test_no_baseline_is_named_that_does_no_better(other: RankedLabelling, stop: 
 
 
 @pytest.mark.parametrize(("gain", "whole"), [(0.2, "the labels' entropy"), (None, "what shuffled labels cost")])
-def test_a_weak_concept_is_told_as_a_share_of_the_most_that_can_be_gained(gain: float | None, whole: str) -> None:
+def test_a_weak_concept_is_reported_as_a_share_of_the_entropy(gain: float | None, whole: str) -> None:
     search = replace(SAMPLE, sample_rows=1000, gain_nats=gain, entropy_nats=0.69)
     found = replace(UNKNOWN, gain_nats=0.2, gain_share=0.29)
     [reason] = judge(Evidence(job=JOB, shares=shares(50, 50), unsure=0, search=search, coherence=found))
@@ -382,7 +380,7 @@ def test_a_search_cut_short_is_suspicious(reasons: dict[str, int], codes: set[st
         (JobStatus.FAILED, {"failed": Verdict.DO_NOT_USE}),
     ],
 )
-def test_labels_of_an_unfinished_job_are_not_vouched_for(status: JobStatus, expected: dict[str, Verdict]) -> None:
+def test_an_unfinished_job_gets_the_verdict_of_its_status(status: JobStatus, expected: dict[str, Verdict]) -> None:
     assert judged(job=replace(JOB, status=status)) == expected
 
 

@@ -86,7 +86,7 @@ def test_independent_rows_have_wilson_s_interval_of_their_expected_number() -> N
     assert (found.lower, found.upper) == pytest.approx(wilson(0.6, 100), abs=2e-3)
 
 
-def test_shards_add_up_to_what_one_shard_tells() -> None:
+def test_the_sums_of_several_shards_equal_those_of_one() -> None:
     groups = [[(0.1 * number, 1 - 0.1 * number)] for number in range(1, 10)]
     whole = population_shares([counts(groups)], 2)
     parts = population_shares([counts(groups[:4]), counts(groups[4:], start=4)], 2)
@@ -101,7 +101,7 @@ def test_every_label_gets_its_part_of_a_row_that_may_have_several() -> None:
     assert [share.expected_rows for share in found if share is not None] == pytest.approx([0.8, 0.5, 0.7])
 
 
-def test_a_known_row_has_its_label_whatever_the_language_model_says() -> None:
+def test_a_known_row_has_its_label_with_certainty() -> None:
     found = population_shares([counts([[(0.1, 0.9)], [(0.5, 0.5)]], known={0: 0})], 2)
     assert [share.expected_rows for share in found if share is not None] == pytest.approx([1.5, 0.5])
 

@@ -39,7 +39,7 @@ def test_tokens_of_sentencepiece_end_where_their_text_does(text: str, pieces: li
     assert with_offsets(text, ids, [list(map(sentence_piece, pieces))]) == list(map(Token, ids, ends))
 
 
-def test_places_that_cannot_be_told_are_left_out() -> None:
+def test_unknown_offsets_are_left_out() -> None:
     pieces = [[b"the ", b"city"], [b"The", b" city"]]
     assert with_offsets("The City", [1, 2], pieces) == [Token(1), Token(2)]
     assert with_offsets("The city", [1, 2, 3], pieces) == [Token(1), Token(2), Token(3)]

@@ -16,18 +16,18 @@ def halves(count: int) -> list[bool]:
     return [number % 2 == 0 for number in range(count)]
 
 
-def test_one_threshold_tells_two_labels() -> None:
+def test_one_threshold_separates_two_labels() -> None:
     rule = learn_thresholds(list(zip([1.0, 2.0, 3.0, 4.0], labels(0, 0, 1, 1), strict=True)))
     assert [rule(value) for value in (-9.0, 2.5, 3.0, 9.0)] == [0, 0, 1, 1]
 
 
-def test_two_thresholds_tell_three_labels() -> None:
+def test_two_thresholds_separate_three_labels() -> None:
     found = [Label(number // 10) for number in range(30)]
     rule = learn_thresholds([(float(number), label) for number, label in enumerate(found)])
     assert [rule(float(number)) for number in range(30)] == found
 
 
-def test_equal_numbers_are_never_parted() -> None:
+def test_equal_numbers_are_never_separated() -> None:
     rule = learn_thresholds([(1.0, Label(0)), (1.0, Label(1)), (1.0, Label(1))])
     assert rule(0.0) == rule(1.0) == rule(2.0)
 
@@ -37,7 +37,7 @@ def test_a_rule_learned_from_nothing_has_no_opinion() -> None:
     assert learn_values(list[tuple[str, Label]]())("a") is None
 
 
-def test_a_value_stands_for_the_label_it_is_oftener_beside_than_others_are() -> None:
+def test_a_value_predicts_the_label_that_it_raises_most() -> None:
     rows = [("a", Label(0))] * 5 + [("a", Label(1))] * 2 + [("b", Label(0))] * 15
     rule = learn_values(rows)
     assert (rule("a"), rule("b"), rule("c")) == (1, 0, None)  # label 1 is never beside anything else
@@ -59,7 +59,7 @@ def test_a_feature_of_no_meaning_is_no_better_than_chance_however_uneven_the_lab
     assert balanced_accuracy(numbers, found, halves(400), learn_thresholds) < 0.85
 
 
-def test_values_that_occur_once_tell_nothing() -> None:
+def test_values_that_occur_once_predict_nothing() -> None:
     found = [Label(number % 2) for number in range(100)]
     names = [f"name {number}" for number in range(100)]
     assert balanced_accuracy(names, found, halves(100), learn_values) == pytest.approx(0.5)

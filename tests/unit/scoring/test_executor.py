@@ -116,7 +116,7 @@ def test_any_other_error_is_passed_on_at_once(error: Exception) -> None:
     in_simulated_time(scenario())
 
 
-def test_the_servers_wish_when_to_come_back_is_obeyed() -> None:
+def test_the_servers_retry_after_is_obeyed() -> None:
     async def scenario() -> None:
         busy = BackendUnavailable("busy", 20.0, kind=FailureKind.OVERLOADED)
         assert await executor().call(failing(busy, busy)) == "answer"

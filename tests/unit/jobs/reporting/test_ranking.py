@@ -59,7 +59,7 @@ def test_of_equal_gains_the_labels_found_stand_first() -> None:
     assert [row.name for row in rows] == ["found", "start_impression"]
 
 
-def test_what_conflicts_cost_stands_apart_from_the_gain() -> None:
+def test_the_cost_of_conflicts_is_separate_from_the_gain() -> None:
     [row] = ranked([measured("found", 0.2, conflicts=5)], [], 50.0)
     assert (row.gain_nats, row.conflicts, row.conflict_nats) == (0.2, 5, 0.1)
 
@@ -69,7 +69,7 @@ def test_facts_of_a_later_release_do_no_harm() -> None:
     assert row.name == "found"
 
 
-def test_agreement_beyond_chance_is_told_of_baselines() -> None:
+def test_baselines_have_their_agreement_beyond_chance() -> None:
     same, other = baselines(zero_shot="01010101", few_shot_random="00110011")
     assert (same.agreement, same.kappa) == (1.0, 1.0)
     assert (other.agreement, other.kappa) == (0.5, 0.0)

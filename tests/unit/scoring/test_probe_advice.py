@@ -15,7 +15,7 @@ ADAPTED = ("tgi", "vllm", "sglang", "llamacpp", "embedded")
 
 
 @pytest.mark.parametrize("kind", ADAPTED)
-def test_every_flag_that_a_problem_or_advice_tells_is_on_the_page_about_the_probe(kind: str) -> None:
+def test_every_flag_in_a_problem_or_advice_is_on_the_page_about_the_probe(kind: str) -> None:
     told = {flag.strip("`") for text in asdict(KINDS[kind].of_kind.remedies).values() for flag in FLAG.findall(text)}
     assert {flag for flag in told if flag not in PAGE and flag != "max_model_len"} == set()
 
@@ -25,7 +25,7 @@ def test_every_kind_is_configured_by_its_name_and_called_by_one_of_its_own() -> 
     assert len({backend.of_kind.title for backend in KINDS.values()}) == len(KINDS)
 
 
-def test_a_kind_without_remedies_of_its_own_has_general_ones() -> None:
+def test_a_kind_without_its_own_advice_has_general_advice() -> None:
     assert all(asdict(Remedies()).values())
 
 

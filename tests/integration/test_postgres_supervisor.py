@@ -108,7 +108,7 @@ async def test_a_server_that_is_killed_is_back_at_the_same_address_with_its_data
     kept.check_until(lambda: "runs again after" in kept.said[-1])
 
 
-def test_what_a_killed_server_said_of_itself_is_not_taken_for_its_successors_word(kept: Kept) -> None:
+def test_files_of_a_killed_server_are_not_taken_for_its_successors(kept: Kept) -> None:
     kept.kill()
     assert (kept.folder / "data" / "postmaster.pid").read_text().split("\n")[7].strip() == "ready"
     assert not kept.server.is_ready()
@@ -133,7 +133,7 @@ async def test_a_server_does_not_start_while_children_of_the_killed_one_are_at_w
     connection.terminate()
 
 
-def test_a_server_that_cannot_live_is_given_up_after_growing_pauses(kept: Kept) -> None:
+def test_a_server_that_always_dies_is_given_up_after_growing_pauses(kept: Kept) -> None:
     kept.break_it()
     kept.kill()
     with pytest.raises(PartFailed, match="too often in a row") as given_up:
@@ -178,7 +178,7 @@ def test_a_full_disk_is_waited_out_however_long_it_takes(kept: Kept) -> None:
     assert [words for line in kept.said for words in news if words in line] == [*news, news[0]]
 
 
-def test_a_disk_that_fills_while_the_server_lives_is_told_once(kept: Kept) -> None:
+def test_a_disk_that_fills_while_the_server_runs_is_reported_once(kept: Kept) -> None:
     kept.check_until(kept.reserve.is_laid)
     for room in (LITTLE_ROOM_BYTES - 1, LITTLE_ROOM_BYTES + 1, LITTLE_ROOM_BYTES - 1, 2 * AMPLE_ROOM_BYTES):
         kept.room_bytes = room
@@ -190,7 +190,7 @@ def test_a_disk_that_fills_while_the_server_lives_is_told_once(kept: Kept) -> No
     assert kept.reserve.is_laid()
 
 
-def test_a_start_that_is_refused_for_another_reason_costs_no_ballast(kept: Kept) -> None:
+def test_a_start_that_fails_for_another_reason_keeps_the_disk_reserve(kept: Kept) -> None:
     kept.check_until(kept.reserve.is_laid)
     (kept.folder / "postgres.log").write_text("FATAL: No space left on device, a year ago\n")
     second = PostgresSupervisor(EmbeddedPostgres(kept.folder, durable=False), kept.reserve, kept.said.append)

@@ -28,13 +28,13 @@ def test_a_sum_counts_as_much_as_the_mean_of_its_rows() -> None:
     assert summed == coherence(MEAN, facts(**known))
 
 
-def test_conflicts_of_shuffled_labels_are_no_gain_where_the_search_tells_them_apart() -> None:
+def test_conflicts_of_shuffled_labels_are_no_gain_if_the_search_reports_them_separately() -> None:
     known = {"anchor_utility": -5.0, "shuffled_utility": -80.0}
     found = coherence(MEAN, facts(**known, predictability=-0.1, shuffled_predictability=-0.8))
     assert found.gain_nats == pytest.approx(0.7)
 
 
-def test_what_the_search_did_not_say_is_not_known() -> None:
+def test_missing_facts_of_a_search_are_none() -> None:
     found = coherence(MEAN, facts())
     assert (found.gain_nats, found.gain_share, found.polarity_nats, found.restart_agreement) == (None,) * 4
 
@@ -84,7 +84,7 @@ def test_information_gain_is_a_share_of_the_entropy_and_a_mean_whatever_the_norm
         assert found.polarity_nats == pytest.approx(0.1)
 
 
-def test_summaries_tell_of_the_first_impression_and_of_known_rows() -> None:
+def test_summaries_have_the_first_impression_and_known_rows() -> None:
     anchor = {"impression_utility": 4.0, "impression_confirmed": False, "known_rows": 16, "known_right": 14}
     found = Summaries(anchor=anchor, stop_reasons={}).search_facts(None)
     assert (found.impression_utility, found.impression_confirmed) == (4.0, False)
