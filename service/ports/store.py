@@ -34,6 +34,7 @@ from service.records.jobs import (
     Progress,
     ShardRow,
     StoredRequest,
+    TrainingPace,
 )
 from service.records.labels import LabeledRow, LabelState
 from service.records.observations import JobStatistics
@@ -220,6 +221,9 @@ class Shards(Protocol):
 
         Unlike `save` it says nothing of how far the search has come, and adds no event.
         """
+
+    async def set_pace(self, lease: Lease, pace: TrainingPace | None) -> None:
+        """Record how fast the trainings of the shard's search go; None while that is unknown. Raises LeaseLost."""
 
     async def summarize(self, lease: Lease, summary: Mapping[str, Any]) -> None:
         """Keep what the shard says of its search, for the report. Raises LeaseLost."""

@@ -1,6 +1,7 @@
 """What work items that label have of their own: rows, how far they are, and what that has cost."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, update
@@ -8,12 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.config import JobConfig
 from service.identifiers import JobId
-from service.records.jobs import ClaimedShard, Progress
+from service.records.jobs import ClaimedShard, Progress, TrainingPace
 from service.records.work import ClaimedWork, Lease
 from service.search.predictions.prompt_tree import Usage
 from service.storage.account import charge
 from service.storage.fence import hold, holds, lease_lost
-from service.storage.progress import elapsed_seconds, job_not_found
+from service.storage.progress import PACE, elapsed_seconds, job_not_found
 from service.storage.records import SUMMED
 from service.storage.tables import jobs, labellings, shards, work_items
 from service.storage.work_queue import WorkTable
@@ -75,6 +76,12 @@ class ShardTable:
             "remembered": remembered,
         }
         await self._charge(lease, await self._change(lease, values))
+
+    async def set_pace(self, lease: Lease, pace: TrainingPace | None) -> None:
+        """Record how fast the trainings of the shard's search go, where that is known. Raises LeaseLost."""
+        await hold(self._connection, lease)
+        told = None if pace is None else {PACE: asdict(pace)}
+        await self._connection.execute(update(shards).where(_is_of(lease)).values(summary=told))
 
     async def summarize(self, lease: Lease, summary: Mapping[str, Any]) -> None:
         """Keep what the shard says of its search, for the report. Raises LeaseLost."""

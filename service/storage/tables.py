@@ -235,7 +235,8 @@ shards = Table(
     Column("tokens_computed", BigInteger, nullable=False, server_default=text("0")),
     Column("tokens_modelled", Boolean, nullable=False, server_default=false()),
     Column("remembered", BigInteger, nullable=False, server_default=text("0")),  # prompts answered from memory
-    # What a finished shard says of its search; absent where an earlier release finished it.
+    # What a finished shard says of its search; absent where an earlier release finished it. Before that, where the
+    # search trains, how fast its trainings go.
     Column("summary", JSON(none_as_null=True)),
     ForeignKeyConstraint(["job_id", "shard"], [work_items.c.job_id, work_items.c.number], ondelete="CASCADE"),
 )

@@ -8,7 +8,7 @@ from service.errors import LeaseLost
 from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId
 from service.ports.store import Store, WorkerUnit
 from service.records.access import LOCAL_CALLER
-from service.records.jobs import Backoff, ClaimedShard, PauseReason, Progress
+from service.records.jobs import Backoff, ClaimedShard, PauseReason, Progress, TrainingPace
 from service.records.scoring import BackendIdentity
 from service.records.trainings import Artifact
 from service.records.work import Lease, WorkStatus
@@ -59,6 +59,9 @@ WRITES: dict[str, Write] = {
     "spend": lambda unit, lease: unit.shards.spend(lease, Usage(prompts=9), remembered=9),
     "checkpoint": lambda unit, lease: unit.work.save(lease, b"zombie"),
     "summary": lambda unit, lease: unit.shards.summarize(lease, {"phase": "zombie"}),
+    "pace": lambda unit, lease: unit.shards.set_pace(
+        lease, TrainingPace(since_seconds=0.0, tokens_read=9, tokens_left=9)
+    ),
     "warning": lambda unit, lease: unit.work.warn(lease, "zombie"),
     "pause": lambda unit, lease: unit.work.pause(
         lease, PauseReason.BACKEND_UNAVAILABLE, "away", tried=False, backoff=Backoff(), at_least_seconds=0.0

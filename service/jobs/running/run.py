@@ -19,7 +19,8 @@ from service.jobs.running.backend import begin_with
 from service.jobs.running.expected_counts import expected_counts
 from service.jobs.running.isolation import RowsUnscorable, TooManyUnscorable
 from service.jobs.running.left_out import leave_out, rows_left_out, told
-from service.jobs.running.trained_answers import CachedTrainer
+from service.jobs.running.trained_answers import AskedTraining, CachedTrainer
+from service.jobs.running.training_pace import PaceOfTrainings
 from service.jobs.task.problem import load_problem, strategy_of
 from service.ports.observers import UNOBSERVED, WorkObserver
 from service.ports.scoring import Scorer
@@ -134,7 +135,20 @@ class _Run:
                 f"the strategy trains a language model, and this worker knows of none that it may train for the model "
                 f"{self.claimed.config.model!r}: ICM_TRAINING__BASES names its folder or hub name"
             )
-        return CachedTrainer(self.cached_scorer, self.trainer, self.claimed)
+        return CachedTrainer(self.cached_scorer, self.trainer, self.claimed, self._training_ended)
+
+    @cached_property
+    def pace(self) -> PaceOfTrainings | None:
+        """Measures the trainings, where the strategy trains."""
+        config = self.claimed.config
+        left = config.search.strategy.approach.tokens_left if config.trains else None
+        return None if left is None else PaceOfTrainings(self.store, self.claimed, self.search, left)
+
+    async def _training_ended(self, training: AskedTraining) -> None:
+        """Tell of a training while others of its round go on. Raises LeaseLost and StorageUnavailable."""
+        if self.pace is not None:
+            self.pace.ended(training)
+        await self.save()
 
     async def search_on(self, checkpoint_seconds: float, stop: asyncio.Event) -> bool:
         """Search until the end, a limit or a stop, saving now and then; says whether a limit was reached.
@@ -178,6 +192,8 @@ class _Run:
             trainings = await self.cached_trainer.recall(request)
             if trainings.open and not await self.may_ask():
                 return None
+            if self.pace is not None:
+                await self.pace.begin(trainings.trainings)
             return await self.cached_trainer.answer(trainings, stop)
         question = await self.cached_scorer.recall(request)
         step.set_attribute("icm.prompts", question.request.prompts)
@@ -207,6 +223,8 @@ class _Run:
         began = time.monotonic()
         async with self.store.worker_unit() as unit:
             await unit.labels.write(self.claimed.lease, changed)
+            if self.pace is not None and (pace := self.pace.measured) is not None:
+                await unit.shards.set_pace(self.claimed.lease, pace)
             await unit.shards.save(
                 self.claimed.lease, checkpoint=orjson.dumps(checkpoint.to_json(state)), progress=self.progress()
             )

@@ -6,7 +6,7 @@ that was cut off is taken again with the same answers, and only the trainings th
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from service.identifiers import Row
@@ -52,6 +52,7 @@ class CachedTrainer:
     scorer: CachedScorer
     trainer: TrainedScorer
     claimed: ClaimedShard
+    on_end: Callable[[AskedTraining], Awaitable[None]]  # of each training that was made, one after the other
     _storing: asyncio.Lock = field(default_factory=asyncio.Lock)  # what was spent is counted one after the other
 
     async def recall(self, request: Trainings) -> TrainingQuestion:
@@ -99,4 +100,5 @@ class CachedTrainer:
         said = {training.keys[row]: values for row, values in found.log_probabilities.items()}
         async with self._storing:
             training.answers.update(await self.scorer.store(said, found.usage))
+            await self.on_end(training)
         return True

@@ -39,6 +39,15 @@ def trials(problem: Problem, labels: Labels, scores: Scores) -> list[tuple[Train
     return [(_training(problem, learned, asked[:ASKED_ROWS], labelling), labelling) for labelling in (labels, *others)]
 
 
+def tokens_of_trials(problem: Problem) -> int:
+    """How many tokens these trainings read, about, by the mean length of a row."""
+    count = len(problem.texts)
+    learned = min(LEARNED_ROWS, int(MOST_LEARNED_SHARE * count))
+    rows = learned + min(ASKED_ROWS, count - learned)
+    labellings = 1 + polarity.permutation_count(problem.classes)
+    return round(labellings * rows * problem.tokens(problem.rows) / count)
+
+
 def told(answers: Sequence[TreeScores], labellings: Sequence[Labels]) -> PolarityTrial:
     """How well trainings on some rows tell the others: the labels found against the permutation that is told best."""
     found, *others = (

@@ -7,6 +7,7 @@ searched in context. Every later one is asked of M_j without demonstrations, and
 labelling that is likeliest for all of them together; a label that was given stays.
 """
 
+import itertools
 from dataclasses import dataclass, replace
 
 from service.identifiers import Row
@@ -21,6 +22,7 @@ from service.search.strategies.trained import (
     part_of,
     searched,
     settled,
+    tokens_of_trial,
     training_of,
     tried,
 )
@@ -68,4 +70,16 @@ def _next_batch(problem: Problem, state: State) -> Step:
     return replace(state, labels=labels, scores=scores, raw=raw, round=state.round + 1)
 
 
-APPROACH = Approach(searches={Objective.GAIN: Iterative()}, trains=True)
+def _tokens_left(problem: Problem, state: State) -> int:
+    """Those of all batches that follow: each is asked for once, behind a training on all batches before it."""
+    left, before = tokens_of_trial(problem, state), 0
+    if state.phase in (Phase.TRIAL, Phase.DONE):
+        return left
+    for batch, later in itertools.pairwise(batches_of(problem)):
+        before += problem.tokens(batch)
+        if state.phase is not Phase.TRAIN or later[0] not in state.labels:
+            left += problem.parameters.epochs * before + problem.tokens(later)
+    return left
+
+
+APPROACH = Approach(searches={Objective.GAIN: Iterative()}, tokens_left=_tokens_left)

@@ -8,7 +8,16 @@ from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId, JobId, La
 from service.lifecycle import Changes, WorkState, decide
 from service.lifecycle.events import Claimed, Crashed, Found, GivenBack, Renewed, Saved, WorkEvent, ended, lacking
 from service.records.access import Spending
-from service.records.jobs import Backoff, ClaimedShard, JobStatus, KnownBackend, PauseReason, Progress, ShardRow
+from service.records.jobs import (
+    Backoff,
+    ClaimedShard,
+    JobStatus,
+    KnownBackend,
+    PauseReason,
+    Progress,
+    ShardRow,
+    TrainingPace,
+)
 from service.records.labels import LabelState
 from service.records.scoring import BackendIdentity
 from service.records.work import ClaimedWork, Lease, WorkKind, WorkStatus
@@ -153,6 +162,10 @@ class MemoryShards:
         progress = replace(before, **cost)
         self._state.put_record(lease, progress=progress, remembered=remembered, modelled=usage.modelled)
         self._state.charge(usage.tokens_computed - before.tokens_computed)
+
+    async def set_pace(self, lease: Lease, pace: TrainingPace | None) -> None:
+        self._state.held(lease)
+        self._state.put_record(lease, pace=pace)
 
     async def summarize(self, lease: Lease, summary: Mapping[str, Any]) -> None:
         self._state.held(lease)
