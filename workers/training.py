@@ -19,9 +19,10 @@ from service.identifiers import JobId
 from service.ports.artifacts import Artifacts
 from service.ports.observers import WorkObserver
 from service.ports.store import Store
-from service.records.trainings import TrainingEnd, TrainingEvent, TrainingOrder, TrainingOutcome
+from service.records.trainings import BaseIdentity, TrainingEnd, TrainingEvent, TrainingOrder, TrainingOutcome
 from service.records.work import ClaimedWork, Lease, WorkOutcome, WorkStatus
 from service.training_process.child import OUT, TRAINING, TrainingChild
+from service.trainings.labellers import warnings_of_base
 from service.trainings.rows import EXAMPLES
 from workers.heartbeat import LeaseMonitor
 
@@ -60,7 +61,7 @@ class TrainHandler:
         options = ("--threads", str(self._settings.threads))
         spec = self._spec(order)
         child = TrainingChild(work.folder, spec, program=self._program, options=options)
-        outcome = await child.run(_Log(self._store, lease), monitor.stop)
+        outcome = await child.run(_Log(self._store, lease, order), monitor.stop)
         told = _without_places(
             outcome.reason, {str(work.folder): "the training's folder", str(spec["base"]): order.base}
         )
@@ -150,9 +151,10 @@ class _Work:
 class _Log:
     """Tells the training's log what its process tells, some of it now and then only."""
 
-    def __init__(self, store: Store, lease: Lease) -> None:
+    def __init__(self, store: Store, lease: Lease, order: TrainingOrder) -> None:
         self._store = store
         self._lease = lease
+        self._order = order
         self._progress: dict[str, Any] = {}
         self._told = -PROGRESS_SECONDS
 
@@ -160,8 +162,11 @@ class _Log:
         """The next event. Raises LeaseLost; while the database is away nothing is told, and the training goes on."""
         with suppress(StorageUnavailable):
             match event.name:
-                case "rows" | "evaluation":
-                    await self._append(f"training.{event.name}", event.facts)
+                case "rows":
+                    await self._append("training.rows", event.facts)
+                    await self._compare(event.facts.get("base"))
+                case "evaluation":
+                    await self._append("training.evaluation", event.facts)
                 case "start":
                     self._progress = dict(event.facts)
                 case "step":
@@ -169,6 +174,16 @@ class _Log:
                     await self._tell_progress()
                 case "checkpoint":
                     await self._save(event.facts)
+
+    async def _compare(self, base: object) -> None:
+        """Warn where the base is another language model than labelled the jobs, as far as that is known."""
+        if not isinstance(base, Mapping):
+            return
+        revision = base.get("revision")
+        identity = BaseIdentity(str(base.get("name")), str(base.get("fingerprint")), revision and str(revision))
+        for warning in warnings_of_base(self._order.labelled_by, self._order.base, identity):
+            async with self._store.worker_unit() as unit:
+                await unit.work.warn(self._lease, warning)
 
     async def _tell_progress(self) -> None:
         now = time.monotonic()

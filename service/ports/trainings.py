@@ -24,6 +24,9 @@ class Trainings(Protocol):
     async def report(self, training_id: JobId) -> TrainingReport:
         """What a training that has succeeded says of itself. Raises TrainingNotFound, TrainingNotFinished."""
 
+    async def labelled_by(self, job_ids: Collection[JobId]) -> Mapping[JobId, str]:
+        """The fingerprint of the backend that labelled each of these jobs of the project, where it is known."""
+
     async def request_cancel(self, training_id: JobId) -> Training:
         """Ask for it to stop, as for a job. Raises TrainingNotFound, JobFinished."""
 

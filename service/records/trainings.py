@@ -1,7 +1,7 @@
 """Records of trainings: as projects and workers see them, and what their process tells."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -37,6 +37,15 @@ class TrainingOutcome:
     reason: str = ""
     artifact: Path | None = None
     sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BaseIdentity:
+    """What a base is: its name, never a path; a hash over its files, as the embedded server has it; its revision."""
+
+    name: str
+    fingerprint: str
+    revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,4 +112,5 @@ class TrainingOrder:
     base: str
     spec: Mapping[str, Any]
     examples: str
+    labelled_by: Mapping[JobId, str] = field(default_factory=dict)  # fingerprints of its jobs' backends, where known
     checkpoint: str | None = None  # the command's folder, as a worker that gave the training back has left it

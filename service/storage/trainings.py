@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, RowMapping, Select, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import JobNotFound, TrainingNotFinished, TrainingNotFound
@@ -18,7 +18,7 @@ from service.storage.journal import Journal
 from service.storage.progress import owned
 from service.storage.records import parsed_time
 from service.storage.removal import erase, hold_items
-from service.storage.tables import jobs, trainings
+from service.storage.tables import backend_identities, jobs, labellings, trainings
 from service.storage.work_queue import queue_job
 
 _LIFE = ("id", "status", "created_at", "started_at", "finished_at", "error", "warnings")
@@ -80,6 +80,10 @@ class TrainingTable:
             raise TrainingNotFinished(f"the training is {training.status}; it has a report once it has succeeded")
         return TrainingReport(training=training, manifest=row["manifest"], report=row["report"])
 
+    async def labelled_by(self, job_ids: Collection[JobId]) -> Mapping[JobId, str]:
+        """The fingerprint of the backend that labelled each of these jobs of the project, where it is known."""
+        return await _labelled_by(self._connection, job_ids, jobs.c.project == self._project)
+
     async def request_cancel(self, training_id: JobId) -> Training:
         """Ask for it to stop. Repeated, the same answer. Raises TrainingNotFound, JobFinished."""
         return await self._happen(training_id, CancelAsked())
@@ -124,12 +128,16 @@ class LeasedTrainings:
     async def order(self, lease: Lease) -> TrainingOrder:
         """What is to be trained. Raises LeaseLost."""
         await hold(self._connection, lease)
-        columns = (trainings.c.base, trainings.c.spec, trainings.c.examples_sha256, trainings.c.checkpoint_sha256)
-        row = (await self._connection.execute(select(*columns).where(trainings.c.job_id == lease.job_id))).first()
+        row = (await self._connection.execute(select(trainings).where(trainings.c.job_id == lease.job_id))).first()
         if row is None:
             raise lease_lost(lease)
+        same_project = jobs.c.project == select(jobs.c.project).where(jobs.c.id == lease.job_id).scalar_subquery()
         return TrainingOrder(
-            base=row.base, spec=row.spec, examples=row.examples_sha256, checkpoint=row.checkpoint_sha256
+            base=row.base,
+            spec=row.spec,
+            examples=row.examples_sha256,
+            labelled_by=await _labelled_by(self._connection, row.config.get("job_ids", ()), same_project),
+            checkpoint=row.checkpoint_sha256,
         )
 
     async def progress(self, lease: Lease, progress: Mapping[str, Any]) -> None:
@@ -164,6 +172,20 @@ async def named_artifacts(connection: AsyncConnection, owners: Collection[JobId]
         row.id: None if row.status in OPEN_JOB else frozenset(filter(None, [row.artifact_sha256]))
         for row in await connection.execute(query)
     }
+
+
+async def _labelled_by(
+    connection: AsyncConnection, job_ids: Collection[JobId], which: ColumnElement[bool]
+) -> dict[JobId, str]:
+    """The fingerprints of the backends that labelled those of these jobs that there are."""
+    query = (
+        select(jobs.c.id, backend_identities.c.fingerprint)
+        .join(labellings, labellings.c.job_id == jobs.c.id)
+        .join(backend_identities, backend_identities.c.id == labellings.c.backend_id)
+        .where(jobs.c.id.in_(job_ids), which)
+        .order_by(jobs.c.id)
+    )
+    return {row.id: row.fingerprint for row in await connection.execute(query)}
 
 
 def _select() -> "Select[Any]":

@@ -98,12 +98,13 @@ class WorkTable:
         await self._happen(await hold(self._connection, lease), Found())
 
     async def warn(self, lease: Lease, warning: str) -> None:
-        """Add to the warnings of the item's job. Raises LeaseLost."""
+        """Add to the warnings of the item's job, unless it is among them. Raises LeaseLost."""
         await hold(self._connection, lease)
         await self._journal.lock(lease.job_id)
         this = jobs.c.id == lease.job_id
-        known = (await self._connection.execute(select(jobs.c.warnings).where(this))).scalar()
-        await self._connection.execute(update(jobs).where(this).values(warnings=[*(known or ()), warning]))
+        known = (await self._connection.execute(select(jobs.c.warnings).where(this))).scalar() or []
+        if warning not in known:
+            await self._connection.execute(update(jobs).where(this).values(warnings=[*known, warning]))
 
     async def _happen(self, work: WorkState, event: WorkEvent) -> tuple[Changes, JobStatus]:
         """Let the event happen to an item that is locked already; the job's status afterwards."""

@@ -1,7 +1,7 @@
 """Takes a training in: its rows are written as examples and stored, then it is queued in one transaction."""
 
 import hashlib
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,14 @@ from service.access.admission import admit, refuse_early
 from service.errors import ArtifactsUnavailable, Fault, IdempotencyMismatch, InvalidConfig
 from service.identifiers import JobId, new_training_id
 from service.ports.artifacts import Artifacts
+from service.ports.bases import Bases
 from service.ports.store import ProjectStore, ProjectUnit
 from service.records.access import AuditAction, AuditEntry, Size
 from service.records.jobs import Job, StoredRequest
 from service.records.trainings import Artifact, NewTraining, Training
 from service.records.work import Origin
 from service.spans import current_traceparent
+from service.trainings.labellers import warnings_of_base
 from service.trainings.request import WRONG, TrainingKind, TrainingMethod, TrainingRequest
 from service.trainings.rows import Written, write_rows
 from service.trainings.sources import read_sources
@@ -46,11 +48,11 @@ async def create_training(
     request: TrainingRequest,
     store: ProjectStore,
     artifacts: Artifacts,
-    bases: Collection[str],
+    bases: Bases,
     *,
     idempotency_key: str | None,
 ) -> TrainingReceipt:
-    """Check the jobs, store their rows as examples and queue the training; `bases` are the operator's names.
+    """Check the jobs, store their rows as examples and queue the training.
 
     Raises InvalidConfig, IdempotencyMismatch, QuotaExceeded, ArtifactsUnavailable and StorageUnavailable.
     """
@@ -59,6 +61,7 @@ async def create_training(
         return replayed
     jobs = await read_sources(store, request)
     base = chosen_base(request, jobs, bases)
+    doubts = await doubts_of_base(store, request, base, bases)
     async with store.project_unit() as unit:
         await refuse_early(unit, store.quotas, Size(rows=0, bytes=0))
     training_id = new_training_id()
@@ -72,7 +75,7 @@ async def create_training(
                 spec=spec_of(request, jobs),
                 rows=written.rows,
                 examples=examples,
-                warnings=warnings_of(request, written),
+                warnings=(*warnings_of(request, written), *doubts),
                 origin=Origin(request_id=store.caller.request_id, traceparent=current_traceparent()),
             )
             return await _store(store, training, key)
@@ -120,7 +123,16 @@ def request_sha256(request: TrainingRequest) -> str:
     return hashlib.sha256(b"training\0" + canonical).hexdigest()
 
 
-def chosen_base(request: TrainingRequest, jobs: Sequence[Job], bases: Collection[str]) -> str:
+async def doubts_of_base(store: ProjectStore, request: TrainingRequest, base: str, bases: Bases) -> tuple[str, ...]:
+    """Warnings where the base is another language model than labelled the jobs; none where it cannot be read here."""
+    if (identity := await bases.identity(base)) is None:
+        return ()
+    async with store.project_unit() as unit:
+        labelled_by = await unit.trainings.labelled_by([JobId(job_id) for job_id in request.job_ids])
+    return warnings_of_base(labelled_by, base, identity)
+
+
+def chosen_base(request: TrainingRequest, jobs: Sequence[Job], bases: Bases) -> str:
     """The operator's name of the language model to start from. Raises InvalidConfig."""
     names = list(dict.fromkeys([request.base] if request.base is not None else [job.config.model for job in jobs]))
     if not bases:

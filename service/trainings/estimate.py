@@ -2,17 +2,18 @@
 
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from service.identifiers import JobId
+from service.ports.bases import Bases
 from service.ports.scoring import Scorer, Scorers
 from service.ports.store import ProjectStore
 from service.records.jobs import JobStatus
-from service.trainings.create import chosen_base, warnings_of
+from service.trainings.create import chosen_base, doubts_of_base, warnings_of
 from service.trainings.request import TrainingRequest
 from service.trainings.rows import EXAMPLES, write_rows
 from service.trainings.sources import read_sources
@@ -45,7 +46,7 @@ class _Measured:
 
 
 async def estimate_training(
-    request: TrainingRequest, store: ProjectStore, scorers: Scorers, bases: Collection[str]
+    request: TrainingRequest, store: ProjectStore, scorers: Scorers, bases: Bases
 ) -> TrainingEstimate:
     """Check the jobs as for a training and count; tokens are those of the jobs' own model, from a sample of rows.
 
@@ -69,7 +70,7 @@ async def estimate_training(
         seconds=None if measured is None else tokens / measured.tokens_per_second,
         memory_bytes=None if measured is None else measured.memory_bytes,
         measured_by=None if measured is None else measured.training_id,
-        warnings=warnings_of(request, written),
+        warnings=(*warnings_of(request, written), *await doubts_of_base(store, request, base, bases)),
     )
 
 

@@ -14,6 +14,7 @@ from service.ports import store as ports
 from service.ports.store import ProjectUnit, Store
 from service.ports.trainings import Trainings
 from service.records.access import AuditAction, AuditEntry, Caller, Scope
+from service.records.scoring import BackendIdentity
 from tests.behaviour.stored import added, asked_for_training, claimed, finish, label_state, write
 
 BIRDS, FISH = Caller(project=ProjectName("birds")), Caller(project=ProjectName("fish"))
@@ -84,7 +85,7 @@ async def test_a_project_finds_its_own_job(projects: Store) -> None:
 @pytest.mark.parametrize("asked", ["get", "report", "request_cancel", "pause", "resume", "remove"])
 async def test_another_projects_training_is_as_unknown_as_one_that_never_was(projects: Store, asked: str) -> None:
     ways = {name for name, way in inspect.getmembers(Trainings, inspect.isfunction) if name[0] != "_"}
-    assert ways - {"add", "page"} == {"get", "report", "request_cancel", "pause", "resume", "remove"}
+    assert ways - {"add", "page", "labelled_by"} == {"get", "report", "request_cancel", "pause", "resume", "remove"}
     training_id, job_id = await asked_for_training(projects, BIRDS), await queued_by(projects, FISH)
     for unknown in (training_id, new_training_id(), job_id):
         with pytest.raises(TrainingNotFound):
@@ -94,6 +95,16 @@ async def test_another_projects_training_is_as_unknown_as_one_that_never_was(pro
         assert (await unit.trainings.get(training_id)).status == "queued"
     async with projects.project_unit(FISH) as unit:
         assert await unit.trainings.page(limit=9, before=None, status=None) == []
+
+
+async def test_the_backend_that_labelled_a_job_is_told_to_its_own_project_alone(projects: Store) -> None:
+    async with projects.project_unit(BIRDS) as unit:
+        job_id = await added(unit, backend=await unit.backends.recognized(BackendIdentity("vllm|base|1|0.33")))
+    told = []
+    for caller in (BIRDS, FISH):
+        async with projects.project_unit(caller) as unit:
+            told.append(await unit.trainings.labelled_by([job_id, new_job_id()]))
+    assert told == [{job_id: "vllm|base|1|0.33"}, {}]
 
 
 async def test_nothing_that_another_project_asks_for_changes_a_job(projects: Store) -> None:

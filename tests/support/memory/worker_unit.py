@@ -84,7 +84,8 @@ class MemoryWork:
 
     async def warn(self, lease: Lease, warning: str) -> None:
         job = self._state.jobs[self._state.held(lease).job_id]
-        self._state.jobs[job.id] = replace(job, warnings=(*job.warnings, warning))
+        if warning not in job.warnings:
+            self._state.jobs[job.id] = replace(job, warnings=(*job.warnings, warning))
 
     def _happen(self, item: WorkState, event: WorkEvent) -> Changes:
         job = self._state.lives[item.job_id]
