@@ -24,7 +24,8 @@ logger = structlog.get_logger(__name__)
 SPEC, EXAMPLES, OUT = "SPEC.json", "examples.jsonl", "out"
 TRAINING = (sys.executable, "-P", "-m", "training")  # -P keeps folders of that name where we were started out of it
 _FINISHED, _IN_USE, _STOPPED = 0, 4, 75  # statuses of the command
-_SECRET = ("ICM_", "DATABASE_URL")  # what the environment's names begin with that is not for the child
+# What the environment's names begin with that is not for the child: settings, the database, object stores, the hub.
+_SECRET = ("ICM_", "DATABASE_URL", "PGPASS", "POSTGRES_", "AWS_", "AZURE_", "GOOGLE_", "HF_TOKEN")
 _TAIL_LINES = 5
 
 
