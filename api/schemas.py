@@ -62,7 +62,10 @@ class ProgressBody(Body):
     prompts: int
     tokens_sent: int = Field(description="tokens of all prompts")
     tokens_computed: int = Field(description="tokens of all prompts that no prefix cache held")
-    eta_seconds: float | None
+    eta_seconds: float | None = Field(
+        description="seconds left by the pace so far; with a strategy that trains, null until a training has ended, "
+        "then the time of all trainings that may follow"
+    )
 
 
 class JobError(Body):

@@ -12,7 +12,7 @@ from typing import Any
 from training.base import Base, device_of, find_base
 from training.data.tokenization import Ids
 from training.errors import Refused
-from training.policy.reward_models import FinishedRewardModel, RewardReader, RewardModel, find_reward_model
+from training.policy.reward_models import FinishedRewardModel, RewardModel, RewardReader, find_reward_model
 from training.progress import Progress
 from training.spec import Device, Method
 

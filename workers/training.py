@@ -19,9 +19,17 @@ from service.identifiers import JobId
 from service.ports.artifacts import Artifacts
 from service.ports.observers import WorkObserver
 from service.ports.store import Store
-from service.records.trainings import NeededModel, TrainingEnd, TrainingEvent, TrainingOrder, TrainingOutcome
+from service.records.trainings import (
+    BaseIdentity,
+    NeededModel,
+    TrainingEnd,
+    TrainingEvent,
+    TrainingOrder,
+    TrainingOutcome,
+)
 from service.records.work import ClaimedWork, Lease, WorkOutcome, WorkStatus
 from service.training_process.child import OUT, TRAINING, TrainingChild
+from service.trainings.labellers import warnings_of_base
 from service.trainings.rows import EXAMPLES
 from workers.heartbeat import LeaseMonitor
 
@@ -61,7 +69,7 @@ class TrainHandler:
         options = ("--threads", str(self._settings.threads))
         spec = self._spec(order)
         child = TrainingChild(training_folder.folder, spec, program=self._program, options=options)
-        outcome = await child.run(_Log(self._store, lease), monitor.stop)
+        outcome = await child.run(_Log(self._store, lease, order), monitor.stop)
         reason = _without_paths(
             outcome.reason, {str(training_folder.folder): "the training's folder", str(spec["base"]): order.base}
         )
@@ -171,9 +179,10 @@ class _TrainingFolder:
 class _Log:
     """Copies events of the training's process to the event log; it limits how often it writes progress."""
 
-    def __init__(self, store: Store, lease: Lease) -> None:
+    def __init__(self, store: Store, lease: Lease, order: TrainingOrder) -> None:
         self._store = store
         self._lease = lease
+        self._order = order
         self._progress: dict[str, Any] = {}
         self._logged_at = -PROGRESS_SECONDS
 
@@ -181,7 +190,10 @@ class _Log:
         """Log an event, or drop it while the database is unavailable. Raises LeaseLost."""
         with suppress(StorageUnavailable):
             match event.name:
-                case "rows" | "evaluation" | "ended_early":
+                case "rows":
+                    await self._append("training.rows", event.facts)
+                    await self._compare(event.facts.get("base"))
+                case "evaluation" | "ended_early":
                     await self._append(f"training.{event.name}", event.facts)
                 case "start":
                     self._progress = dict(event.facts)
@@ -190,6 +202,16 @@ class _Log:
                     await self._log_progress()
                 case "checkpoint":
                     await self._save(event.facts)
+
+    async def _compare(self, base: object) -> None:
+        """Warn if the base is another language model than labelled the jobs, as far as that is known."""
+        if not isinstance(base, Mapping):
+            return
+        revision = base.get("revision")
+        identity = BaseIdentity(str(base.get("name")), str(base.get("fingerprint")), revision and str(revision))
+        for warning in warnings_of_base(self._order.labelled_by, self._order.base, identity):
+            async with self._store.worker_unit() as unit:
+                await unit.work.warn(self._lease, warning)
 
     async def _log_progress(self) -> None:
         now = time.monotonic()

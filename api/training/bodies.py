@@ -85,4 +85,5 @@ class TrainingReportBody(Body):
     training_id: str = read_at("training", "id")
     lineage: LineageBody = read_at("training", "lineage")
     manifest: dict[str, Any] = Field(description="base, settings, libraries, digest of the rows, files with their hash")
+    warnings: list[str] = read_at("training", "warnings")
     report: dict[str, Any] = Field(description="measured before and after, curves, tokens, seconds, memory, controls")

@@ -28,6 +28,7 @@ from service.errors import TrainingNotFound
 from service.identifiers import JobId, is_training_id
 from service.records.jobs import JobStatus
 from service.records.trainings import Training
+from service.training_process.bases import BasesOnDisk
 from service.trainings import control
 from service.trainings.create import create_training
 from service.trainings.download import find_artifact, tar_stream
@@ -71,7 +72,7 @@ _TheEventReads = Annotated[EventReads, Depends(_event_reads)]
 async def create(request: Request, application: TheApplication, store: TheStore, key: IdempotencyKey) -> Response:
     """Train a language model on the rows of finished jobs; nothing is stored where anything is wrong."""
     wanted = parse_request(await read_json(request, _MAX_BYTES))
-    bases = application.settings.training.bases
+    bases = BasesOnDisk(application.settings.training.bases)
     receipt = await create_training(wanted, store, application.artifacts, bases, idempotency_key=key)
     headers = {"Location": f"/v1/trainings/{receipt.training.id}"}
     return _accepted(receipt.training, headers | ({"Idempotency-Replayed": "true"} if receipt.replayed else {}))
@@ -81,7 +82,7 @@ async def create(request: Request, application: TheApplication, store: TheStore,
 async def estimate(request: Request, application: TheApplication, store: TheStore) -> TrainingEstimateBody:
     """Check jobs as for a training and say what it would cost, as far as that is known; nothing is stored."""
     wanted = parse_request(await read_json(request, _MAX_BYTES))
-    bases = application.settings.training.bases
+    bases = BasesOnDisk(application.settings.training.bases)
     return TrainingEstimateBody.model_validate(await estimate_training(wanted, store, application.scorers, bases))
 
 

@@ -33,6 +33,7 @@ from service.records.jobs import (
     Progress,
     ShardRow,
     StoredRequest,
+    TrainingPace,
 )
 from service.records.labels import LabeledRow, LabelState
 from service.records.observations import JobStatistics
@@ -221,6 +222,9 @@ class Shards(Protocol):
 
         Unlike `save` it records no progress of the search and adds no event.
         """
+
+    async def set_pace(self, lease: Lease, pace: TrainingPace | None) -> None:
+        """Record how fast the trainings of the shard's search go; None while that is unknown. Raises LeaseLost."""
 
     async def summarize(self, lease: Lease, summary: Mapping[str, Any]) -> None:
         """Store the summary of the shard's search for the report. Raises LeaseLost."""

@@ -24,6 +24,9 @@ class Trainings(Protocol):
     async def report(self, training_id: JobId) -> TrainingReport:
         """The report of a training that has succeeded. Raises TrainingNotFound, TrainingNotFinished."""
 
+    async def labelled_by(self, job_ids: Collection[JobId]) -> Mapping[JobId, str]:
+        """The fingerprint of the backend that labelled each of these jobs of the project, where it is known."""
+
     async def request_cancel(self, training_id: JobId) -> Training:
         """Cancel it like a job. Raises TrainingNotFound, JobFinished."""
 

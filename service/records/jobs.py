@@ -54,6 +54,15 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPace:
+    """How fast the trainings of a job's search go; tokens are those that trainings read."""
+
+    since_seconds: float  # of the job's time without pauses, when the first of these trainings began
+    tokens_read: int  # since then
+    tokens_left: int  # at most, since a search may need fewer trainings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One request to label one data set."""
 

@@ -40,6 +40,15 @@ class TrainingOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class BaseIdentity:
+    """What a base is: its name, never a path; a hash over its files, as the embedded server has it; its revision."""
+
+    name: str
+    fingerprint: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """A folder of files that was stored, named by its content (docs/training.md#what-is-left-in-dir)."""
 
@@ -129,4 +138,5 @@ class TrainingOrder:
     spec: Mapping[str, Any]
     examples: str
     models: tuple[NeededModel, ...] = ()
+    labelled_by: Mapping[JobId, str] = field(default_factory=dict)  # fingerprints of its jobs' backends, where known
     checkpoint: str | None = None  # the command's folder, as a worker that gave the training back has left it

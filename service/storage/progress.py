@@ -1,5 +1,6 @@
 """Reads labelling jobs from Postgres, each with its progress summed over its shards."""
 
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Select, case, extract, func, select, true
@@ -8,11 +9,14 @@ from sqlalchemy.sql.selectable import LateralFromClause
 
 from service.errors import JobNotFound
 from service.identifiers import JobId, ProjectName
-from service.records.jobs import Job, JobStatus, Progress
+from service.records.jobs import Job, JobStatus, Progress, TrainingPace
 from service.records.work import Origin, WorkStatus
-from service.storage.records import RUNNING_SHARD_SHARE, SUMMED, eta_seconds
+from service.storage.records import RUNNING_SHARD_SHARE, SUMMED, eta_seconds, seconds_of_trainings
 from service.storage.stored_config import read_config
 from service.storage.tables import jobs, labellings, shards, work_items
+
+PACE = "pace"  # what the summary of a shard whose search trains has until the shard is finished
+_OF_THE_PACE = tuple(one.name for one in fields(TrainingPace))
 
 
 def select_jobs() -> "Select[Any]":
@@ -32,11 +36,11 @@ def elapsed_seconds() -> ColumnElement[Any]:
 
 def job_from(row: RowMapping) -> Job:
     """The job in a row of `select_jobs`."""
-    status = JobStatus(row["status"])
+    status, config = JobStatus(row["status"]), read_config(row["config"])
     return Job(
         id=row["id"],
         dataset_id=row["dataset_id"],
-        config=read_config(row["config"]),
+        config=config,
         status=status,
         created_at=row["created_at"],
         started_at=row["started_at"],
@@ -46,7 +50,7 @@ def job_from(row: RowMapping) -> Job:
         backend_id=row["backend_id"],
         warnings=tuple(row["warnings"] or ()),
         origin=Origin(request_id=row["request_id"], traceparent=row["traceparent"]),
-        progress=_progress(status, row),
+        progress=_progress(status, row, trains=config.trains),
     )
 
 
@@ -73,6 +77,9 @@ def _totals() -> LateralFromClause:
     sums: list[ColumnElement[Any]] = [func.coalesce(func.sum(shards.c[name]), 0).label(name) for name in SUMMED]
     under_way = func.least(shards.c.labeled, RUNNING_SHARD_SHARE * shards.c.rows)
     done = case((work_items.c.status == WorkStatus.SUCCEEDED, shards.c.rows), else_=under_way)
+    unfinished = case(
+        (work_items.c.status != WorkStatus.SUCCEEDED, shards.c.summary)
+    )  # those of finished ones are long
     mean_utility = func.sum(shards.c.utility * shards.c.rows) / func.sum(shards.c.rows).filter(known)
     return (
         select(
@@ -80,6 +87,7 @@ def _totals() -> LateralFromClause:
             func.coalesce(func.sum(shards.c.rows), 0).label("rows"),
             func.coalesce(func.sum(done), 0).label("rows_done"),
             mean_utility.label("utility"),
+            *(func.max(unfinished[(PACE, name)].as_float()).label(name) for name in _OF_THE_PACE),
         )
         .join(work_items, (work_items.c.job_id == shards.c.job_id) & (work_items.c.number == shards.c.shard))
         .where(shards.c.job_id == jobs.c.id)
@@ -87,12 +95,24 @@ def _totals() -> LateralFromClause:
     )
 
 
-def _progress(status: JobStatus, row: RowMapping) -> Progress:
+def _progress(status: JobStatus, row: RowMapping, *, trains: bool) -> Progress:
     elapsed = None if row["elapsed_seconds"] is None else float(row["elapsed_seconds"])
     rows = int(row["rows"])
+    if trains:
+        seconds_left = seconds_of_trainings(status, elapsed, _pace(row))
+    else:
+        seconds_left = eta_seconds(status, elapsed, float(row["rows_done"]), rows)
     return Progress(
         rows=rows,
         utility=row["utility"],
-        eta_seconds=eta_seconds(status, elapsed, float(row["rows_done"]), rows),
+        eta_seconds=seconds_left,
         **{name: int(row[name]) for name in SUMMED},
     )
+
+
+def _pace(row: RowMapping) -> TrainingPace | None:
+    """That of the one shard which a search that trains has."""
+    if row["since_seconds"] is None:
+        return None
+    read, left = (int(row[name]) for name in ("tokens_read", "tokens_left"))
+    return TrainingPace(since_seconds=row["since_seconds"], tokens_read=read, tokens_left=left)

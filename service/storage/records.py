@@ -6,7 +6,7 @@ import orjson
 
 from service.errors import InvalidCursor
 from service.identifiers import Row
-from service.records.jobs import JobStatus
+from service.records.jobs import JobStatus, TrainingPace
 from service.records.labels import LabelState, LabelStatus
 
 SUMMED = ("labeled", "iterations", "accepted", "inconsistencies", "prompts", "tokens_sent", "tokens_computed")
@@ -22,6 +22,18 @@ def eta_seconds(status: JobStatus, elapsed_seconds: float | None, done: float, r
     if status is not JobStatus.RUNNING or elapsed_seconds is None or done <= 0:
         return None
     return elapsed_seconds * (rows - done) / done
+
+
+def seconds_of_trainings(status: JobStatus, elapsed_seconds: float | None, pace: TrainingPace | None) -> float | None:
+    """Seconds left, at most, of a job whose search trains; None until the first training has ended, 0 after the end.
+
+    Its labels come long before its trainings, so that their number tells nothing.
+    """
+    if status.is_final:
+        return 0.0
+    if status is not JobStatus.RUNNING or elapsed_seconds is None or pace is None or pace.tokens_read <= 0:
+        return None
+    return max(0.0, elapsed_seconds - pace.since_seconds) * max(0, pace.tokens_left) / pace.tokens_read
 
 
 def parsed_time(text: str) -> datetime:

@@ -1,18 +1,19 @@
 """Stores the labelling data of shards in Postgres: rows, progress, costs and the search's summary."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId
-from service.records.jobs import ClaimedShard, Progress
+from service.records.jobs import ClaimedShard, Progress, TrainingPace
 from service.records.work import ClaimedWork, Lease
 from service.search.predictions.prompt_tree import Usage
 from service.storage.account import charge
 from service.storage.fence import lease_is_current, lease_lost, lock_lease
-from service.storage.progress import elapsed_seconds, job_not_found
+from service.storage.progress import PACE, elapsed_seconds, job_not_found
 from service.storage.records import SUMMED
 from service.storage.stored_config import read_config
 from service.storage.tables import jobs, labellings, shards, work_items
@@ -79,6 +80,12 @@ class ShardTable:
             "remembered": remembered,
         }
         await self._charge(lease, await self._change(lease, values))
+
+    async def set_pace(self, lease: Lease, pace: TrainingPace | None) -> None:
+        """Store how fast the trainings of the shard's search go, or that it is unknown. Raises LeaseLost."""
+        await lock_lease(self._connection, lease)
+        summary = None if pace is None else {PACE: asdict(pace)}
+        await self._connection.execute(update(shards).where(_is_shard(lease)).values(summary=summary))
 
     async def summarize(self, lease: Lease, summary: Mapping[str, Any]) -> None:
         """Store the summary of the shard's search for the report. Raises LeaseLost."""

@@ -20,7 +20,7 @@ from service.storage.progress import owned
 from service.storage.records import parsed_time
 from service.storage.removal import erase, lock_items
 from service.storage.stored_config import read_training, read_training_spec, stored_training
-from service.storage.tables import jobs, training_models, trainings
+from service.storage.tables import backend_identities, jobs, labellings, training_models, trainings
 from service.storage.work_queue import queue_job
 
 _JOB_COLUMNS = ("id", "status", "created_at", "started_at", "finished_at", "error", "warnings")
@@ -83,6 +83,10 @@ class TrainingTable:
         """The report of a training that has succeeded. Raises TrainingNotFound, TrainingNotFinished."""
         return await _report(self._connection, training_id, self._project)
 
+    async def labelled_by(self, job_ids: Collection[JobId]) -> Mapping[JobId, str]:
+        """The fingerprint of the backend that labelled each of these jobs of the project, where it is known."""
+        return await _labelled_by(self._connection, job_ids, jobs.c.project == self._project)
+
     async def request_cancel(self, training_id: JobId) -> Training:
         """Cancel the training. A repeated call changes nothing. Raises TrainingNotFound, JobFinished."""
         return await self._apply_event(training_id, CancelRequested())
@@ -143,15 +147,16 @@ class LeasedTrainings:
     async def order(self, lease: Lease) -> TrainingOrder:
         """The worker's order: base, specification and artifacts to start from. Raises LeaseLost."""
         await lock_lease(self._connection, lease)
-        columns = (trainings.c.base, trainings.c.spec, trainings.c.examples_sha256, trainings.c.checkpoint_sha256)
-        row = (await self._connection.execute(select(*columns).where(trainings.c.job_id == lease.job_id))).first()
+        row = (await self._connection.execute(select(trainings).where(trainings.c.job_id == lease.job_id))).first()
         if row is None:
             raise lease_lost(lease)
+        same_project = jobs.c.project == select(jobs.c.project).where(jobs.c.id == lease.job_id).scalar_subquery()
         return TrainingOrder(
             base=row.base,
             spec=read_training_spec(row.spec),
             examples=row.examples_sha256,
             models=await self._models(lease.job_id),
+            labelled_by=await _labelled_by(self._connection, row.config.get("job_ids", ()), same_project),
             checkpoint=row.checkpoint_sha256,
         )
 
@@ -232,6 +237,20 @@ def _needing() -> "Select[Any]":
         .join(training_models, training_models.c.job_id == open_.c.id)
         .where(open_.c.status.in_(OPEN_JOB))
     )
+
+
+async def _labelled_by(
+    connection: AsyncConnection, job_ids: Collection[JobId], which: ColumnElement[bool]
+) -> dict[JobId, str]:
+    """The fingerprints of the backends that labelled those of these jobs that there are."""
+    query = (
+        select(jobs.c.id, backend_identities.c.fingerprint)
+        .join(labellings, labellings.c.job_id == jobs.c.id)
+        .join(backend_identities, backend_identities.c.id == labellings.c.backend_id)
+        .where(jobs.c.id.in_(job_ids), which)
+        .order_by(jobs.c.id)
+    )
+    return {row.id: row.fingerprint for row in await connection.execute(query)}
 
 
 def _select() -> "Select[Any]":

@@ -108,12 +108,13 @@ class WorkTable:
         await self._apply_event(await lock_lease(self._connection, lease), RetrySucceeded())
 
     async def warn(self, lease: Lease, warning: str) -> None:
-        """Add a warning to the item's job. Raises LeaseLost."""
+        """Add a warning to those of the item's job, unless it is among them. Raises LeaseLost."""
         await lock_lease(self._connection, lease)
         await self._journal.lock(lease.job_id)
         this = jobs.c.id == lease.job_id
-        known = (await self._connection.execute(select(jobs.c.warnings).where(this))).scalar()
-        await self._connection.execute(update(jobs).where(this).values(warnings=[*(known or ()), warning]))
+        known = (await self._connection.execute(select(jobs.c.warnings).where(this))).scalar() or []
+        if warning not in known:
+            await self._connection.execute(update(jobs).where(this).values(warnings=[*known, warning]))
 
     async def _apply_event(self, work: WorkState, event: WorkEvent) -> tuple[Changes, JobStatus]:
         """Apply an event to a locked item; returns the changes and the job's new status."""

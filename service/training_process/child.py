@@ -24,7 +24,8 @@ logger = structlog.get_logger(__name__)
 SPEC, EXAMPLES, OUT = "SPEC.json", "examples.jsonl", "out"
 TRAINING = (sys.executable, "-P", "-m", "training")  # -P: no module from the working folder
 _FINISHED, _IN_USE, _STOPPED = 0, 4, 75  # exit statuses of the command
-SECRET = ("ICM_", "DATABASE_URL")  # prefixes of environment variables that the child must not see
+# Prefixes of environment variables that the child must not see: settings, the database, object stores, the hub.
+SECRET = ("ICM_", "DATABASE_URL", "PGPASS", "POSTGRES_", "AWS_", "AZURE_", "GOOGLE_", "HF_TOKEN")
 _TAIL_LINES = 5
 
 

@@ -5,25 +5,21 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from service.errors import TrainingFailed
 from service.ports.training import OnEvent
 from service.records.trainings import TrainingEnd, TrainingEvent
 from service.search.predictions.prompt_tree import TreeScores
 from service.search.predictions.training import TrainAndScore
+from service.training_process.bases import identity_of
 from service.training_process.child import TRAINING, TrainingChild
 from service.training_process.installed import missing_modules
 from service.training_process.trained_files import examples_of, questions_of, read_scores, spec_of, write_rows
 
 TRIES = 3  # of a training that crashes; each resumes from the last checkpoint
-_END_BYTES = 65_536  # of each end of a file; the fingerprint reads no more of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +55,8 @@ class ChildTrainer:
 
     async def identify(self) -> str:
         """A fingerprint of the base's files, and the device. Raises TrainingFailed if the base is not there."""
-        found = await asyncio.to_thread(_fingerprint, self._base.name)
-        return f"{found} {self._base.device}"
+        found = await asyncio.to_thread(identity_of, self._base.name)
+        return f"{found.fingerprint} {self._base.device}"
 
     async def train_and_score(
         self,
@@ -130,29 +126,3 @@ def as_folder(name: str) -> str:
     """The absolute path of a folder, since the training runs in another folder; a hub name unchanged."""
     folder = Path(name).expanduser()
     return str(folder.resolve()) if folder.is_dir() else name
-
-
-def _fingerprint(name: str) -> str:
-    """The base's fingerprint: SHA-256 over the name, the size and both ends of each file."""
-    digest = hashlib.sha256()
-    for path in sorted(_files(name)):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}\n".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_END_BYTES))
-            file.seek(max(_END_BYTES, size - _END_BYTES))
-            digest.update(file.read())
-    return digest.hexdigest()
-
-
-def _files(name: str) -> Iterator[Path]:
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        with suppress(LocalEntryNotFoundError, HFValidationError):
-            folder = Path(snapshot_download(name, local_files_only=True))
-    if not (folder / "config.json").is_file():
-        raise TrainingFailed(
-            f"{name!r}, the base that may be trained, is neither the folder of a Hugging Face model nor one "
-            "that was downloaded before"
-        )
-    return (path for path in folder.iterdir() if path.is_file())

@@ -1,7 +1,7 @@
 """Creates a training: writes the jobs' rows as examples, stores these files, and queues the training."""
 
 import hashlib
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,14 @@ from service.access.admission import admit, refuse_early
 from service.errors import ArtifactsUnavailable, Fault, IdempotencyMismatch, InvalidConfig, TrainingNotFound
 from service.identifiers import JobId, is_training_id, new_training_id
 from service.ports.artifacts import Artifacts
+from service.ports.bases import Bases
 from service.ports.store import ProjectStore, ProjectUnit
 from service.records.access import AuditAction, AuditEntry, Size
 from service.records.jobs import Job, StoredRequest
 from service.records.trainings import Artifact, NewTraining, Training
 from service.records.work import Origin
 from service.spans import current_traceparent
+from service.trainings.labellers import warnings_of_base
 from service.trainings.request import WRONG, TrainingKind, TrainingMethod, TrainingRequest
 from service.trainings.reward_models import doubts_of_judge, faults_of_bases
 from service.trainings.rows import Written, write_rows
@@ -47,11 +49,11 @@ async def create_training(
     request: TrainingRequest,
     store: ProjectStore,
     artifacts: Artifacts,
-    bases: Mapping[str, str],
+    bases: Bases,
     *,
     idempotency_key: str | None,
 ) -> TrainingReceipt:
-    """Check the sources, store the jobs' rows as examples and queue the training; `bases` are places by their names.
+    """Check the sources, store the jobs' rows as examples and queue the training.
 
     Raises InvalidConfig, IdempotencyMismatch, QuotaExceeded, ArtifactsUnavailable and StorageUnavailable.
     """
@@ -60,6 +62,7 @@ async def create_training(
         return replayed
     sources = await read_sources(store, request)
     base = chosen_base(request, sources, bases)
+    doubts = await doubts_of_base(store, request, base, bases)
     async with store.project_unit() as unit:
         await refuse_early(unit, store.quotas, Size(rows=0, bytes=0))
     training_id = new_training_id()
@@ -74,7 +77,7 @@ async def create_training(
                 rows=written.rows,
                 examples=examples,
                 models=sources.model_ids,
-                warnings=warnings_of(request, sources, written),
+                warnings=(*warnings_of(request, sources, written), *doubts),
                 origin=Origin(request_id=store.caller.request_id, traceparent=current_traceparent()),
             )
             return await _store(store, training, key)
@@ -138,7 +141,16 @@ def request_sha256(request: TrainingRequest) -> str:
     return hashlib.sha256(b"training\0" + canonical).hexdigest()
 
 
-def chosen_base(request: TrainingRequest, sources: Sources, bases: Mapping[str, str]) -> str:
+async def doubts_of_base(store: ProjectStore, request: TrainingRequest, base: str, bases: Bases) -> tuple[str, ...]:
+    """Warnings if the base is another language model than labelled the jobs; none if it cannot be read here."""
+    if (identity := await bases.identity(base)) is None:
+        return ()
+    async with store.project_unit() as unit:
+        labelled_by = await unit.trainings.labelled_by([JobId(job_id) for job_id in request.job_ids])
+    return warnings_of_base(labelled_by, base, identity)
+
+
+def chosen_base(request: TrainingRequest, sources: Sources, bases: Bases) -> str:
     """The operator's name of the language model to start from, on which reward models fit. Raises InvalidConfig."""
     base = _named_base(request, sources, bases)
     if faults := list(faults_of_bases(base, sources.reward_models, bases)):
@@ -146,7 +158,7 @@ def chosen_base(request: TrainingRequest, sources: Sources, bases: Mapping[str, 
     return base
 
 
-def _named_base(request: TrainingRequest, sources: Sources, bases: Collection[str]) -> str:
+def _named_base(request: TrainingRequest, sources: Sources, bases: Bases) -> str:
     if request.base is not None:
         names = [request.base]
     elif (reward := sources.reward_models.get("reward")) is not None:

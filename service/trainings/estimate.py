@@ -2,17 +2,18 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from service.identifiers import JobId, is_training_id
+from service.ports.bases import Bases
 from service.ports.scoring import Scorer, Scorers
 from service.ports.store import ProjectStore
 from service.records.jobs import JobStatus
-from service.trainings.create import chosen_base, warnings_of
+from service.trainings.create import chosen_base, doubts_of_base, warnings_of
 from service.trainings.request import TrainingRequest
 from service.trainings.rows import EXAMPLES, STEP_PROMPTS, Written, write_rows
 from service.trainings.sources import read_sources
@@ -49,7 +50,7 @@ class _Measured:
 
 
 async def estimate_training(
-    request: TrainingRequest, store: ProjectStore, scorers: Scorers, bases: Mapping[str, str]
+    request: TrainingRequest, store: ProjectStore, scorers: Scorers, bases: Bases
 ) -> TrainingEstimate:
     """Check the sources as `create_training` does, and count rows and tokens.
 
@@ -77,7 +78,7 @@ async def estimate_training(
         seconds=None if measured is None else measured.seconds(tokens),
         memory_bytes=None if measured is None else measured.memory_bytes,
         measured_by=None if measured is None else measured.training_id,
-        warnings=warnings_of(request, sources, written),
+        warnings=(*warnings_of(request, sources, written), *await doubts_of_base(store, request, base, bases)),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from service.errors import Fault, TrainingNotFound
 from service.identifiers import JobId
+from service.ports.bases import Bases
 from service.ports.store import ProjectStore
 from service.records.jobs import JobStatus
 from service.records.trainings import Training
@@ -42,14 +43,15 @@ async def _reward_model(store: ProjectStore, training_id: str) -> Training | str
     return f"the training {training_id} is {training.status}; it gives rewards once it has succeeded"
 
 
-def faults_of_bases(base: str, models: Mapping[str, Training], bases: Mapping[str, str]) -> Iterator[Fault]:
+def faults_of_bases(base: str, models: Mapping[str, Training], bases: Bases) -> Iterator[Fault]:
     """Adapters among the reward models that another base than the policy's was trained with.
 
     Two names for one place are one base. Whether its files are still the same, the training itself finds out.
     """
     for field, model in models.items():
         is_adapter = model.config.get("method", TrainingMethod.LORA) == TrainingMethod.LORA
-        if is_adapter and bases.get(model.base, model.base) != bases[base]:
+        its_base = bases[model.base] if model.base in bases else model.base
+        if is_adapter and its_base != bases[base]:
             told = (
                 f"the training {model.id} is an adapter of the base {model.base!r}, and the policy starts from "
                 f"{base!r}; name one that was trained on {base!r}, or one of method full"

@@ -48,10 +48,11 @@ async def queued(
     anchor: bool = False,
     gold: Sequence[bytes | None] = (),
     backend: BackendId | None = None,
+    config: JobConfig = CONFIG,
 ) -> JobId:
     """Store a job with shards of these sizes (default: one of two rows); with an anchor, later ones wait for it."""
     async with store.project_unit(LOCAL_CALLER) as unit:
-        return await added(unit, *shard_rows, anchor=anchor, gold=gold, backend=backend)
+        return await added(unit, *shard_rows, anchor=anchor, gold=gold, backend=backend, config=config)
 
 
 async def added(
@@ -61,6 +62,7 @@ async def added(
     gold: Sequence[bytes | None] = (),
     backend: BackendId | None = None,
     origin: Origin = UNKNOWN_ORIGIN,
+    config: JobConfig = CONFIG,
 ) -> JobId:
     """The same as `queued`, within an open unit of work."""
     sizes = shard_rows or (2,)
@@ -78,7 +80,7 @@ async def added(
         NewRow(position=Row(i), id=f"row-{i}", data=b'{"sum":"%d"}' % i, gold=golds[i], shard=shard)
         for i, shard in enumerate(shard_of)
     ]
-    job = NewJob(id=new_job_id(), dataset_id=dataset.id, config=CONFIG, backend_id=backend, origin=origin)
+    job = NewJob(id=new_job_id(), dataset_id=dataset.id, config=config, backend_id=backend, origin=origin)
     shards = [NewShard(index=i, rows=size, blocked=anchor and i > 0) for i, size in enumerate(sizes)]
     await unit.datasets.add(dataset)
     await unit.datasets.add_rows(dataset.id, rows)

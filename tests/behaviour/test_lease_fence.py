@@ -8,7 +8,7 @@ from service.errors import LeaseLost
 from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId, new_training_id
 from service.ports.store import Store, WorkerUnit
 from service.records.access import LOCAL_CALLER
-from service.records.jobs import Backoff, ClaimedShard, PauseReason, Progress
+from service.records.jobs import Backoff, ClaimedShard, PauseReason, Progress, TrainingPace
 from service.records.scoring import BackendIdentity
 from service.records.trainings import Artifact
 from service.records.work import Lease, WorkStatus
@@ -60,6 +60,9 @@ WRITES: dict[str, Write] = {
     "checkpoint": lambda unit, lease: unit.work.save(lease, b"zombie"),
     "crashes": lambda unit, lease: unit.shards.note_server_crashes(lease, {"00": 1}),
     "summary": lambda unit, lease: unit.shards.summarize(lease, {"phase": "zombie"}),
+    "pace": lambda unit, lease: unit.shards.set_pace(
+        lease, TrainingPace(since_seconds=0.0, tokens_read=9, tokens_left=9)
+    ),
     "warning": lambda unit, lease: unit.work.warn(lease, "zombie"),
     "pause": lambda unit, lease: unit.work.pause(
         lease, PauseReason.BACKEND_UNAVAILABLE, "away", tried=False, backoff=Backoff(), at_least_seconds=0.0

@@ -14,6 +14,7 @@ from service.ports import store as ports
 from service.ports.store import ProjectUnit, Store
 from service.ports.trainings import Trainings
 from service.records.access import AuditAction, AuditEntry, Caller, Scope
+from service.records.scoring import BackendIdentity
 from tests.behaviour.stored import added, asked_for_training, claimed, finish, label_state, write
 
 BIRDS, FISH = Caller(project=ProjectName("birds")), Caller(project=ProjectName("fish"))
@@ -84,7 +85,8 @@ async def test_a_project_finds_its_own_job(projects: Store) -> None:
 @pytest.mark.parametrize("asked", ["get", "report", "request_cancel", "pause", "resume", "hold", "remove"])
 async def test_another_projects_training_is_as_unknown_as_one_that_never_existed(projects: Store, asked: str) -> None:
     ways = {name for name, way in inspect.getmembers(Trainings, inspect.isfunction) if name[0] != "_"}
-    assert ways - {"add", "page"} == {"get", "report", "request_cancel", "pause", "resume", "hold", "remove"}
+    controls = {"get", "report", "request_cancel", "pause", "resume", "hold", "remove"}
+    assert ways - {"add", "page", "labelled_by"} == controls
     training_id, job_id = await asked_for_training(projects, BIRDS), await queued_by(projects, FISH)
     for unknown in (training_id, new_training_id(), job_id):
         with pytest.raises(TrainingNotFound):
@@ -104,6 +106,16 @@ async def test_a_worker_finds_trainings_of_its_jobs_project_alone(projects: Stor
         with pytest.raises(error):
             async with projects.worker_unit() as unit:
                 await unit.trainings.finished(shard.lease, training_id)
+
+
+async def test_the_backend_that_labelled_a_job_is_shown_to_its_own_project_alone(projects: Store) -> None:
+    async with projects.project_unit(BIRDS) as unit:
+        job_id = await added(unit, backend=await unit.backends.recognized(BackendIdentity("vllm|base|1|0.33")))
+    told = []
+    for caller in (BIRDS, FISH):
+        async with projects.project_unit(caller) as unit:
+            told.append(await unit.trainings.labelled_by([job_id, new_job_id()]))
+    assert told == [{job_id: "vllm|base|1|0.33"}, {}]
 
 
 async def test_no_request_of_another_project_changes_a_job(projects: Store) -> None:

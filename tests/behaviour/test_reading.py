@@ -3,12 +3,14 @@ from dataclasses import replace
 
 import pytest
 
+from service.config import SearchConfig
 from service.errors import InvalidCursor, JobNotFound
 from service.identifiers import JobId
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
-from service.records.jobs import Job, JobStatus, StoredRequest
+from service.records.jobs import Job, JobStatus, StoredRequest, TrainingPace
 from service.records.labels import LabelState, LabelStatus
+from service.search.strategies.registry import StrategyName
 from tests.behaviour.stored import (
     ARROW_TYPES,
     CONFIG,
@@ -59,6 +61,25 @@ async def test_the_time_left_is_known_once_something_is_labelled(store: Store) -
     left = (await job(store, job_id)).progress.eta_seconds
     assert left is not None
     assert left > 0
+
+
+async def test_the_time_left_of_a_search_that_trains_goes_by_its_trainings_and_not_by_its_labels(store: Store) -> None:
+    job_id = await queued(store, 4, config=replace(CONFIG, search=SearchConfig(strategy=StrategyName.SCALABLE)))
+    shard = await claimed(store)
+    await save(store, shard, labeled=4)
+    assert (await job(store, job_id)).progress.eta_seconds is None
+    for read, left in ((0, 500), (100, 400), (100, 0)):
+        async with store.worker_unit() as unit:
+            pace = TrainingPace(since_seconds=0.0, tokens_read=read, tokens_left=left)
+            await unit.shards.set_pace(shard.lease, pace)
+            _, elapsed = await unit.shards.job_totals(job_id)
+        found = (await job(store, job_id)).progress.eta_seconds
+        assert found is None if read == 0 else found == pytest.approx(elapsed * left / read, rel=0.5, abs=0.1)
+    async with store.worker_unit() as unit:
+        await unit.shards.set_pace(shard.lease, None)
+    assert (await job(store, job_id)).progress.eta_seconds is None
+    await finish(store, shard)
+    assert (await job(store, job_id)).progress.eta_seconds == 0.0
 
 
 async def test_a_worker_can_ask_what_the_whole_job_has_cost(store: Store) -> None:

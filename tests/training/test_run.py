@@ -11,6 +11,8 @@ from safetensors import safe_open
 
 from inference.model.language_model import fingerprint
 from inference.settings import SMALL_MODEL
+from service.records.trainings import BaseIdentity
+from service.training_process.bases import identity_of
 from tests.training.conftest import Finished
 from tests.training.running import refused, run, start
 from tests.training.written import comparisons, write_spec
@@ -69,6 +71,7 @@ def test_the_base_is_named_by_name_and_fingerprint(finished: Finished) -> None:
     config, manifest = read(finished.out / "adapter/adapter_config.json"), read(finished.out / "manifest.json")
     assert (config["base_model_name_or_path"], config["revision"]) == ("small_model", fingerprint(SMALL_MODEL))
     assert manifest["base"] == {"name": "small_model", "fingerprint": fingerprint(SMALL_MODEL), "revision": None}
+    assert identity_of(str(SMALL_MODEL)) == BaseIdentity(**manifest["base"]), "the service names it alike"
 
 
 def test_nothing_reaches_for_the_network(finished: Finished) -> None:

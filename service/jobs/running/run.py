@@ -19,7 +19,8 @@ from service.jobs.running.backend import check_backend
 from service.jobs.running.expected_counts import expected_counts
 from service.jobs.running.isolation import RowsUnscorable, TooManyUnscorable
 from service.jobs.running.left_out import leave_out, left_out_warning, rows_left_out
-from service.jobs.running.trained_answers import CachedTrainer
+from service.jobs.running.trained_answers import CachedTrainer, RecalledTraining
+from service.jobs.running.training_pace import PaceOfTrainings
 from service.jobs.task.problem import load_problem, strategy_of
 from service.ports.observers import UNOBSERVED, WorkObserver
 from service.ports.scoring import Scorer
@@ -132,7 +133,20 @@ class _Run:
                 f"the strategy trains a language model, and this worker knows of none that it may train for the model "
                 f"{self.claimed.config.model!r}: ICM_TRAINING__BASES names its folder or hub name"
             )
-        return CachedTrainer(self.cached_scorer, self.trainer, self.claimed)
+        return CachedTrainer(self.cached_scorer, self.trainer, self.claimed, self._training_ended)
+
+    @cached_property
+    def pace(self) -> PaceOfTrainings | None:
+        """Measures the trainings, where the strategy trains."""
+        config = self.claimed.config
+        left = config.search.strategy.approach.tokens_left if config.trains else None
+        return None if left is None else PaceOfTrainings(self.store, self.claimed, self.search, left)
+
+    async def _training_ended(self, training: RecalledTraining) -> None:
+        """Tell of a training while others of its round go on. Raises LeaseLost and StorageUnavailable."""
+        if self.pace is not None:
+            self.pace.ended(training)
+        await self.save()
 
     async def search_until_stopped(self, checkpoint_seconds: float, stop: asyncio.Event) -> bool:
         """Search until the end, a limit or a stop, saving at intervals; returns True if a limit was reached.
@@ -176,6 +190,8 @@ class _Run:
             trainings = await self.cached_trainer.recall(request)
             if trainings.open and not await self.has_budget():
                 return None
+            if self.pace is not None:
+                await self.pace.begin(trainings.trainings)
             return await self.cached_trainer.answer(trainings, stop)
         recalled = await self.cached_scorer.recall(request)
         step.set_attribute("icm.prompts", recalled.request.prompts)
@@ -205,6 +221,8 @@ class _Run:
         began = time.monotonic()
         async with self.store.worker_unit() as unit:
             await unit.labels.write(self.claimed.lease, changed)
+            if self.pace is not None and (pace := self.pace.measured) is not None:
+                await unit.shards.set_pace(self.claimed.lease, pace)
             await unit.shards.save(
                 self.claimed.lease, checkpoint=orjson.dumps(checkpoint.to_json(state)), progress=self.progress()
             )

@@ -6,7 +6,7 @@ trainings again that had not ended.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from service.identifiers import Row
@@ -52,6 +52,7 @@ class CachedTrainer:
     scorer: CachedScorer
     trainer: TrainedScorer
     claimed: ClaimedShard
+    on_end: Callable[[RecalledTraining], Awaitable[None]]  # called with each finished training, one at a time
     _storing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one training at a time adds its cost
 
     async def recall(self, request: Trainings) -> RecalledTrainings:
@@ -102,4 +103,5 @@ class CachedTrainer:
         said = {training.keys[row]: values for row, values in found.log_probabilities.items()}
         async with self._storing:
             training.answers.update(await self.scorer.store(said, found.usage))
+            await self.on_end(training)
         return True

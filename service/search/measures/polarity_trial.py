@@ -39,6 +39,15 @@ def trials(problem: Problem, labels: Labels, scores: Scores) -> list[tuple[Train
     return [(_training(problem, learned, asked[:ASKED_ROWS], labelling), labelling) for labelling in (labels, *others)]
 
 
+def tokens_of_trials(problem: Problem) -> int:
+    """About how many tokens these trainings read, by the mean length of a row."""
+    count = len(problem.texts)
+    learned = min(LEARNED_ROWS, int(MAX_LEARNED_SHARE * count))
+    rows = learned + min(ASKED_ROWS, count - learned)
+    labellings = 1 + polarity.permutation_count(problem.classes)
+    return round(labellings * rows * problem.tokens(problem.rows) / count)
+
+
 def trial_result(answers: Sequence[TreeScores], labellings: Sequence[Labels]) -> PolarityTrial:
     """The loss on the scored rows: of the labels found, and of the permutation with the lowest loss."""
     found, *others = (

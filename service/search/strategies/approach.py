@@ -4,23 +4,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from service.search.state.objective import Objective
-from service.search.state.problem import Parameters
-from service.search.state.steps import Strategy
+from service.search.state.problem import Parameters, Problem
+from service.search.state.steps import State, Strategy
 from service.search.strategies.cost import Cost, SimulatedCost
 
 _SIMULATED = SimulatedCost()
+
+
+# Tokens that trainings may still read from a state on, each epoch and each row asked for counted: at most, since rounds
+# may end early.
+TokensLeft = Callable[[Problem, State], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approach:
     """A strategy of the search for coherent labels: the search for each objective it supports, its default first.
 
-    A strategy that `trains` needs a base that workers may train, and all rows in one search.
+    A strategy that trains has `tokens_left`. It needs a base that workers may train, and all rows in one search.
     """
 
     searches: Mapping[Objective, Strategy]
     cost: Cost = _SIMULATED
-    trains: bool = False
+    tokens_left: TokensLeft | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether the strategy asks for trainings."""
+        return self.tokens_left is not None
 
     @property
     def default_objective(self) -> Objective:

@@ -7,6 +7,7 @@ without demonstrations; related rows get the consistent labelling that is likeli
 never change afterwards.
 """
 
+import itertools
 from dataclasses import dataclass, replace
 
 from service.identifiers import Row
@@ -21,6 +22,7 @@ from service.search.strategies.trained import (
     first_part,
     search_first_part,
     subproblem,
+    tokens_of_trial,
     training_of,
     try_polarity,
 )
@@ -68,4 +70,16 @@ def _next_batch(problem: Problem, state: State) -> Step:
     return replace(state, labels=labels, scores=scores, raw=raw, round=state.round + 1)
 
 
-APPROACH = Approach(searches={Objective.GAIN: Iterative()}, trains=True)
+def _tokens_left(problem: Problem, state: State) -> int:
+    """Those of all batches that follow: each is asked for once, behind a training on all batches before it."""
+    left, before = tokens_of_trial(problem, state), 0
+    if state.phase in (Phase.TRIAL, Phase.DONE):
+        return left
+    for batch, later in itertools.pairwise(batches_of(problem)):
+        before += problem.tokens(batch)
+        if state.phase is not Phase.TRAIN or later[0] not in state.labels:
+            left += problem.parameters.epochs * before + problem.tokens(later)
+    return left
+
+
+APPROACH = Approach(searches={Objective.GAIN: Iterative()}, tokens_left=_tokens_left)

@@ -27,6 +27,7 @@ from service.search.strategies.trained import (
     finish_rounds,
     first_part,
     search_first_part,
+    tokens_of_trial,
     training_of,
     try_polarity,
 )
@@ -92,4 +93,14 @@ def _trainings(problem: Problem, state: State, folds: Sequence[Sequence[Row]]) -
     ]
 
 
-APPROACH = Approach(searches={Objective.GAIN: Scalable()}, trains=True)
+def _tokens_left(problem: Problem, state: State) -> int:
+    """Those of all rounds that may follow: in each, every row is asked for once and learned for the other folds."""
+    if state.phase in (Phase.TRIAL, Phase.DONE):
+        return tokens_of_trial(problem, state)
+    parameters = problem.parameters
+    rounds = parameters.rounds - (state.round if state.phase is Phase.TRAIN else 0)
+    passes = parameters.epochs * (parameters.folds - 1) + 1
+    return rounds * passes * problem.tokens(problem.rows) + tokens_of_trial(problem, state)
+
+
+APPROACH = Approach(searches={Objective.GAIN: Scalable()}, tokens_left=_tokens_left)

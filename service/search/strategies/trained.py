@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from service.identifiers import Row
 from service.search.measures.gain import gain, gain_utility
-from service.search.measures.polarity_trial import trial_result, trials
+from service.search.measures.polarity_trial import tokens_of_trials, trial_result, trials
 from service.search.moves.cardinality import shares_of_part
 from service.search.predictions.calibration import label_entropy, label_shares
 from service.search.predictions.training import TrainAndScore, TrainingExample
@@ -108,6 +108,17 @@ def count_trainings(problem: Problem, state: State, asked: Sequence[TrainAndScor
         trainings=state.facts.get("trainings", 0) + len(asked),
         tokens_trained=state.facts.get("tokens_trained", 0) + tokens,
     )
+
+
+def tokens_read(problem: Problem, asked: TrainAndScore) -> int:
+    """How many tokens a training reads: its examples once for each epoch, and the rows that it scores."""
+    learned = asked.epochs * problem.tokens(example.row for example in asked.examples)
+    return learned + problem.tokens(query.row for query in asked.queries)
+
+
+def tokens_of_trial(problem: Problem, state: State) -> int:
+    """About how many tokens the polarity trial still reads, which ends every search that trains."""
+    return 0 if state.phase is Phase.DONE else tokens_of_trials(problem)
 
 
 def finish_rounds(problem: Problem, state: State, reason: StopReason) -> State:

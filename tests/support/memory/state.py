@@ -10,14 +10,14 @@ import orjson
 from service.errors import JobNotFound, LeaseLost
 from service.identifiers import BackendId, DatasetId, JobId, Row
 from service.lifecycle import WAITING_WORK, Changes, Entry, JobState, Siblings, WorkCounts, WorkState, settle
-from service.records.jobs import Event, Job, NewDataset, NewRow, Progress
+from service.records.jobs import Event, Job, NewDataset, NewRow, Progress, TrainingPace
 from service.records.labels import LabelState
 from service.records.scoring import BackendIdentity
 from service.records.trainings import TrainingReport
 from service.records.work import Lease, WorkStatus
 from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.prompting.recall import PromptKey
-from service.storage.records import SUMMED
+from service.storage.records import SUMMED, seconds_of_trainings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,7 @@ class ShardRecord:
     modelled: bool = False
     summary: Mapping[str, Any] | None = None
     server_crashes: Mapping[str, int] = field(default_factory=dict)
+    pace: TrainingPace | None = None
 
 
 @dataclass
@@ -156,5 +157,12 @@ class State:
         return Progress(
             rows=rows,
             utility=sum(utility * size for utility, size in known) / weight if weight else None,
+            eta_seconds=self._seconds_left(life, shards),
             **{name: sum(getattr(one.progress, name) for one in shards) for name in SUMMED},
         )
+
+    def _seconds_left(self, life: JobState, shards: list[ShardRecord]) -> float | None:
+        """Of jobs whose search trains; those of others are a matter of the database."""
+        if not self.jobs[life.id].config.trains:
+            return None
+        return seconds_of_trainings(life.status, self.elapsed_seconds(life), shards[0].pace)

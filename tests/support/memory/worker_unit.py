@@ -19,7 +19,16 @@ from service.lifecycle.events import (
     resource_missing,
 )
 from service.records.access import Spending
-from service.records.jobs import Backoff, ClaimedShard, JobStatus, KnownBackend, PauseReason, Progress, ShardRow
+from service.records.jobs import (
+    Backoff,
+    ClaimedShard,
+    JobStatus,
+    KnownBackend,
+    PauseReason,
+    Progress,
+    ShardRow,
+    TrainingPace,
+)
 from service.records.labels import LabelState
 from service.records.scoring import BackendIdentity
 from service.records.trainings import TrainingReport
@@ -87,7 +96,8 @@ class MemoryWork:
 
     async def warn(self, lease: Lease, warning: str) -> None:
         job = self._state.jobs[self._state.held(lease).job_id]
-        self._state.jobs[job.id] = replace(job, warnings=(*job.warnings, warning))
+        if warning not in job.warnings:
+            self._state.jobs[job.id] = replace(job, warnings=(*job.warnings, warning))
 
     def _apply_event(self, item: WorkState, event: WorkEvent) -> Changes:
         job = self._state.lives[item.job_id]
@@ -166,6 +176,10 @@ class MemoryShards:
         progress = replace(before, **cost)
         self._state.put_record(lease, progress=progress, remembered=remembered, modelled=usage.modelled)
         self._state.charge(usage.tokens_computed - before.tokens_computed)
+
+    async def set_pace(self, lease: Lease, pace: TrainingPace | None) -> None:
+        self._state.held(lease)
+        self._state.put_record(lease, pace=pace)
 
     async def summarize(self, lease: Lease, summary: Mapping[str, Any]) -> None:
         self._state.held(lease)

@@ -11,11 +11,13 @@ from service.search.engine import Search
 from service.search.predictions.training import TrainAndScore, Trainings
 from service.search.rules.consistency import Constraint, Rule
 from service.search.state.checkpoint import from_json, to_json
+from service.search.state.objective import Objective
 from service.search.state.problem import Problem, Start
 from service.search.state.steps import Phase, State, StopReason, Strategy, trees_of
 from service.search.strategies.iterative import Iterative, batches_of
+from service.search.strategies.registry import StrategyName
 from service.search.strategies.scalable import Scalable, folds_of
-from service.search.strategies.trained import first_part, subproblem
+from service.search.strategies.trained import first_part, subproblem, tokens_read
 from tests.toy import ToyWorld, drive
 from tests.unit.search.worlds import Reader
 
@@ -48,6 +50,31 @@ def tied(problem: Problem, groups: Sequence[Sequence[int]]) -> Problem:
         if len(group) > 1
     ]
     return replace(problem, constraint_list=rules)
+
+
+@pytest.mark.parametrize(
+    ("name", "rounds"), [(StrategyName.SCALABLE, 1), (StrategyName.SCALABLE, 4), (StrategyName.ITERATIVE, 4)]
+)
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_the_tokens_that_trainings_still_read_are_told_before_each_of_them(
+    name: StrategyName, rounds: int, classes: int
+) -> None:
+    world = reader(classes=classes)
+    problem = world.problem(**SMALL, rounds=rounds)
+    left, read = name.approach.tokens_left, list[tuple[int, int]]()
+    assert left is not None
+    search = Search(problem, name.approach.searches[Objective.GAIN])
+    while (request := search.ask()) is not None:
+        if isinstance(request, Trainings):
+            read.append((left(problem, search.state), sum(tokens_read(problem, one) for one in request.asked)))
+        search.tell(world.answers(request))
+    assert left(problem, search.state) == 0
+    for number, (told, _) in enumerate(read):
+        following = sum(tokens for _, tokens in read[number:])
+        if rounds == 1 or name is StrategyName.ITERATIVE:
+            assert told == pytest.approx(following, rel=0.05)  # the trial's is told by the mean row
+        else:
+            assert told >= 0.95 * following  # rounds end once the labels stay
 
 
 class TestScalable:

@@ -75,6 +75,7 @@ def once(step: str) -> None:
 
 STEPS: dict[str, Callable[[str], object]] = {
     "tell": lambda loss: tell("step", loss=float(loss)),
+    "base": lambda sha: tell("rows", base={"name": "pretended", "fingerprint": sha, "revision": None}),
     "say": lambda words: sys.stderr.write(words + "\n"),
     "write": lambda words: sys.stdout.write(words + "\n"),
     "long": lambda length: sys.stdout.write("x" * int(length) + "\n"),

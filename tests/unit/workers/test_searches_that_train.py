@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from service.records.access import LOCAL_CALLER
 from service.records.jobs import ClaimedShard, JobStatus
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
+from service.search.predictions.training import TrainAndScore
 from service.settings import MemorySettings, QueueSettings, Settings
 from tests.behaviour.stored import BOB, LONG, claimed, job, release
 from tests.support.memory import MemoryStore
@@ -216,3 +218,56 @@ async def test_trainings_of_a_round_run_concurrently_and_each_is_charged() -> No
     assert max(under_way) == 3
     learned = sum(one.epochs * len(one.examples) for one in place.trainer.trainings)
     assert (await job(place.store, job_id)).progress.tokens_computed > learned
+
+
+@pytest.mark.parametrize("search", [SCALABLE, ITERATIVE], ids=["scalable", "iterative"])
+async def test_the_time_left_is_unknown_until_a_training_has_ended_and_then_goes_by_trainings(
+    search: dict[str, Any],
+) -> None:
+    place = Place()
+    train, one_by_one = place.trainer.train_and_score, asyncio.Lock()
+
+    async def slow(asked: TrainAndScore, *more: Any, **told: Any) -> Any:
+        async with one_by_one:
+            place.clock.advance(0.1 * (asked.epochs * len(asked.examples) + len(asked.queries)))
+            return await train(asked, *more, **told)
+
+    job_id = await place.submitted(search)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place.trainer, "train_and_score", slow)
+        await place.worker().work_once()
+    async with place.store.project_unit(LOCAL_CALLER) as unit:
+        log = await unit.events.after(job_id, 0, limit=1000)
+    [end] = [event.created_at for event in log if event.type == "job.succeeded"]
+    told = [(event.data["eta_seconds"], event.created_at) for event in log if event.type == "job.progress"]
+    unknown = [left for left, _ in told if left is None]
+    known = [(left, (end - when).total_seconds()) for left, when in told[len(unknown) :]]
+    assert unknown, "the first part is searched without trainings"
+    assert len(known) >= len(place.trainer.trainings)
+    assert all(left >= 0.95 * really - 0.5 for left, really in known), "rounds may end early, and none comes besides"
+    assert all(later <= earlier + 0.5 for (earlier, _), (later, _) in pairwise(known))
+    assert known[-1][0] == 0
+    if search is ITERATIVE:
+        assert known[0][0] == pytest.approx(known[0][1], rel=0.1)
+
+
+async def test_a_worker_that_goes_on_measures_trainings_anew() -> None:
+    place = Place()
+    job_id = await place.submitted(ITERATIVE)
+    first = place.worker()
+    place.trainer.at_training[2] = first.stop
+    await first.work_once()
+    place.clock.advance(3600.0)  # nobody works
+    told = list[float | None]()
+    train = place.trainer.train_and_score
+
+    async def watched(*asked: Any, **more: Any) -> Any:
+        told.append((await job(place.store, job_id)).progress.eta_seconds)
+        place.clock.advance(1.0)
+        return await train(*asked, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place.trainer, "train_and_score", watched)
+        await place.worker().work_once()
+    assert told[0] is None
+    assert all(left is not None and 0 < left < 60 for left in told[1:])

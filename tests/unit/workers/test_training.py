@@ -18,9 +18,11 @@ from service.identifiers import JobId, WorkerId, new_training_id
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import Event
+from service.records.scoring import BackendIdentity
 from service.records.trainings import Artifact, NewTraining, Training
 from service.records.work import WorkKind
 from service.settings import QueueSettings, Settings
+from tests.behaviour.stored import queued
 from tests.support.stores import ScratchStore
 from workers import handlers
 from workers.artifacts import ArtifactCleaning
@@ -72,8 +74,8 @@ class Place:
     def worker(self, machine: str = "one") -> Worker:
         return Worker(self.application(machine), WorkerId(machine), kinds=(WorkKind.TRAIN,))
 
-    async def asked(self, **models: JobId) -> JobId:
-        """A training of two rows, against these models."""
+    async def asked(self, *job_ids: JobId, **models: JobId) -> JobId:
+        """A training of two rows, of these jobs and against these models."""
         training_id = new_training_id()
         rows = self.folder / "asked"
         rows.mkdir(exist_ok=True)
@@ -81,7 +83,13 @@ class Place:
         spec = {"kind": "label", "labels": ["b", "c"], "epochs": 2}
         examples = await self.artifacts.put(training_id, rows)
         new = NewTraining(
-            id=training_id, config={}, base="pretended", spec=spec, rows=2, examples=examples, models=models
+            id=training_id,
+            config={"job_ids": job_ids},
+            base="pretended",
+            spec=spec,
+            rows=2,
+            examples=examples,
+            models=models,
         )
         async with self.store.project_unit(LOCAL_CALLER) as unit:
             await unit.trainings.add(new)
@@ -239,6 +247,21 @@ async def test_a_stopped_worker_releases_its_training(store: Store, tmp_path: Pa
     assert await place.worker().work_once()
     assert (await place.training(training_id)).status == "succeeded"
     assert await place.events(training_id, "training.released")
+
+
+async def test_a_base_that_did_not_label_the_jobs_is_warned_of_once(store: Store, tmp_path: Path) -> None:
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        backends = [
+            await unit.backends.recognized(BackendIdentity(f"embedded|pretended|{letter * 64}|0.1")) for letter in "ab"
+        ]
+    same, other = [await queued(store, backend=backend) for backend in backends]
+    place = Place(store, tmp_path, f"base {'a' * 64}", f"base {'a' * 64}", "make whole")
+    training_id = await place.asked(same, other)
+    assert await place.worker().work_once()
+    [warning] = (await place.training(training_id)).warnings
+    assert other in warning
+    assert same not in warning
+    assert "'pretended', bbbbbbbbbbbb" in warning
 
 
 async def test_the_reason_of_a_refusal_is_the_trainings_error(store: Store, tmp_path: Path) -> None:

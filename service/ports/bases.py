@@ -1,0 +1,25 @@
+"""The language models that trainings may start from."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from service.records.trainings import BaseIdentity
+
+
+class Bases(Protocol):
+    """Those that the operator names."""
+
+    def __contains__(self, name: object, /) -> bool:
+        """Whether there is a base of this name."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Their names."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, name: str, /) -> str:
+        """The folder or hub name of a base. Raises KeyError."""
+
+    async def identity(self, name: str) -> BaseIdentity | None:
+        """What the base is; None where this process cannot read it."""

@@ -1,0 +1,83 @@
+"""Finds the language models that trainings start from on this machine, and tells what they are."""
+
+import asyncio
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+from service.errors import TrainingFailed
+from service.records.trainings import BaseIdentity
+
+# As the embedded server and the training command have it (inference/model/language_model.py): a test compares them.
+_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".txt")
+_END_BYTES = 1 << 20  # read from either end of each file
+
+
+class BasesOnDisk(Mapping[str, str]):
+    """The operator's names of bases, each with its folder or its name on the hub."""
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = places
+
+    def __getitem__(self, name: str) -> str:
+        """The folder, or the name on the hub."""
+        return self._places[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The operator's names."""
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._places)
+
+    async def identity(self, name: str) -> BaseIdentity | None:
+        """What the base is; None where this process cannot read it, since only workers need to."""
+        try:
+            return await asyncio.to_thread(identity_of, self._places[name])
+        except (OSError, TrainingFailed):
+            return None
+
+
+def identity_of(place: str) -> BaseIdentity:
+    """What the base in a folder or behind a hub name is. Raises TrainingFailed where there is none, and OSError."""
+    folder = Path(place).expanduser()
+    if folder.is_dir():
+        return BaseIdentity(folder.resolve().name, fingerprint_of(folder))
+    downloaded = _downloaded(place)
+    return BaseIdentity(place, fingerprint_of(downloaded), downloaded.name)
+
+
+def fingerprint_of(folder: Path) -> str:
+    """Tells one base from another: SHA-256 over the name, the size and both ends of each of its files.
+
+    Raises TrainingFailed where the folder has no language model.
+    """
+    if not (folder / "config.json").is_file():
+        raise _no_base(str(folder))
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_END_BYTES))
+            file.seek(max(_END_BYTES, size - _END_BYTES))
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def _downloaded(name: str) -> Path:
+    with suppress(LocalEntryNotFoundError, HFValidationError):
+        return Path(snapshot_download(name, local_files_only=True))
+    raise _no_base(name)
+
+
+def _no_base(name: str) -> TrainingFailed:
+    return TrainingFailed(
+        f"{name!r}, the base that may be trained, is neither the folder of a Hugging Face model nor one "
+        "that was downloaded before"
+    )
