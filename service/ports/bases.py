@@ -18,8 +18,8 @@ class Bases(Protocol):
     def __len__(self) -> int:
         """How many there are."""
 
-    def __getitem__(self, name: str, /) -> str:
-        """The folder or hub name of a base. Raises KeyError."""
+    def get(self, name: str, default: str, /) -> str:
+        """The folder or hub name of a base."""
 
     async def identity(self, name: str) -> BaseIdentity | None:
         """What the base is; None where this process cannot read it."""

@@ -50,8 +50,7 @@ def faults_of_bases(base: str, models: Mapping[str, Training], bases: Bases) -> 
     """
     for field, model in models.items():
         is_adapter = model.config.get("method", TrainingMethod.LORA) == TrainingMethod.LORA
-        its_base = bases[model.base] if model.base in bases else model.base
-        if is_adapter and its_base != bases[base]:
+        if is_adapter and bases.get(model.base, model.base) != bases.get(base, base):
             told = (
                 f"the training {model.id} is an adapter of the base {model.base!r}, and the policy starts from "
                 f"{base!r}; name one that was trained on {base!r}, or one of method full"
