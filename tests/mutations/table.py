@@ -6,6 +6,7 @@ still runs; the few tests that are there for it. `make mutations` shows that the
 
 from tests.mutations.mutation import Mutation
 from tests.mutations.training import TRAINING
+from tests.mutations.trust import TRUST
 
 FENCE = (
     "        stands(work_items, lease.epoch, WorkStatus.RUNNING),\n        work_items.c.worker_id == lease.worker_id,\n"
@@ -389,4 +390,5 @@ MUTATIONS = (
         ("tests/unit/jobs/test_survey.py::test_white_space_at_the_end_of_a_row_is_not_read",),
     ),
     *TRAINING,
+    *TRUST,
 )
