@@ -173,6 +173,7 @@ def test_a_label_set_that_says_nothing_is_learned_from_known_rows_and_borne_out_
     assert world.share_right(end.labels) >= 0.9
     assert end.facts["impression_confirmed"] is True
     assert end.facts["known_right"] >= 14
+    assert (end.facts["known_rows"], end.facts["known_commonest"]) == (16, 4)
     assert end.facts["known_rows"] == 16
 
 
