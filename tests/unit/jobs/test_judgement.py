@@ -40,7 +40,6 @@ def judged(
     *rows: int,
     job: Job = JOB,
     unsure: int = 0,
-    confidence: float | None = None,
     search: SearchFacts = NO_FACTS,
     found: Coherence | None = None,
     shortcuts: Sequence[Shortcut] = (),
@@ -49,7 +48,6 @@ def judged(
         job=job,
         shares=shares(*(rows or (50, 50))),
         unsure=unsure,
-        confidence=confidence,
         search=search,
         coherence=found or coherence(job.config.search, search),
         shortcuts=shortcuts,
@@ -104,16 +102,15 @@ def test_rows_without_a_sure_label_speak_against_the_labels(unsure: int, expecte
 
 
 @pytest.mark.parametrize(
-    ("confidence", "gain", "codes"),
-    [(0.84, 0.5, {"expected_errors"}), (0.86, 0.5, set()), (None, 0.5, set()), (0.5, None, set())],
-    ids=["one in six", "one in seven", "no confidence", "confidence that nobody calibrates"],
+    ("accuracy", "trainings", "codes"),
+    [(0.84, None, {"expected_errors"}), (0.86, None, set()), (None, None, set()), (0.5, 4, set())],
+    ids=["one in six", "one in eight", "nothing expected", "found by trainings"],
 )
 def test_labels_of_which_many_are_expected_to_be_wrong_are_suspicious(
-    confidence: float | None, gain: float | None, codes: set[str]
+    accuracy: float | None, trainings: int | None, codes: set[str]
 ) -> None:
-    search = replace(NO_FACTS, gain_nats=gain, entropy_nats=0.69, sample_rows=64)
-    found = replace(UNKNOWN, gain_nats=gain, gain_share=None if gain is None else gain / 0.69)
-    assert judged(confidence=confidence, search=search, found=found) == dict.fromkeys(codes, Verdict.SUSPICIOUS)
+    search = replace(NO_FACTS, expected_accuracy=accuracy, trainings=trainings)
+    assert judged(search=search) == dict.fromkeys(codes, Verdict.SUSPICIOUS)
 
 
 @pytest.mark.parametrize(

@@ -339,11 +339,14 @@ def test_confidences_are_on_average_the_share_of_right_labels(right: float) -> N
     end = end_of(world)
     said = [math.exp(end.scores[row][label]) for row, label in end.labels.items()]
     assert sum(said) / len(said) == pytest.approx(world.share_right(end.labels), abs=0.05)
+    assert end.facts["expected_accuracy"] == pytest.approx(sum(said) / len(said))
 
 
 def test_raw_probabilities_of_labels_that_are_not_borne_out_are_the_answers_without_demonstrations() -> None:
     world = Deaf(48, 2, False, 0, lean=3.0, right=0.75)
-    raw = end_of(world).raw_scores
+    end = end_of(world)
+    raw = end.raw_scores
+    assert "expected_accuracy" not in end.facts
     assert raw == {row: pytest.approx(world.log_probabilities(row, {})) for row in world.planted}
 
 
