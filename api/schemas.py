@@ -119,7 +119,9 @@ class LabelBody(Body):
     id: str
     position: int = Field(description="the row's position in the data set, from 0")
     icm_label: str | None
-    icm_confidence: float | None = Field(description="probability of the label given all others, over the label set")
+    icm_confidence: float | None = Field(
+        description="probability that the label is right; under objective utility its probability given all others"
+    )
     icm_margin: float | None = Field(description="nats to the second best label")
     icm_status: LabelStatus
     reason: str | None = Field(

@@ -58,7 +58,6 @@ def reasons_for(cell: Cell, measured: Measured) -> list[Reason]:
         job=_job(cell, config, measured["conflicts"]),
         shares=label_shares(counts, labels),
         unsure=measured["unsure"],
-        confidence=measured.get("confidence"),
         search=search,
         coherence=coherence(config.search, search),
     )

@@ -8,6 +8,7 @@ from tests.mutations.adapters import ADAPTERS
 from tests.mutations.mutation import Mutation
 from tests.mutations.rewards import REWARDS
 from tests.mutations.training import TRAINING
+from tests.mutations.trust import TRUST
 
 FENCE = (
     "        claim_is_current(work_items, lease.epoch, WorkStatus.RUNNING),\n"
@@ -403,4 +404,5 @@ MUTATIONS = (
     *TRAINING,
     *ADAPTERS,
     *REWARDS,
+    *TRUST,
 )

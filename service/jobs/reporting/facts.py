@@ -40,6 +40,7 @@ class SearchFacts:
     entropy_nats: float | None = None  # of the label shares on the sample: the largest possible gain
     impression_utility: float | None = None  # of the labels of the first impression; only under objective `gain`
     impression_confirmed: bool | None = None  # whether demonstrations confirm the first impression
+    expected_accuracy: float | None = None  # mean confidence on the anchor; null if nothing bears out how sure it is
     known_rows: int | None = None  # known rows of the anchor predicted without showing them; null if there are none
     known_right: int | None = None  # of these, rows whose known label was the likeliest
     known_commonest: int | None = None  # of these, rows with the commonest known label; always guessed, it hits as many
@@ -82,6 +83,7 @@ class Summaries:
             entropy_nats=self.anchor.get("entropy_nats"),
             impression_utility=self.anchor.get("impression_utility"),
             impression_confirmed=self.anchor.get("impression_confirmed"),
+            expected_accuracy=self.anchor.get("expected_accuracy"),
             known_rows=self.anchor.get("known_rows"),
             known_right=self.anchor.get("known_right"),
             known_commonest=self.anchor.get("known_commonest"),

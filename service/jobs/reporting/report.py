@@ -114,7 +114,6 @@ def _assemble(gathered: _Gathered, shortcuts: list[Shortcut]) -> Report:
         job=job,
         shares=gathered.tally.shares(labels),
         unsure=gathered.tally.unsure,
-        confidence=gathered.tally.mean_confidence,
         search=search,
         coherence=coherence(job.config.search, search),
         shortcuts=shortcuts,

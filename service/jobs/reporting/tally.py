@@ -38,7 +38,6 @@ class Tally:
     statuses: Counter[LabelStatus] = field(default_factory=Counter)
     unsure: int = 0  # rows without label or margin, or with a margin below UNCERTAIN_MARGIN_NATS
     confidences: Counter[int] = field(default_factory=Counter)  # by the bin's number
-    expected_right: float = 0.0  # sum of the confidences
 
     def add(self, state: LabelState) -> None:
         """Count the next row."""
@@ -50,13 +49,6 @@ class Tally:
             self.unsure += 1
         if state.confidence is not None:
             self.confidences[bin_of(state.confidence, CONFIDENCE_BINS)] += 1
-            self.expected_right += state.confidence
-
-    @property
-    def mean_confidence(self) -> float | None:
-        """The mean confidence of the rows that have one; the share of right labels, as far as it is calibrated."""
-        rows = self.confidences.total()
-        return self.expected_right / rows if rows else None
 
     def shares(self, labels: Sequence[str]) -> list[LabelShare]:
         """Every label of the task with its share of the labelled rows."""

@@ -67,7 +67,6 @@ class Evidence:
     job: Job
     shares: Sequence[LabelShare]
     unsure: int  # rows without a label or with a small margin
-    confidence: float | None = None  # mean over the rows that have one
     search: SearchFacts
     coherence: Coherence
     shortcuts: Sequence[Shortcut] = field(default=())
@@ -149,11 +148,13 @@ def _uncertain(evidence: Evidence) -> list[Reason]:
 
 
 def _expected_errors(evidence: Evidence) -> list[Reason]:
-    """Only the search by information gain calibrates its confidence, so that it tells how many labels are wrong."""
-    errors = 1 - (1.0 if evidence.confidence is None else evidence.confidence)
-    if evidence.search.gain_nats is None or errors < EXPECTED_ERRORS:
+    """A search without trainings calibrates its confidence, so that it tells how many labels are wrong."""
+    accuracy = evidence.search.expected_accuracy
+    if accuracy is None or evidence.search.trainings or 1 - accuracy < EXPECTED_ERRORS:
         return []
-    return _suspicious("expected_errors", f"by their confidence {errors:.0%} of the labels are expected to be wrong")
+    return _suspicious(
+        "expected_errors", f"by their confidence {1 - accuracy:.0%} of the labels are expected to be wrong"
+    )
 
 
 def _conflicts(evidence: Evidence) -> list[Reason]:

@@ -12,10 +12,10 @@ from service.identifiers import Label, Row
 from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.predictions.scores import Scores, normalized
 
-_FACTORS = (0.5, 4.0)  # the least and the greatest sharpness tried with a witness
+_FACTORS = (0.5, 4.0)  # the least and the greatest sharpness tried with a witness, if 1 was likely before
 _STEPS = 50  # steps between them, evenly spaced in the logarithm
 _MATCHING = (0.1, 10.0)  # the least and the greatest sharpness that is to give an expected accuracy
-_HALVINGS = 30  # of the interval between them, which is then narrower than any difference in probability
+_HALVINGS = 20  # of the interval between their logarithms, which is then narrower than any difference in confidence
 _LEAST_PART = 0.02  # kept of a mean however much the views scatter, so that its likeliest label stays the likeliest
 _SEVERAL = 1.1  # effective number of views from which their scatter can be measured
 
@@ -48,7 +48,7 @@ def best_sharpness(
     rows = [row for row in witness if row in scores]
     if not rows:
         return before
-    low, high = map(math.log, _FACTORS)
+    low, high = math.log(_FACTORS[0] * min(1.0, before)), math.log(_FACTORS[1] * max(1.0, before))
     factors = [math.exp(low + (high - low) * step / _STEPS) for step in range(_STEPS + 1)]
 
     def fitted(factor: float) -> float:

@@ -43,6 +43,7 @@ class SearchFacts(TypedDict, total=False):
     entropy_nats: float  # of the label shares on the sample
     impression_utility: float
     impression_confirmed: bool  # whether demonstrations confirm the first impression
+    expected_accuracy: float  # mean confidence of the labels, where anything bears out how sure they are
     known_rows: int  # known rows that the views predict without showing them
     known_right: int  # of these, the rows whose known label is the likeliest
     known_commonest: int  # of these, the rows with the commonest known label

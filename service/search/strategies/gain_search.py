@@ -237,6 +237,9 @@ def _finished(problem: Problem, state: State, labels: Labels, views: list[View],
     state = state.enter(Phase.DONE, labels=found.labels, scores=scores, raw=raw, best=found, stop=reason)
     labellings = measured_labellings(problem, state.starts, found, _view_sizes(problem, state, views))
     state = state.with_facts(utility=found.utility, labellings=labellings)
+    if views or problem.known:
+        claimed = [math.exp(scores[row][label]) for row, label in found.labels.items() if row in scores]
+        state = state.with_facts(expected_accuracy=math.fsum(claimed) / max(1, len(claimed)))
     return state.with_facts(**_known_facts(problem, fitted.scores))
 
 

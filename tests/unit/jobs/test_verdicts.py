@@ -40,7 +40,6 @@ def judged(
     *rows: int,
     job: Job = JOB,
     unsure: int = 0,
-    confidence: float | None = None,
     search: SearchFacts = NO_FACTS,
     found: Coherence | None = None,
     shortcuts: Sequence[Shortcut] = (),
@@ -49,7 +48,6 @@ def judged(
         job=job,
         shares=shares(*(rows or (50, 50))),
         unsure=unsure,
-        confidence=confidence,
         search=search,
         coherence=found or coherence(job.config.search, search),
         shortcuts=shortcuts,
@@ -104,16 +102,15 @@ def test_many_uncertain_rows_get_a_warning(unsure: int, expected: dict[str, Verd
 
 
 @pytest.mark.parametrize(
-    ("confidence", "gain", "codes"),
-    [(0.84, 0.5, {"expected_errors"}), (0.86, 0.5, set()), (None, 0.5, set()), (0.5, None, set())],
-    ids=["one in six", "one in seven", "no confidence", "confidence that nobody calibrates"],
+    ("accuracy", "trainings", "codes"),
+    [(0.84, None, {"expected_errors"}), (0.86, None, set()), (None, None, set()), (0.5, 4, set())],
+    ids=["one in six", "one in eight", "nothing expected", "found by trainings"],
 )
 def test_labels_of_which_many_are_expected_to_be_wrong_are_suspicious(
-    confidence: float | None, gain: float | None, codes: set[str]
+    accuracy: float | None, trainings: int | None, codes: set[str]
 ) -> None:
-    search = replace(NO_FACTS, gain_nats=gain, entropy_nats=0.69, sample_rows=64)
-    found = replace(UNKNOWN, gain_nats=gain, gain_share=None if gain is None else gain / 0.69)
-    assert judged(confidence=confidence, search=search, found=found) == dict.fromkeys(codes, Verdict.SUSPICIOUS)
+    search = replace(NO_FACTS, expected_accuracy=accuracy, trainings=trainings)
+    assert judged(search=search) == dict.fromkeys(codes, Verdict.SUSPICIOUS)
 
 
 @pytest.mark.parametrize(
@@ -279,74 +276,6 @@ def test_a_weak_concept_is_reported_as_a_share_of_the_entropy(gain: float | None
     found = replace(UNKNOWN, gain_nats=0.2, gain_share=0.29)
     [reason] = judge(Evidence(job=JOB, shares=shares(50, 50), unsure=0, search=search, coherence=found))
     assert reason.message == f"only 29% of {whole} is explained"
-
-
-def known(right: int, rows: int, commonest: int | None = None, *, sample_rows: int = 100) -> SearchFacts:
-    """Facts of a search that labelled so many of the known rows rightly."""
-    return replace(SAMPLE, sample_rows=sample_rows, known_rows=rows, known_right=right, known_commonest=commonest)
-
-
-@pytest.mark.parametrize(
-    ("right", "rows", "commonest", "expected"),
-    [
-        (2, 16, 8, {"known_rows": Verdict.DO_NOT_USE}),  # the other way round
-        (8, 16, 8, {"known_rows": Verdict.DO_NOT_USE}),
-        (10, 16, 8, {"known_rows": Verdict.SUSPICIOUS}),
-        (11, 16, 8, {}),
-        (16, 16, 8, {}),
-        (11, 16, 11, {"known_rows": Verdict.DO_NOT_USE}),  # as often as one label for all
-        (14, 16, 12, {}),
-        (12, 16, 15, {}),  # even 16 of 16 would not be beyond one label for all
-        (0, 7, 4, {}),  # too few
-        (540, 1000, 500, {"known_rows": Verdict.DO_NOT_USE}),  # hardly better than chance, for certain
-        (8, 16, None, {"known_rows": Verdict.DO_NOT_USE}),  # what an earlier release stored
-        (0, 0, 0, {}),
-    ],
-)
-def test_labels_that_miss_known_rows_like_a_guess_are_not_to_be_used(
-    right: int, rows: int, commonest: int | None, expected: dict[str, Verdict]
-) -> None:
-    assert judged(search=known(right, rows, commonest)) == expected
-
-
-@pytest.mark.parametrize(
-    ("right", "expected"),
-    [(4, {"known_rows": Verdict.DO_NOT_USE}), (7, {"known_rows": Verdict.SUSPICIOUS}), (9, {})],
-)
-def test_with_more_labels_a_guess_is_right_less_often(right: int, expected: dict[str, Verdict]) -> None:
-    assert judged(25, 25, 25, 25, search=known(right, 16, 4)) == expected
-
-
-@pytest.mark.parametrize(
-    ("right", "rows", "share", "expected"),
-    [
-        (13, 16, -0.1, {}),
-        (12, 16, 0.2, {}),
-        (11, 16, 0.2, {"weak_concept": Verdict.SUSPICIOUS}),  # chance may do that
-        (11, 16, -0.1, {"no_concept": Verdict.DO_NOT_USE}),
-        (7, 7, -0.1, {"no_concept": Verdict.DO_NOT_USE}),  # too few to prove anything
-        (3, 16, 0.9, {"known_rows": Verdict.DO_NOT_USE}),  # coherent and wrong
-    ],
-)
-def test_known_rows_outweigh_what_the_labels_tell_the_language_model(
-    right: int, rows: int, share: float, expected: dict[str, Verdict]
-) -> None:
-    found = replace(UNKNOWN, gain_nats=share * 0.69, gain_share=share)
-    assert judged(search=known(right, rows, sample_rows=1000), found=found) == expected
-
-
-def test_known_rows_do_not_excuse_one_label_for_all_nor_unsure_rows() -> None:
-    found = judged(100, 0, unsure=60, search=known(16, 16, 8))
-    assert found == {"class_collapse": Verdict.DO_NOT_USE, "uncertain": Verdict.DO_NOT_USE}
-
-
-def test_how_known_rows_speak_against_labels_is_told_in_numbers() -> None:
-    evidence = Evidence(job=JOB, shares=shares(50, 50), unsure=0, search=known(4, 16, 8), coherence=UNKNOWN)
-    [reason] = judge(evidence)
-    assert reason.message == (
-        "known rows that were left out of the prompts got their known label in 4 of 16 cases "
-        "(10% to 49% for all rows); a guess gets 50% of them right"
-    )
 
 
 @pytest.mark.parametrize(("agreement", "codes"), [(0.69, {"restarts_disagree"}), (0.7, set()), (None, set())])

@@ -44,8 +44,13 @@ def test_evidence_of_few_rows_moves_the_sharpness_little_from_what_was_likely_be
     spreads = [best_sharpness(SCORES, few, before=2.0, spread=spread) for spread in (0.1, 0.5, 10.0)]
     assert spreads == sorted(spreads)
     assert spreads[0] == pytest.approx(2.0, abs=0.1)
-    assert spreads[-1] == pytest.approx(4.0)
+    assert spreads[-1] > 4.0
     assert best_sharpness(SCORES, {}, before=2.0, spread=0.5) == 2.0
+
+
+def test_a_witness_may_lead_as_far_from_what_was_likely_before_as_its_rows_prove() -> None:
+    assert best_sharpness(SCORES, witness(1.0), before=6.0, spread=1.0) > 6.0
+    assert best_sharpness(SCORES, witness(0.5), before=6.0, spread=1.0) < 1.0
 
 
 @pytest.mark.parametrize("accuracy", [0.55, 0.731, 0.9, 0.97])
@@ -54,7 +59,7 @@ def test_scores_are_made_as_sure_on_average_as_their_labels_are_expected_to_be_r
     scores = {Row(row): normalized((rng.gauss(0, 2), rng.gauss(0, 2), 0.0)) for row in range(100)}
     factor = sharpness_for(scores, accuracy)
     said = [math.exp(max(sharpened(values, factor))) for values in scores.values()]
-    assert sum(said) / len(said) == pytest.approx(accuracy, abs=1e-6)
+    assert sum(said) / len(said) == pytest.approx(accuracy, abs=1e-5)
 
 
 def test_flat_scores_stay_flat_whatever_is_expected() -> None:

@@ -173,6 +173,7 @@ def test_meaningless_labels_are_learned_from_known_rows_and_confirmed_by_those_l
     assert world.share_right(end.labels) >= 0.9
     assert end.facts["impression_confirmed"] is True
     assert end.facts["known_right"] >= 14
+    assert (end.facts["known_rows"], end.facts["known_commonest"]) == (16, 4)
     assert end.facts["known_rows"] == 16
 
 
@@ -338,11 +339,14 @@ def test_confidences_are_on_average_the_share_of_right_labels(right: float) -> N
     end = end_of(world)
     said = [math.exp(end.scores[row][label]) for row, label in end.labels.items()]
     assert sum(said) / len(said) == pytest.approx(world.share_right(end.labels), abs=0.05)
+    assert end.facts["expected_accuracy"] == pytest.approx(sum(said) / len(said))
 
 
 def test_raw_probabilities_of_labels_that_are_not_confirmed_are_the_answers_without_demonstrations() -> None:
     world = Deaf(48, 2, False, 0, lean=3.0, right=0.75)
-    raw = end_of(world).raw_scores
+    end = end_of(world)
+    raw = end.raw_scores
+    assert "expected_accuracy" not in end.facts
     assert raw == {row: pytest.approx(world.log_probabilities(row, {})) for row in world.planted}
 
 

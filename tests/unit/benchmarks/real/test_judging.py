@@ -77,7 +77,8 @@ class TestVerdicts:
         [cell, gold] = kept = self.kept(known_rows=None, known_right=None)
         assert list(confidences.lines(kept)) == []
         held = {"confidence": 0.9, "calibration_error_by_chance": 0.05, "squared_calibration_error": 0.0081}
-        runs = {cell: {**kept[cell], **held}, replace(cell, seed=1): {**kept[cell], **held, "confidence": 0.8}}
+        unsure = {**kept[cell], **held, "confidence": 0.8, "facts": {**kept[cell]["facts"], "expected_accuracy": 0.8}}
+        runs = {cell: {**kept[cell], **held}, replace(cell, seed=1): unsure}
         [line] = confidences.lines({**runs, gold: {**kept[gold], **held}})
         assert line == ("small", "sst2", "2", "1", "0.800", "0.850", "0.100", "0.050", "0.090")
 

@@ -86,8 +86,11 @@ def test_information_gain_is_a_share_of_the_entropy_and_a_mean_whatever_the_norm
 
 def test_summaries_have_the_first_impression_and_known_rows() -> None:
     anchor = {"impression_utility": 4.0, "impression_confirmed": False, "known_rows": 16, "known_right": 14}
-    found = Summaries(anchor=anchor, stop_reasons={}).search_facts(None)
+    found = Summaries(anchor={**anchor, "known_commonest": 9, "expected_accuracy": 0.75}, stop_reasons={}).search_facts(
+        None
+    )
     assert (found.impression_utility, found.impression_confirmed) == (4.0, False)
-    assert (found.known_rows, found.known_right) == (16, 14)
+    assert (found.known_rows, found.known_right, found.known_commonest) == (16, 14, 9)
+    assert found.expected_accuracy == 0.75
     without = Summaries(anchor={}, stop_reasons={}).search_facts(None)
     assert (without.impression_confirmed, without.known_rows, without.known_right) == (None, None, None)
