@@ -24,10 +24,11 @@ class StopRequest:
             signal.signal(number, self._note)
 
     def end_at_once(self) -> None:
-        """Let SIGTERM and SIGINT end the process as they do by default: there is nothing to save."""
+        """Let SIGTERM and SIGINT end the process as they do by default: nothing is to be saved. Raises Stopped."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
-        self.check()
+        if self.asked:
+            raise Stopped("told to stop")
 
     def check(self) -> None:
         """Raise Stopped after a request; call it at points where stopping loses nothing."""

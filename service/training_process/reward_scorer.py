@@ -125,7 +125,13 @@ class ChildRewardScorer:
 
     async def _started(self, model: RewardModel) -> RewardChild:
         """A process that loads the reward model from files which are gone once it has."""
-        folder = await to_thread.run_sync(self._new_folder)
+        try:
+            folder = await to_thread.run_sync(self._new_folder)
+        except OSError as error:
+            logger.warning("files of reward models cannot be written", reason=str(error))
+            raise RewardsUnavailable(
+                "the reward model's files cannot be written in the service's data folder"
+            ) from error
         try:
             await self._lay_out(model, folder)
             base = as_folder(self._settings.bases[model.base])

@@ -114,6 +114,15 @@ async def test_files_that_are_lost_are_told_of(place: Place) -> None:
     assert files_of(place) == []
 
 
+async def test_a_data_folder_that_cannot_be_written_is_told_without_its_place(place: Place) -> None:
+    place.work.touch()
+    with pytest.raises(RewardsUnavailable) as caught:
+        await place.scorer.score(await place.model(), ["a"])
+    assert str(place.work) not in str(caught.value)
+    place.work.unlink()
+    assert await place.one(await place.model(), "a") == 1
+
+
 async def test_an_answer_that_nobody_waits_for_is_nobody_elses(place: Place) -> None:
     model = await place.model()
     pid, gate = await place.pid(model), place.folder / "gate"
