@@ -9,14 +9,19 @@ import pytest
 from safetensors import safe_open
 
 from icm.data.archives import unpack
-from inference.settings import SMALL_MODEL
-from service.bootstrap import build_application
+from inference.adapters.registry import AdapterLimits, Adapters
+from inference.app import create_app
+from inference.engine import CacheLimits, Engine
+from inference.model.language_model import Source, load
+from inference.settings import SMALL_MODEL, Limits
+from service.bootstrap import Application, build_application
 from service.identifiers import WorkerId, new_training_id
 from service.records.access import LOCAL_CALLER
 from service.records.trainings import NewTraining
 from service.records.work import WorkKind, WorkStatus
 from service.settings import Settings
 from service.trainings.request import parse_request
+from tests.inference.served import served
 from tests.support.stores import ScratchStore
 from tests.training.test_policy import judges
 from tests.training.written import number
@@ -32,9 +37,14 @@ ROWS = {"statuses": ["labeled", "uncertain"], "holdout": 0.25}
 async def service(tmp_path: Path) -> AsyncIterator[Service]:
     store = ScratchStore()
     training = {"bases": {"default": str(SMALL_MODEL)}, "device": "cpu"}
-    service = Service(store, settings=Settings.model_validate({"data_dir": tmp_path, "training": training}))
-    async with service.client:
-        yield service
+    engine = Engine(load(Source(str(SMALL_MODEL), "cpu")), CacheLimits())
+    adapters = Adapters(engine.language_model, AdapterLimits(tmp_path / "artifacts"))
+    with served(create_app(engine, Limits(), adapters=adapters)) as url:
+        backend = {"name": "default", "kind": "embedded", "url": url}
+        given = {"data_dir": tmp_path, "training": training, "backends": [backend]}
+        service = Service(store, settings=Settings.model_validate(given))
+        async with service.client:
+            yield service
     await store.close()
 
 
@@ -72,6 +82,17 @@ async def test_labels_of_a_job_become_an_adapter(service: Service, tmp_path: Pat
     } <= set(kinds)
     assert kinds[-1] == "job.succeeded"
     assert str(tmp_path) not in str((told, report, training)), "no path of the machine is told"
+    await check_served(service, application, made["id"])
+
+
+async def check_served(service: Service, application: Application, training_id: str) -> None:
+    """A further job names the training, with nothing restarted in between."""
+    service.scorers = application.scorers
+    job = await service.post(model=training_id, method="zero_shot")
+    assert await Worker(application, WorkerId("worker"), kinds=(WorkKind.LABEL,)).work_once()
+    ended = await service.get(job["id"])
+    assert (ended["status"], ended["progress"]["labeled"], ended["error"]) == ("succeeded", 8, None)
+    await application.close()
 
 
 @pytest.mark.long

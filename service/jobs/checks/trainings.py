@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from service.config import JobConfig
 from service.errors import Fault, InvalidConfig
+from service.identifiers import is_training_id
 from service.ports.trained_scores import TrainedScorer
 from service.search.strategies.registry import StrategyName
 
@@ -25,6 +26,11 @@ async def check_trainings(config: JobConfig, groups: Sequence[int], trainer: Tra
 async def _why_not(config: JobConfig, trainer: TrainedScorer | None) -> str | None:
     if trainer is not None:
         return await trainer.problem()
+    if is_training_id(config.model):
+        return (
+            f"strategy {config.search.strategy.value!r} trains a language model from its beginning, and the model is "
+            f"the adapter of {config.model}: name its base as the model"
+        )
     return (
         f"strategy {config.search.strategy.value!r} trains a language model, and the operator has named none that may "
         f"be trained for the model {config.model!r}: ICM_TRAINING__BASES names its folder or hub name"

@@ -12,8 +12,11 @@ from inference.adapters.registry import AdapterLimits, Adapters
 from inference.app import create_app
 from inference.engine import Engine
 from inference.settings import Limits
+from service.artifacts.adapter_folder import AdapterFolder
 from service.bootstrap import Application, build_application
-from service.identifiers import Row, WorkerId
+from service.identifiers import JobId, Row, WorkerId
+from service.records.access import LOCAL_CALLER
+from service.records.adapters import trained_adapter
 from service.records.work import WorkKind, WorkStatus
 from service.search.predictions.prompt_tree import PromptTree, Query
 from service.settings import Settings
@@ -22,6 +25,7 @@ from tests.inference.served import served
 from tests.inference.tiny import engine_of, llama
 from tests.support.stores import ScratchStore
 from tests.unit.api.harness import CONFIG, Service, pairs
+from workers.artifacts import ArtifactCleaning
 from workers.worker import Worker
 
 REPORT: dict[str, Any] = {
@@ -234,6 +238,38 @@ async def test_a_job_whose_training_was_deleted_meanwhile_fails_with_the_reason(
     ended = await place.service.get(job["id"])
     assert ended["status"] == "failed"
     assert f"the training {training}, whose adapter is the job's model, was deleted" in ended["error"]["message"]
+
+
+async def test_a_strategy_that_trains_starts_from_a_base_and_no_adapter(place: Place) -> None:
+    training = await place.trained()
+    body = {"config": {**CONFIG, "model": training, "search": {"strategy": "scalable"}}, "examples": pairs(8)}
+    answer = await place.service.client.post("/v1/jobs", json=body)
+    faults = {fault["field"]: fault["message"] for fault in answer.json()["errors"]}
+    assert f"the adapter of {training}: name its base as the model" in faults["search.strategy"]
+
+
+async def test_copies_of_a_deleted_training_go_with_its_files(place: Place) -> None:
+    training = await place.trained()
+    places = {"artifacts": (place.folder / "artifacts").as_uri(), "adapters": str(place.folder / "adapters")}
+    settings = Settings.model_validate({"data_dir": place.folder, "training": places})
+    application = build_application(settings, store=place.service.store)
+    async with place.service.store.project_unit(LOCAL_CALLER) as unit:
+        found = await unit.trainings.report(JobId(training))
+    assert found.training.artifact is not None
+    adapter = trained_adapter(JobId(training), "default", found.training.artifact.sha256, found.manifest)
+    copy = settings.adapters_folder / await AdapterFolder(application.artifacts, settings.adapters_folder).place(
+        adapter
+    )
+    cleaning = ArtifactCleaning(
+        place.service.store, application.artifacts, settings.training_folder, application.copied_adapters
+    )
+    for _ in range(3):
+        await cleaning.turn()
+    assert copy.is_dir()
+    await place.service.client.delete(f"/v1/trainings/{training}")
+    for _ in range(2):
+        await cleaning.turn()
+    assert not copy.exists()
 
 
 async def test_a_training_on_labels_of_an_adapter_needs_a_base(place: Place) -> None:
