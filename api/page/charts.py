@@ -81,7 +81,9 @@ def scale(values: Iterable[float], start: float, end: float) -> Scale:
     """A scale from the first to the last round number around the values."""
     known = list(values)
     marks = ticks(min(known), max(known))
-    return Scale(marks[0], marks[-1], start, end)
+    if len(marks) == 1:
+        return Scale(marks[0], marks[0], start, end)
+    return Scale(min(marks[0], *known), max(marks[-1], *known), start, end)  # ticks are round to ten decimals at most
 
 
 def utility_lanes(report: ReportBody) -> list[Lane]:

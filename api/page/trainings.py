@@ -60,7 +60,7 @@ class TrainingPage:
             outcome=outcome,
             samples=outcome.get("samples") or (),
             curves=list(_curves(training, None if config.policy is None else config.policy.kl_limit)),
-            columns=[" in ".join(filter(None, _FIGURES[name])) for name in shown],
+            columns=[", ".join(filter(None, _FIGURES[name])) for name in shown],
             measured=[Measured(name, [facts.get(figure) for figure in shown]) for name, facts in points.items()],
             ended_early=training.get("ended_early"),
             polarity=_part(report, "polarity"),

@@ -126,7 +126,7 @@ async def _hold_models(unit: ProjectUnit, training: NewTraining) -> None:
         try:
             await unit.trainings.hold(model)
         except TrainingNotFound as error:
-            raise InvalidConfig(WRONG, [Fault(str(error), field=f"policy.{field}")]) from error
+            raise InvalidConfig(WRONG, [Fault(f"there is no training {model!r}", field=f"policy.{field}")]) from error
 
 
 def request_sha256(request: TrainingRequest) -> str:

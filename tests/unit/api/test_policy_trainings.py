@@ -33,6 +33,7 @@ REPORT = {
         "steps": 2,
     },
     "after": {
+        "rows": 3,
         "reward": {"before": -1.0, "after": 0.5, "gain": 1.5, "gain_standard_error": 0.1},
         "judge": {"before": 0.25, "after": 0.0, "gain": -0.25, "gain_standard_error": 0.1},
         "win_rate": 0.07,
@@ -240,29 +241,20 @@ async def test_two_names_of_one_base_are_one_base(service: Service) -> None:
     assert (await asked(service, await prompting(service), {"reward": reward}, base="default"))["base"] == "default"
 
 
-@pytest.mark.parametrize(
-    ("rows", "changes", "field", "told"),
-    [
-        (
-            12,
-            {"policy": {"prompt": "{qestion}"}},
-            "policy.prompt",
-            "no column 'qestion' (did you mean 'question'?); it",
-        ),
-        (12, {"policy": {"prompt": "{gold}"}}, "policy.prompt", "holds gold, which reports alone may read"),
-        (12, {"policy": {"prompt": "{topic}:"}}, "rows.holdout", "no group of related rows fits into 0.25 of 1 rows"),
-        (9, {}, "job_ids", "of 9 distinct prompts 7 are left to train on, and a step reads 8; give jobs with more"),
-        (12, {"rows": {"holdout": 0.01}}, "rows.holdout", "fits into 0.01 of 12 rows: the smallest has 1; give a"),
-        (12, {"policy": {"prompt": "{question"}}, "policy.prompt", "the { at character 1 stands alone"),
-    ],
-)
-async def test_rows_that_make_no_prompts_are_refused_by_field(
-    service: Service, rows: int, changes: dict[str, Any], field: str, told: str
-) -> None:
-    job_id, reward = await prompting(service, rows), await reward_model(service)
-    policy = {"reward": reward, **changes.get("policy", {})}
-    [fault] = await refusal(service, **body(job_id, policy, **({} if "policy" in changes else changes)))
-    assert (fault["field"], told in fault["message"]) == (field, True), fault
+async def test_rows_that_make_no_prompts_are_refused_by_field(service: Service) -> None:
+    few, enough = [await prompting(service, rows) for rows in (9, 12)]
+    reward = await reward_model(service)
+    for job_id, prompt, holdout, field, told in (
+        (enough, "{qestion}", 0.25, "policy.prompt", "no column 'qestion' (did you mean 'question'?); it has"),
+        (enough, "{gold}", 0.25, "policy.prompt", "holds gold, which reports alone may read"),
+        (enough, "{topic}:", 0.25, "rows.holdout", "no group of related rows fits into 0.25 of 1 rows"),
+        (few, None, 0.25, "job_ids", "of 9 distinct prompts 7 are left to train on, and a step reads 8; give jobs"),
+        (enough, None, 0.01, "rows.holdout", "fits into 0.01 of 12 rows: the smallest has 1; give a larger share"),
+        (enough, "{question", 0.25, "policy.prompt", "the { at character 1 stands alone"),
+    ):
+        policy = {"reward": reward, "prompt": prompt}
+        [fault] = await refusal(service, **body(job_id, policy, rows={"holdout": holdout}))
+        assert (fault["field"], told in fault["message"]) == (field, True), fault
 
 
 async def test_a_job_that_has_not_ended_gives_no_prompts(service: Service) -> None:
@@ -282,10 +274,15 @@ async def test_labels_that_should_not_be_used_forbid_no_prompts(service: Service
 
 
 async def test_what_makes_a_policy_doubtful_is_warned_of(service: Service) -> None:
-    job, reward, judge = await service.labelled(pairs(24)), *[await reward_model(service, name) for name in "ab"]
+    within = {"kind": "antisymmetric", "first": "a", "second": "b", "group": ["topic"]}
+    job = await service.labelled(
+        [{**row, "topic": "t"} for row in pairs(24)], task={**CONFIG["task"], "relations": [within]}
+    )
+    reward, judge = [await reward_model(service, name) for name in "ab"]
     [no_judge, comparing] = (await asked(service, job["id"], {"reward": reward}))["warnings"]
     assert "no win rate is measured" in no_judge
     assert f"questions of job {job['id']} about two texts" in comparing
+    assert comparing.endswith('policy.prompt "{topic}\\n"')
     rows = [{"n": number, "question": f"{number}" if number < 12 else None} for number in range(14)]
     job = await service.labelled(rows, task={"template": "{n} is"})
     policy = {"reward": reward, "judge": judge, "prompt": "{question} "}
