@@ -1,4 +1,4 @@
-"""Every adapter over a server that goes wrong by plan: the right scores or an error, never a made-up number."""
+"""Every adapter over a server with planned faults: the right scores or an error, never a made-up number."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Of labels that begin alike, every kind of server gives the one that its language model means."""
+"""Of labels that share their first tokens, every kind of server returns the one that its model prefers."""
 
 import math
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence

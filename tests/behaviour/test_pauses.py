@@ -1,4 +1,4 @@
-"""A job whose backend is away waits, and goes on by itself."""
+"""A job whose backend is unavailable waits, and continues by itself."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

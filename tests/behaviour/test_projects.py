@@ -23,7 +23,7 @@ async def everything_of(stream: Any) -> list[Any]:
     return [item async for item in stream]
 
 
-# Every way to ask a desk about a job; a new one belongs here.
+# Every way to ask the store about a job; a new one belongs here.
 ASKING: dict[str, Callable[[ProjectUnit, JobId], Awaitable[Any]]] = {
     "jobs.get": lambda unit, job_id: unit.jobs.get(job_id),
     "jobs.request_cancel": lambda unit, job_id: unit.jobs.request_cancel(job_id),

@@ -1,4 +1,4 @@
-"""What is older than the operator keeps it goes, and nothing else does."""
+"""Data past its retention period is deleted, and nothing else is."""
 
 import asyncio
 from datetime import timedelta

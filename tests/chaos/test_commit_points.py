@@ -37,7 +37,7 @@ class End(StrEnum):
     """How a transaction ends that a worker does not live to see the end of."""
 
     ROLLED_BACK = "rolled back"
-    COMMITTED = "committed"  # but nobody was told
+    COMMITTED = "committed"  # but the answer was lost
 
 
 class FragileStore(ForwardingStore):

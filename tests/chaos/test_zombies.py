@@ -1,4 +1,4 @@
-"""Two workers on one shard, as the trace of commits sees them: whoever lost the lease changes nothing."""
+"""Two workers on one shard, by the trace of commits: the one that lost its lease changes nothing."""
 
 import asyncio
 from collections.abc import Sequence

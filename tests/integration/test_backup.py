@@ -1,4 +1,4 @@
-"""A backup taken while a job is half done: restored, the job goes on and ends as it would have (docs/operations.md)."""
+"""A job that is restored from a backup taken halfway continues and ends as it would have (docs/operations.md)."""
 
 import asyncio
 import shutil

@@ -32,7 +32,7 @@ class Disk:
 
     @asynccontextmanager
     async def full(self, table: str) -> AsyncIterator[None]:
-        """Nothing goes into this table for as long as the block lasts."""
+        """Nothing can be written to this table during the block."""
         await self.execute(_REFUSE)
         await self.execute(f"CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION refuse()")
         yield

@@ -1,4 +1,4 @@
-"""A training that cannot go on says so, to whoever supervises it and with a status."""
+"""A training that cannot continue says why, in a report to its supervisor and by its exit status."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Two projects, every operation, every kind of id: what belongs to another cannot be told from what never was."""
+"""Two projects, every operation, every kind of id: another project's objects answer as if they did not exist."""
 
 import asyncio
 from collections.abc import Mapping

@@ -9,7 +9,7 @@ from service.scoring.registry import ConfiguredScorers
 
 
 class Probed(DeterministicScorer):
-    """Counts its probes; each goes on once the access unit is open."""
+    """Counts its probes; each continues once the access unit is open."""
 
     def __init__(self, name: str, failure: BackendUnavailable | None = None, *, open_gate: bool = True) -> None:
         super().__init__(name=name)

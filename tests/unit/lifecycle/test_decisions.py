@@ -1,4 +1,4 @@
-"""What becomes of a job and its shard by each event and by what the job allows; `situations.told` writes the cells."""
+"""The next state of a job and its shard for each event and job policy; `situations.summary` writes the cells."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace

@@ -1,4 +1,4 @@
-"""Whoever observes a driver is told of every attempt: how it ended and how long it took."""
+"""Observers of a driver are notified of every attempt: how it ended and how long it took."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

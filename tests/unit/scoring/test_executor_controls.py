@@ -1,4 +1,4 @@
-"""A control tells a prompt that a server always fails on from an outage, where nothing else is asked meanwhile."""
+"""A control prompt distinguishes a prompt that always fails from an outage, when nothing else is being asked."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""In which order leaves are asked for, told in rounds: all that is under way is answered at once."""
+"""The order in which leaves are requested, in rounds: all requests in flight are answered at once."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""A backend that goes away makes jobs wait; one that comes back as another ends them."""
+"""A backend that becomes unavailable makes jobs wait; one that returns as a different one ends them."""
 
 import asyncio
 from collections.abc import Sequence

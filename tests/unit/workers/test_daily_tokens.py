@@ -1,4 +1,4 @@
-"""A running job stops where its project has had its day's tokens computed, and goes on by itself the next day."""
+"""A running job stops when its project has used its daily tokens, and resumes by itself the next day."""
 
 from datetime import datetime, time, timedelta
 

@@ -231,7 +231,7 @@ async def test_an_attempt_that_cannot_be_recorded_is_repeated_after_its_lease(re
     store = Forgetful()
     _, webhook = await receivers(store)
     await send(store, webhook)
-    with pytest.raises(StorageUnavailable):  # of the next look; whoever attends to duties tries again
+    with pytest.raises(StorageUnavailable):  # of the next query; the loop over periodic tasks tries again
         await dispatcher(store).run_once()
     assert (await delivery_of(store, webhook)).attempts == ()
     store.claimed = False

@@ -1,4 +1,4 @@
-"""How soon a worker does what people have asked for: it hears of it with a heartbeat."""
+"""How soon a worker does what people have requested: it learns of it by heartbeat."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

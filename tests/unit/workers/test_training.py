@@ -1,4 +1,4 @@
-"""A worker trains: it supervises the process, stores what comes out, and goes on where another one stopped."""
+"""A worker trains: it supervises the process, stores the result, and continues where another one stopped."""
 
 import asyncio
 import json
