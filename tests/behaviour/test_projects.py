@@ -1,4 +1,4 @@
-"""What belongs to one project is not there for another, whichever way it is asked for."""
+"""Objects of one project do not exist for another, by whichever method they are requested."""
 
 import inspect
 from collections.abc import Awaitable, Callable
@@ -184,7 +184,7 @@ async def queued_by(store: Store, caller: Caller, *, ended: bool = False) -> Job
 
 
 async def answer(store: Store, caller: Caller, asked: str, job_id: JobId) -> str:
-    """What comes back, as text in which the id does not show."""
+    """The returned value as text, with the id removed."""
     try:
         async with store.project_unit(caller) as unit:
             return repr(await ASKING[asked](unit, job_id)).replace(job_id, "ID")

@@ -96,7 +96,7 @@ async def test_healthy_files_come_back_unchanged(kind: str) -> None:
 
 
 async def given_back(service: Service, job: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a job that nobody has begun, without what was found."""
+    """The rows of a job that has not started, without the columns of results."""
     await service.client.post(job["links"]["cancel"])
     answer = await service.client.get(job["links"]["result"], params={"partial": "true"})
     rows = [orjson.loads(line) for line in answer.content.splitlines()]

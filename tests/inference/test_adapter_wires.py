@@ -247,7 +247,7 @@ async def test_without_the_operators_leave_nothing_is_loaded_or_unloaded(engine:
 
 
 class AccessUnit:
-    """Holds an engine's batches back until it is opened."""
+    """Delays an engine's batches until a test opens it."""
 
     def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         self.opened, self.entered = Event(), Event()

@@ -18,7 +18,7 @@ from tests.inference.tiny import plain_scores, until
 
 
 class GatedEngine:
-    """An engine that waits to be let through and remembers the size of its batches."""
+    """An engine that waits for a test's permission and records the sizes of its batches."""
 
     def __init__(self, engine: Engine) -> None:
         self.inner = engine
@@ -60,7 +60,7 @@ def ask(*prompt: int, new: int = 1) -> GenerationRequest:
 
 
 async def start_and_hold(scheduler: Scheduler, gated: GatedEngine) -> asyncio.Task[list[Generation]]:
-    """A first request that is being scored, so that what follows has to wait."""
+    """A first request that is being scored, so that those that follow have to wait."""
     task = asyncio.create_task(scheduler.generate([ask(5)]))
     await asyncio.to_thread(gated.entered.wait, 10)
     return task

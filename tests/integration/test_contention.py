@@ -46,7 +46,7 @@ async def test_concurrent_workers_and_users_never_deadlock(postgres_store: Postg
 
 
 async def work_badly(store: PostgresStore, worker: WorkerId, random: Random) -> None:
-    """Claim, and then do one thing or another, often too late."""
+    """Claim a shard, and then do a random operation, often too late."""
     idle = 0
     while idle < 3:
         shard = await claim(store, worker, random.choice([LONG, LONG, NO_TIME]))

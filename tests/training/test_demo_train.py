@@ -1,4 +1,4 @@
-"""What `make demo-train` is made of: rows, the training's specification, and what the adapter has learned."""
+"""The parts of `make demo-train`: rows, the training's specification, and the adapter's accuracy."""
 
 import json
 from collections import Counter

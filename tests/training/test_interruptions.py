@@ -1,4 +1,4 @@
-"""Stopped or killed at any moment, a training ends with the bytes of one that nothing disturbed."""
+"""Stopped or killed at any moment, a training ends with the bytes of an uninterrupted one."""
 
 import json
 import signal

@@ -119,7 +119,7 @@ CELLS = [(name, standing) for name in (*WORK_OUTCOMES, *JOB_OUTCOMES) for standi
 
 
 def outcome(work: Callable[[], Changes]) -> str:
-    """What is done, or the name of the error."""
+    """The summary of the decision, or the name of the error."""
     try:
         return summary(work())
     except Exception as error:  # noqa: BLE001 - the table says which

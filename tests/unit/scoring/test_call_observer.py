@@ -11,7 +11,7 @@ from service.scoring.calls.executor import CallExecutor
 
 
 class Clock:
-    """Goes on by a second for every look, and by what is slept."""
+    """A clock that advances by a second whenever it is read, and by every sleep."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

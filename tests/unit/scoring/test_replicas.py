@@ -84,7 +84,7 @@ def replicated(*replicas: Replica, clock: Callable[[], float] | None = None, sal
 
 
 async def arrived(count: int, replicas: Sequence[Replica]) -> None:
-    """Wait until so many trees have come to replicas that tell it by the same event."""
+    """Wait until this many trees have reached the replicas, which set the same event."""
     came = replicas[0].came
     while sum(len(replica.trees) for replica in replicas) < count:
         came.clear()

@@ -1,4 +1,4 @@
-"""Messages from the outbox to real receivers on loopback, and what becomes of them when something dies."""
+"""Messages from the outbox to real receivers on loopback, also when a process dies."""
 
 import asyncio
 import ipaddress
@@ -216,7 +216,7 @@ async def test_a_message_whose_worker_died_before_recording_is_sent_again_under_
 
 
 class Forgetful(ScratchStore):
-    """Can be claimed from once; then the database is away."""
+    """An outbox that can be claimed from once; then the database is unavailable."""
 
     claimed = False
 

@@ -1,4 +1,4 @@
-"""What a worker counts, and how it is asked for it."""
+"""The metrics of a worker, and how they are read."""
 
 import socket
 from dataclasses import replace

@@ -25,7 +25,7 @@ async def workplace() -> Workplace:
 
 
 class Heartbeats:
-    """Counts them."""
+    """Counts heartbeats."""
 
     def __init__(self) -> None:
         self.number = 0

@@ -1,4 +1,4 @@
-"""How frequent labels are, estimated from probabilities that are right by construction."""
+"""Estimates of labels' frequencies, from probabilities that are right by construction."""
 
 import math
 from collections.abc import Mapping, Sequence
