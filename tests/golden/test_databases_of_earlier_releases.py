@@ -48,7 +48,7 @@ class Heir:
 
     @property
     def project_store(self) -> CallerStore:
-        """The job's document as the API returns it."""
+        """The store as the API uses it for its caller."""
         return CallerStore(self.store, LOCAL_CALLER)
 
     def job_id(self, name: str) -> JobId:

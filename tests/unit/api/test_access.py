@@ -90,7 +90,7 @@ async def test_the_document_states_the_scope_of_every_operation(service: Service
 
 
 def scope_of(operation: Operation) -> Scope | None:
-    """The documented scopes: operators read metrics, reads need `read`, everything else needs `write`."""
+    """The scope that an operation needs: admin for metrics, `read` for reads, `write` for everything else."""
     if operation.path in OPEN:
         return None
     if operation.path == "/metrics":

@@ -39,7 +39,7 @@ async def undisturbed(*shard_rows: int) -> list[LabelState]:
 
 
 async def through_the_outage(workplace: Workplace, workers: Sequence[Worker], seconds: int) -> int:
-    """Let all workers look for work in every second of an outage, and count the attempts at the backend."""
+    """Let all workers look for work in every second of an outage, and count the work items that they claimed."""
     tries = 0
     for _ in range(seconds):
         tries += sum(await asyncio.gather(*(worker.work_once() for worker in workers)))

@@ -216,7 +216,7 @@ async def test_a_message_whose_worker_died_before_recording_is_sent_again_under_
 
 
 class Forgetful(ScratchStore):
-    """An outbox that can be claimed from once; then the database is unavailable."""
+    """A store whose workers can open one unit of work; then the database is unavailable."""
 
     claimed = False
 

@@ -45,7 +45,7 @@ def _pretended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def heard_soon() -> Iterator[pytest.MonkeyPatch]:
-    """Let workers learn soon of people's requests, for the test."""
+    """Let workers learn soon of people's requests, until the test ends or undoes this."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("workers.heartbeat.RENEWALS_PER_LEASE", 100)
         yield patch
