@@ -1,4 +1,4 @@
-"""A key goes into every place of a request, right and wrong; its secret comes out nowhere."""
+"""Keys are sent in every place of a request, right and wrong; no answer or log contains their secret."""
 
 from collections.abc import Iterator
 from datetime import timedelta

@@ -25,7 +25,7 @@ TOO_SLOW = (408, "close", "urn:icm:problem:request-too-slow")
 
 @pytest.fixture(scope="module")
 async def api(anyio_backend: str) -> AsyncIterator[ApiProcess]:
-    """Without a database, which nothing here gets as far as."""
+    """An API without a database, which no request of these tests reaches."""
     async with api_process(NOWHERE, ready=False, settings=IMPATIENT) as running:
         yield running
 

@@ -40,13 +40,13 @@ async def cancelled(api: ApiProcess) -> dict[str, Any]:
 
 
 async def started(client: SlowClient, path: str) -> None:
-    """The answer has begun; nobody reads on."""
+    """Wait until the answer has begun, and read nothing more."""
     await client.send(get(path))
     assert (await client.read(12)) == b"HTTP/1.1 200"
 
 
 async def cut_off(api: ApiProcess, client: SlowClient) -> None:
-    """Wait until the server has given the connection up."""
+    """Wait until the server has closed the connection."""
     process = psutil.Process(api.process.pid)
 
     async def is_gone() -> bool:

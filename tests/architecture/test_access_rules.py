@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Mapping
 
-# These are given the whole store: to narrow it, to let callers in, to ask whether it is there.
+# Dependencies that may use the whole store: to narrow it to a project, to authenticate, to check readiness.
 WHOLE_STORE = {"api/dependencies.py", "api/edge/access.py", "api/operations.py", "api/__main__.py"}
 
 

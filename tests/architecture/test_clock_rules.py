@@ -1,4 +1,4 @@
-"""What the time is says the database alone: clocks of other machines are wrong, and jump."""
+"""Only the database's clock decides the time: clocks of other machines are wrong, and jump."""
 
 import ast
 from collections.abc import Iterator, Mapping

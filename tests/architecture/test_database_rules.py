@@ -71,7 +71,7 @@ def assembled_statements(module: ast.Module) -> Iterator[int]:
 
 
 def assembled_names(module: ast.Module) -> set[str]:
-    """Names that anywhere in the module stand for text put together from parts."""
+    """Names that are assigned text assembled from parts anywhere in the module."""
     names = set()
     for node in ast.walk(module):
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None and is_assembled_text(node.value):

@@ -1,4 +1,4 @@
-"""The layers hold: import-linter's contracts, and what processes really load."""
+"""Import-linter's contracts of the layers hold, and processes load no more than they should."""
 
 import subprocess
 import sys

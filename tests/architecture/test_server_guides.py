@@ -1,4 +1,4 @@
-"""What the guides to inference servers tell people to set can be set, and their links lead somewhere."""
+"""The settings that the guides to inference servers name exist, and their links lead somewhere."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a project has is counted alike by Postgres and by the twin."""
+"""Postgres and the store in memory count a project's contents in the same way."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -52,7 +52,7 @@ class Server:
         httpx.post(f"{self.url}/v1/unload_lora_adapter", json={"lora_name": name}).raise_for_status()
 
     def scores(self, adapter: str | None) -> Any:
-        """What the server itself says, asked without the service."""
+        """What the server itself answers, without the service."""
         reply = httpx.post(f"{self.url}/v1/score_tree", json={**BODY, "adapter": adapter})
         reply.raise_for_status()
         return reply.json()["log_probabilities"]

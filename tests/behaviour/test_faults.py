@@ -1,4 +1,4 @@
-"""Every adapter over a server that goes wrong by plan: the right scores or an error, never a made-up number."""
+"""Every adapter over a server with planned faults: the right scores or an error, never a made-up number."""
 
 import asyncio
 import json
@@ -75,7 +75,7 @@ async def scored(rig: Rig) -> TreeScores:
 
 
 async def clean(rig: Rig) -> Scores:
-    """The scores as they are without faults: the toy language model's own, or those of a call before anything fails."""
+    """The scores without faults: those of the toy language model, or of a call before anything fails."""
     if rig.server.kind in KINDS:
         return {row: tuple(values) for row, values in own_scores(rig.server.model, TREE, LABELS).items()}
     return dict((await scored(rig)).log_probabilities)
@@ -88,7 +88,7 @@ def assert_same(found: TreeScores, expected: Scores, plan: Plan) -> None:
 
 
 def attempts(server: FakeServer) -> int:
-    """How often the call that came most often came."""
+    """How often the most frequent call was made."""
     return max(Counter(seen.raw for seen in server.scored).values())
 
 
@@ -96,7 +96,7 @@ THOROUGH = ("vllm", "embedded")  # one kind of either scorer meets every fault b
 
 
 def passing(kind: str) -> list[Fault]:
-    """Faults that another attempt gets over, but for silence, which takes time."""
+    """Faults that another attempt overcomes, except silence, which takes time."""
     return [
         fault for fault in PASSING if fault is not Fault.SILENT and (fault is not Fault.ABORTED or kind in UNFINISHED)
     ]

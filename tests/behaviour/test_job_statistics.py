@@ -1,4 +1,4 @@
-"""What both stores say of all projects together, and of the request that made a job."""
+"""Both stores count the jobs of all projects, and remember the request that made each."""
 
 from service.access.issuing import create_key
 from service.identifiers import ProjectName

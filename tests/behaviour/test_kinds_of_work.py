@@ -1,4 +1,4 @@
-"""Work of several kinds in one queue: who gets what, and what a job of another kind than labelling goes through."""
+"""Work of several kinds in one queue: which worker gets it, and the states of jobs that do not label."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A whole job through every adapter, with and without faults: the labels are those the language model holds."""
+"""A whole job through every adapter, with and without faults: the labels are those that the model prefers."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Of labels that begin alike, every kind of server gives the one that its language model means."""
+"""Of labels that share their first tokens, every kind of server returns the one that its model prefers."""
 
 import math
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ Urls = Mapping[str, str]
 
 @pytest.fixture(scope="module")
 def urls() -> Iterator[Urls]:
-    """Where the embedded server is, by the answer that its language model is sure of."""
+    """The URL of the embedded server for each answer that its language model is sure of."""
     with ExitStack() as stack:
         engines = {
             answer: engine_of(bigrams({" is": " 1", " 1": follower, "0": "\n"}))

@@ -31,7 +31,7 @@ from tests.behaviour.stored import (
 
 
 def zombie(lease: Lease) -> ClaimedShard:
-    """What its worker believes to hold."""
+    """The claim that its worker still believes to have."""
     return ClaimedShard(
         lease=lease,
         project=DEFAULT_PROJECT,

@@ -1,4 +1,4 @@
-"""The outbox: what is written with the changes of jobs, claimed, recorded; alike in memory and in Postgres."""
+"""The outbox, in memory and in Postgres: messages are written with jobs' changes, claimed and recorded."""
 
 import asyncio
 from contextlib import suppress

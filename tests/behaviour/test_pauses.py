@@ -1,4 +1,4 @@
-"""A job whose backend is away waits, and goes on by itself."""
+"""A job whose backend is unavailable waits, and continues by itself."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ NOW = Backoff(0.0, 0.0)
 
 
 async def pause_for_no_time(store: Store, shard: ClaimedShard) -> None:
-    """Pause so that the backend may be tried at once."""
+    """Pause a job such that the backend may be tried at once."""
     await pause(store, shard, backoff=NOW)
 
 
@@ -166,7 +166,7 @@ async def test_a_worker_stopped_during_a_retry_releases_a_shard_that_it_never_st
 
 
 async def waits(store: Store, clock: StoppedClock, tries: int) -> list[float]:
-    """Pause, try in vain so many times, and say how long each wait was, in steps of five seconds."""
+    """Pause a job, fail that many retries, and return the length of each wait, in steps of five seconds."""
     found, seconds = list[float](), 0.0
     await pause(store, await claimed(store))
     for _ in range(tries):

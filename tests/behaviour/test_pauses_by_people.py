@@ -256,7 +256,7 @@ async def test_pauses_and_cancellations_at_once_end_in_a_cancellation(store: Sto
 
 
 async def test_a_pause_while_workers_claim_stops_each_of_them(store: Store) -> None:
-    """Whoever claims before the pause hears of it by heartbeat, and nobody claims after it."""
+    """A worker that claims before the pause learns of it by heartbeat; none claims after it."""
     job_id = await queued(store, *[1] * 7)
     long_before = await claimed(store)
     found = await asyncio.gather(

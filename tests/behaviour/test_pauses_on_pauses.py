@@ -1,4 +1,4 @@
-"""A person may pause what waits for its backend, and resume it: what a person asks for comes before an outage."""
+"""A person can pause and resume a job that waits for its backend: requests take precedence over outages."""
 
 import pytest
 

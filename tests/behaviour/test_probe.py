@@ -30,7 +30,7 @@ CONFIGURED = (*KINDS, "embedded")
 async def probed(
     server: FakeServer, *labels: str, kind: str | None = None, max_top_tokens: int = MAX_TOP_TOKENS
 ) -> BackendInfo:
-    """What a scorer of this kind, that of the server unless said otherwise, finds out."""
+    """The probe's findings by a scorer of this kind, by default that of the server."""
     kind = kind or server.kind
     async with serving(server) as url:
         executor = Waits().executor()
@@ -145,7 +145,7 @@ async def test_transient_failures_do_not_change_the_findings(kind: str) -> None:
 
 
 async def probed_as_configured(*servers: FakeServer, kind: str) -> BackendInfo:
-    """What a backend with a server and its replicas finds out, put together from settings as the doors do."""
+    """The probe's findings by a backend with replicas, composed from settings as the API composes it."""
     async with AsyncExitStack() as running:
         url, *replicas = [await running.enter_async_context(serving(server)) for server in servers]
         backend = backend_of(kind=kind, url=url, replicas=replicas, api_key="secret")

@@ -1,4 +1,4 @@
-"""What belongs to one project is not there for another, whichever way it is asked for."""
+"""Objects of one project do not exist for another, by whichever method they are requested."""
 
 import inspect
 from collections.abc import Awaitable, Callable
@@ -24,7 +24,7 @@ async def everything_of(stream: Any) -> list[Any]:
     return [item async for item in stream]
 
 
-# Every way to ask a desk about a job; a new one belongs here.
+# Every way to ask the store about a job; a new one belongs here.
 ASKING: dict[str, Callable[[ProjectUnit, JobId], Awaitable[Any]]] = {
     "jobs.get": lambda unit, job_id: unit.jobs.get(job_id),
     "jobs.request_cancel": lambda unit, job_id: unit.jobs.request_cancel(job_id),
@@ -206,7 +206,7 @@ async def queued_by(store: Store, caller: Caller, *, ended: bool = False) -> Job
 
 
 async def answer(store: Store, caller: Caller, asked: str, job_id: JobId) -> str:
-    """What comes back, as text in which the id does not show."""
+    """The returned value as text, with the id removed."""
     try:
         async with store.project_unit(caller) as unit:
             return repr(await ASKING[asked](unit, job_id)).replace(job_id, "ID")

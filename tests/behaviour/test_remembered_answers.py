@@ -1,4 +1,4 @@
-"""What backends were and have answered: the first answer to a prompt is the one that counts."""
+"""Stored identities and answers of backends: the first answer to a prompt is the one that counts."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""What is older than the operator keeps it goes, and nothing else does."""
+"""Data past its retention period is deleted, and nothing else is."""
 
 import asyncio
 from datetime import timedelta
@@ -54,7 +54,7 @@ async def labelled(store: Store, saves: int = 3) -> JobId:
 
 
 async def key_used(store: Store, key: str, job_id: JobId) -> bool:
-    """Claim the key for this job; whether it had been used before."""
+    """Claim the key for this job, and return whether it had been used before."""
     async with store.project_unit(LOCAL_CALLER) as unit:
         return await unit.idempotency.claim(key, "0" * 64, job_id) is not None
 

@@ -1,4 +1,4 @@
-"""A job whose project has no tokens left today waits like one whose backend is away, and says which of both it is."""
+"""A job whose project has no tokens left today waits as if its backend were away, and reports which it is."""
 
 import asyncio
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from tests.behaviour.stored import (
 
 
 async def reasons(store: Store, job_id: JobId) -> Sequence[str]:
-    """What the log says that the job has waited for."""
+    """The resources that the job has waited for, by its log."""
     return [event.data["reason"] for event in await events(store, job_id) if event.type == "job.paused"]
 
 

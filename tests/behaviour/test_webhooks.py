@@ -1,4 +1,4 @@
-"""Endpoints and their log, alike in memory and in Postgres."""
+"""Webhook endpoints and their log, in memory and in Postgres."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

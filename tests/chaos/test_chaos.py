@@ -1,4 +1,4 @@
-"""The short form of `make chaos`; docs/reliability.md tells of the long one."""
+"""The short form of `make chaos`; docs/reliability.md describes the long one."""
 
 import os
 import sys

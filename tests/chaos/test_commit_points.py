@@ -30,14 +30,14 @@ Outcome = tuple[bytes, Counter[int]]  # the result, and how often each shard was
 
 
 class Died(BaseException):
-    """The worker is gone. No error, or the worker would deal with it."""
+    """The worker has died. Not derived from Exception, which the worker would handle."""
 
 
 class End(StrEnum):
-    """How a transaction ends that a worker does not live to see the end of."""
+    """How the transaction during which a worker dies ends."""
 
     ROLLED_BACK = "rolled back"
-    COMMITTED = "committed"  # but nobody was told
+    COMMITTED = "committed"  # but the answer was lost
 
 
 class FragileStore(ForwardingStore):
@@ -74,7 +74,7 @@ async def died(place: SmallService, fatal: int | None, end: End) -> tuple[bool, 
 
 
 async def disturbed(place: SmallService, fatal: int, end: End) -> Outcome:
-    """What becomes of a job whose first worker dies with this transaction, and whose second one lives."""
+    """The outcome of a job whose first worker dies in this transaction, and whose second one lives."""
     await execute(place.store, "TRUNCATE remembered_answers")  # so that it asks as the first job did
     job_id = await place.submitted()
     first, _ = await died(place, fatal, end)

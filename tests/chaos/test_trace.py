@@ -1,4 +1,4 @@
-"""The judge of traces finds what it is there for."""
+"""The checks of traces find the violations that they are for."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Two workers on one shard, as the trace of commits sees them: whoever lost the lease changes nothing."""
+"""Two workers on one shard, by the trace of commits: the one that lost its lease changes nothing."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from workers.worker import Worker
 
 
 class Sleeper(DeterministicScorer):
-    """Falls asleep at its n-th call, until it is woken."""
+    """A backend that sleeps in its n-th call until it is woken."""
 
     def __init__(self, call: int) -> None:
         super().__init__()
@@ -41,13 +41,13 @@ class Sleeper(DeterministicScorer):
 
 
 async def run(place: SmallService, scorer: DeterministicScorer, name: str, lease_seconds: float) -> WorkOutcome:
-    """A worker's turn with the shard that it finds."""
+    """Let a worker run the shard that it claims."""
     shard = await claimed(place.store, ALICE if name == "alice" else BOB, lease_seconds)
     return await run_shard(place.store, scorer, shard, checkpoint_seconds=0.0, stop=asyncio.Event())
 
 
 async def work_off(place: SmallService) -> None:
-    """A healthy worker does what is left."""
+    """Let a healthy worker do the remaining work."""
     worker = Worker(place.application, BOB)
     while await worker.work_once():
         pass
@@ -100,7 +100,7 @@ async def test_the_next_worker_resumes_from_the_last_saved_step(own_database_url
 
 
 async def observed(own_database_url: str) -> asyncpg.Connection:
-    """A connection to the database, which keeps the trace from now on."""
+    """A connection to the database, which records the trace from now on."""
     connection = await asyncpg.connect(driver_address(own_database_url))
     await trace.install(connection)
     return connection

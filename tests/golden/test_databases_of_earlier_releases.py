@@ -1,4 +1,4 @@
-"""A database that an earlier release has left in the middle of its work: this one takes it over as it is."""
+"""This release continues on a database that an earlier one left in the middle of its work."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -48,7 +48,7 @@ class Heir:
 
     @property
     def project_store(self) -> CallerStore:
-        """What the API sees of it."""
+        """The store as the API uses it for its caller."""
         return CallerStore(self.store, LOCAL_CALLER)
 
     def job_id(self, name: str) -> JobId:
@@ -61,11 +61,11 @@ class Heir:
             return await unit.jobs.get(self.job_id(name))
 
     async def result(self, name: str) -> list[list[tuple[str, Any]]]:
-        """Its result, as far as libraries of mathematics agree."""
+        """Its result, rounded to digits in which mathematical libraries agree."""
         return comparable(await result_lines(self.store, self.job_id(name)))
 
     async def work(self) -> None:
-        """What a worker does, until there is nothing to do."""
+        """Let a worker run until there is nothing to do."""
         settings = Settings(backends=(backend_of(kind="deterministic"),))
         worker = Worker(build_application(settings, store=self.store), WorkerId("heir"))
         while await worker.work_once():
@@ -85,7 +85,7 @@ class Receiver:
 
 @pytest.fixture(params=FOLDERS, ids=[folder.name for folder in FOLDERS])
 def folder(request: pytest.FixtureRequest) -> Path:
-    """What a release has left."""
+    """The dump that a release has left."""
     found: Path = request.param
     return found
 

@@ -1,4 +1,4 @@
-"""Jobs that an earlier release left half-way are gone on with, and end as they would have there."""
+"""Jobs that an earlier release left halfway are continued, and end as they would have there."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What goes out: typed, never run by a browser, harmless in a spreadsheet, under a name that is only a name."""
+"""Answers have a type, never run in a browser, are harmless in a spreadsheet and have a safe file name."""
 
 import csv
 import io

@@ -40,7 +40,7 @@ SEARCHES = st.fixed_dictionaries(
 
 @pytest.fixture(scope="module")
 def post() -> Iterator[Post]:
-    """Sends to one application in one event loop of this module's own."""
+    """A client of one application, in this module's own event loop."""
     store = ScratchStore()
     service = Service(store)
     with asyncio.Runner() as runner:

@@ -28,7 +28,7 @@ def of(kind: str, *, accepted: bool) -> list[Case]:
 
 ACCEPTED = [kind for kind in KINDS if of(kind, accepted=True)]
 REFUSED = [kind for kind in KINDS if of(kind, accepted=False) and kind != "parquet"]
-# Files that may overwhelm their reader, and those that it reads to a value that it tells of.
+# Files that may overwhelm their reader, and those that it reads to a value that it reports.
 BURSTING = [case for case in of("parquet", accepted=False) if case.status == 413]
 UNREADABLE = [case for case in of("parquet", accepted=False) if case.status != 413 and not case.has_place]
 READABLE = [case for case in of("parquet", accepted=False) if case.has_place]
@@ -59,7 +59,7 @@ async def assert_refused_and_not_kept(cases: list[Case]) -> None:
 
 
 def told(case: Case, answer: httpx.Response) -> tuple[int, str, str, tuple[Any, Any]]:
-    """What is told of a case, as the case has it; where it has no place, any place will do."""
+    """The reported faults as the case expects them; where the case gives no place, any place matches."""
     place = (None, None)
     if case.has_place:
         fault = answer.json()["errors"][0]
@@ -96,7 +96,7 @@ async def test_healthy_files_come_back_unchanged(kind: str) -> None:
 
 
 async def given_back(service: Service, job: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a job that nobody has begun, without what was found."""
+    """The rows of a job that has not started, without the columns of results."""
     await service.client.post(job["links"]["cancel"])
     answer = await service.client.get(job["links"]["result"], params={"partial": "true"})
     rows = [orjson.loads(line) for line in answer.content.splitlines()]

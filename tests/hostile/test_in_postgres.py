@@ -1,4 +1,4 @@
-"""Text that would be a statement elsewhere, against a real database."""
+"""Text that looks like an SQL statement is harmless in a real database."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def with_statement(text: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 async def asked(service: Service, text: str) -> list[Any]:
-    """What the service says to all of them, and to reading with the text in every parameter."""
+    """The answers to all of them, and to reads with the text in every parameter."""
     found: list[Any] = []
     for path, request in with_statement(text):
         answer = await service.client.post(path, **request)

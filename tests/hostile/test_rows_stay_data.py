@@ -1,4 +1,4 @@
-"""Whatever a row says, it is asked about and never obeyed."""
+"""Whatever a row says, it is labelled as data and never obeyed."""
 
 import re
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ TASK = {"template": TEMPLATE, "labels": LABELS, "id_field": "id"}
 
 
 class Listening(DeterministicScorer):
-    """Keeps every prompt that it is asked about."""
+    """Records every prompt that it scores."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What is read of an adapter's folder, what it is told apart by, and what is refused with which reason."""
+"""What is read of an adapter's folder, which digest identifies it, and what is refused with which reason."""
 
 import hashlib
 import json

@@ -277,8 +277,8 @@ async def test_without_the_operators_leave_nothing_is_loaded_or_unloaded(engine:
         assert await tree_scores(client, adapter="one") == expected(engine, root / "one")
 
 
-class AccessUnit:
-    """Holds an engine's batches back until it is opened."""
+class Gate:
+    """Delays an engine's batches until a test opens it."""
 
     def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         self.opened, self.entered = Event(), Event()
@@ -297,13 +297,13 @@ async def test_a_request_under_way_ends_with_the_adapter_that_it_began_with(
     monkeypatch.setattr("inference.tree_scores.PIECE_TOKENS", 1)  # so that most of it is asked for later
     await tree_scores(client)
     of_base = engine.cached_tokens
-    unit = AccessUnit(engine, monkeypatch)
+    gate = Gate(engine, monkeypatch)
     queries = [{"node": 0, "text": text} for text in ("", " It", " Is", "")]
     asked = asyncio.create_task(client.post("/v1/score_tree", json={**TREE, "queries": queries, "adapter": "one"}))
-    await asyncio.to_thread(unit.entered.wait, 10)
+    await asyncio.to_thread(gate.entered.wait, 10)
     assert (await unload(client, "one")).status_code == 200
     assert (await client.post("/v1/score_tree", json={**TREE, "adapter": "one"})).status_code == 404
-    unit.opened.set()
+    gate.opened.set()
     rows = (await asked).json()["log_probabilities"]
     assert rows[0] == rows[3] == expected(engine, root / "one")
     await until(lambda: engine.cached_tokens == of_base)
@@ -314,16 +314,16 @@ async def test_a_client_that_hangs_up_releases_an_unloaded_adapter(
     engine: Engine, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = create_app(engine, Limits(), None, Adapters(engine.language_model, AdapterLimits(root)))
-    unit = AccessUnit(engine, monkeypatch)
+    gate = Gate(engine, monkeypatch)
     with served(app) as url:
         async with httpx.AsyncClient(base_url=url) as client:
             await load(client, "one", "one")
             asked = asyncio.create_task(client.post("/v1/score_tree", json={**TREE, "adapter": "one"}))
-            await asyncio.to_thread(unit.entered.wait, 10)
+            await asyncio.to_thread(gate.entered.wait, 10)
             await unload(client, "one")
             asked.cancel()
             await asyncio.wait([asked])
-            unit.opened.set()
+            gate.opened.set()
             await until(lambda: app.state.serving.in_flight == 0 and app.state.serving.scheduler.waiting == 0)
             await until(lambda: engine.cached_tokens == 0)
             assert await tree_scores(client) == expected(engine)

@@ -1,4 +1,4 @@
-"""Adapters score as their merged weights would; neither the base nor another adapter notices them."""
+"""Adapters score as their merged weights would, and change neither the base nor another adapter."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,7 +58,7 @@ PROMPTS = [*prompts_behind(draw_tokens(Random(1), 70), 6), *prompts_behind([5, 6
 
 
 def difference(first: Sequence[NextToken], second: Sequence[NextToken]) -> float:
-    """The largest, in nats."""
+    """The largest difference, in nats."""
     pairs = zip(first, second, strict=True)
     return max(float((one.log_probabilities - other.log_probabilities).abs().max()) for one, other in pairs)
 
@@ -75,7 +75,7 @@ def engine() -> Engine:
 
 @pytest.fixture
 def two(engine: Engine, tmp_path: Path) -> tuple[Adapter, Adapter]:
-    """Adapters that score otherwise than one another and than their base."""
+    """Adapters whose scores differ from one another's and from their base's."""
     base = engine.language_model
     return (
         read(save_adapter(tmp_path / "one", base.module, seed=1), base),
@@ -193,7 +193,7 @@ def test_each_adapter_has_a_prefix_cache_of_its_own(engine: Engine, two: tuple[A
 def test_a_cache_shared_between_adapters_would_show(
     engine: Engine, two: tuple[Adapter, Adapter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the other tests hold to: with one tree for all, scores are off by far more than their tolerance."""
+    """The other tests can fail: with one tree for all, scores are off by far more than their tolerance."""
     walk = PrefixCache._walk
     monkeypatch.setattr(PrefixCache, "_walk", lambda cache, tokens, _owner: walk(cache, tokens, ""))
     engine.score(PROMPTS)

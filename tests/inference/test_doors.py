@@ -1,4 +1,4 @@
-"""Who gets no answer from the inference server: pages of websites that a browser here has open."""
+"""The inference server refuses requests of web pages that a browser on this machine has open."""
 
 import httpx
 import pytest

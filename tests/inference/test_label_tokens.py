@@ -1,4 +1,4 @@
-"""Labels that others begin with get the token that ends them, whatever the tokenizer makes of a label's end."""
+"""A label that is a prefix of another gets the token that ends it, whatever the tokenizer does at its end."""
 
 from collections.abc import Callable
 from dataclasses import replace

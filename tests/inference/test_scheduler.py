@@ -18,11 +18,11 @@ from tests.inference.tiny import plain_scores, until
 
 
 class GatedEngine:
-    """An engine that waits to be let through and remembers the size of its batches."""
+    """An engine that waits for a test's permission and records the sizes of its batches."""
 
     def __init__(self, engine: Engine) -> None:
         self.inner = engine
-        self.access_unit = Event()
+        self.gate = Event()
         self.entered = Event()
         self.batches: list[int] = []
         self.error: Exception | None = None
@@ -35,7 +35,7 @@ class GatedEngine:
     ) -> list[NextToken]:
         self.batches.append(len(prompts))
         self.entered.set()
-        self.access_unit.wait(10)
+        self.gate.wait(10)
         if self.error:
             raise self.error
         return self.inner.score(prompts, named, adapters)
@@ -51,7 +51,7 @@ async def scheduler(gated: GatedEngine) -> AsyncIterator[Scheduler]:
     made = Scheduler(gated, PromptTokenizer(gated.inner.language_model.tokenizer))
     made.start()
     yield made
-    gated.access_unit.set()
+    gated.gate.set()
     await made.stop()
 
 
@@ -60,7 +60,7 @@ def ask(*prompt: int, new: int = 1) -> GenerationRequest:
 
 
 async def start_and_hold(scheduler: Scheduler, gated: GatedEngine) -> asyncio.Task[list[Generation]]:
-    """A first request that is being scored, so that what follows has to wait."""
+    """A first request that is being scored, so that those that follow have to wait."""
     task = asyncio.create_task(scheduler.generate([ask(5)]))
     await asyncio.to_thread(gated.entered.wait, 10)
     return task
@@ -70,14 +70,14 @@ async def test_requests_that_arrive_during_a_batch_form_the_next(scheduler: Sche
     first = await start_and_hold(scheduler, gated)
     others = [asyncio.create_task(scheduler.generate([ask(6, number)])) for number in range(20)]
     await until(lambda: scheduler.waiting >= 20)
-    gated.access_unit.set()
+    gated.gate.set()
     await asyncio.gather(first, *others)
     assert gated.batches == [1, 20]
     assert (scheduler.batches, scheduler.prompts) == (2, 21)
 
 
 async def test_every_caller_gets_the_answer_to_its_own_prompt(scheduler: Scheduler, gated: GatedEngine) -> None:
-    gated.access_unit.set()
+    gated.gate.set()
     prompts = [[0, number, number + 1] for number in range(2, 30)]
     answers = await asyncio.gather(*(scheduler.generate([ask(*prompt)]) for prompt in prompts))
     for prompt, (generation,) in zip(prompts, answers, strict=True):
@@ -94,13 +94,13 @@ async def test_a_caller_that_gives_up_while_waiting_costs_nothing(scheduler: Sch
     await until(lambda: scheduler.waiting >= 3)
     given_up.cancel()
     await asyncio.wait([given_up])
-    gated.access_unit.set()
+    gated.gate.set()
     await asyncio.gather(first, kept)
     assert gated.batches == [1, 1]
 
 
 async def test_a_failed_batch_fails_its_requests_and_no_others(scheduler: Scheduler, gated: GatedEngine) -> None:
-    gated.access_unit.set()
+    gated.gate.set()
     gated.error = MemoryError("out of memory")
     with pytest.raises(GenerationFailed, match="out of memory"):
         await scheduler.generate([ask(5), ask(6)])
@@ -116,7 +116,7 @@ async def test_stopping_fails_waiting_requests(gated: GatedEngine) -> None:
     await until(lambda: scheduler.waiting >= 1)
     stopping = asyncio.create_task(scheduler.stop())
     await until(lambda: scheduler.waiting >= 2)
-    gated.access_unit.set()
+    gated.gate.set()
     await stopping
     assert (await first)[0].finish_reason is not None
     with pytest.raises(GenerationFailed, match="stopping"):
@@ -126,7 +126,7 @@ async def test_stopping_fails_waiting_requests(gated: GatedEngine) -> None:
 
 
 async def test_a_continuation_is_the_likeliest_token_after_token(scheduler: Scheduler, gated: GatedEngine) -> None:
-    gated.access_unit.set()
+    gated.gate.set()
     (generation,) = await scheduler.generate([ask(0, 70, 80, new=6)])
     tokens = [0, 70, 80]
     for step in generation.steps:

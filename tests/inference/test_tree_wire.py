@@ -1,4 +1,4 @@
-"""A whole prompt tree in one call scores and costs what its prompts do one by one."""
+"""A whole prompt tree in one call has the scores and the cost of its prompts one by one."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""The small model's world: what its claims say and whether it is so."""
+"""The small model's world: the texts of its claims and whether they are true."""
 
 from collections.abc import Callable
 from random import Random

@@ -1,4 +1,4 @@
-"""A backup taken while a job is half done: restored, the job goes on and ends as it would have (docs/operations.md)."""
+"""A job that is restored from a backup taken halfway continues and ends as it would have (docs/operations.md)."""
 
 import asyncio
 import shutil
@@ -109,7 +109,7 @@ async def half_done_job(database_url: str, call: int) -> AsyncIterator[HalfDone]
 
 
 async def ended(database_url: str, job_id: JobId) -> list[LabeledRow]:
-    """The result, once a worker that knows only the restored database has ended the job."""
+    """The result, once a worker with only the restored database has finished the job."""
     async with laboratory(database_url) as lab:
         application = replace(
             lab.application, settings=lab.application.settings.model_copy(update={"queue": SHORT_LEASE})
@@ -130,7 +130,7 @@ def on(application: Application, backend: Backend) -> Application:
 
 
 async def run(program: Path, *arguments: str) -> None:
-    """Run a program to its good end."""
+    """Run a program, which must succeed."""
     process = await asyncio.create_subprocess_exec(program, *arguments, stderr=asyncio.subprocess.PIPE)
     _, told = await process.communicate()
     assert process.returncode == 0, told.decode()

@@ -30,7 +30,7 @@ WRONG = pytest.mark.parametrize("skew", [HOUR, -HOUR], ids=["an hour fast", "an 
 
 
 def clock_off_by(skew: timedelta) -> AbstractContextManager[time_machine.Traveller]:
-    """This process's clock, wrong from now on and going on from there."""
+    """Set this process's clock wrong; it advances from there."""
     return time_machine.travel(datetime.now(UTC) + skew, tick=True)
 
 

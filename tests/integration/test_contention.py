@@ -46,7 +46,7 @@ async def test_concurrent_workers_and_users_never_deadlock(postgres_store: Postg
 
 
 async def work_badly(store: PostgresStore, worker: WorkerId, random: Random) -> None:
-    """Claim, and then do one thing or another, often too late."""
+    """Claim a shard, and then do a random operation, often too late."""
     idle = 0
     while idle < 3:
         shard = await claim(store, worker, random.choice([LONG, LONG, NO_TIME]))
@@ -82,7 +82,7 @@ async def meddle(store: PostgresStore, job_ids: list[JobId], random: Random) -> 
 
 
 async def assert_whole(store: PostgresStore, found: Job) -> None:
-    """The job has ended and its log tells of one ending and has no gaps."""
+    """The job has ended, and its log has one final event and no gaps."""
     async with store.project_unit(LOCAL_CALLER) as unit:
         log = await unit.events.after(found.id, 0, limit=10_000)
         rows = [row async for row in unit.labels.result(found.id)]

@@ -35,7 +35,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def running(shared_folder: Path) -> Iterator[tuple[Path, EmbeddedPostgres]]:
-    """A server that tests look at and leave as it is, and its folder."""
+    """A server that tests read and do not change, and its folder."""
     with EmbeddedPostgres(shared_folder, durable=False) as server:
         yield shared_folder, server
 

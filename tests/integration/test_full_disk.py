@@ -1,4 +1,4 @@
-"""What Postgres says when its disk is full, and what comes of it; `make endure` fills a real disk."""
+"""Postgres' error on a full disk, and how the service handles it; `make endure` fills a real disk."""
 
 import errno
 from collections.abc import AsyncIterator
@@ -26,13 +26,13 @@ _REFUSE = """
 
 @dataclass
 class Disk:
-    """A database whose tables can be made to refuse as they do on a full disk, word for word."""
+    """A database whose tables can be made to refuse writes with the very error of a full disk."""
 
     url: str
 
     @asynccontextmanager
     async def full(self, table: str) -> AsyncIterator[None]:
-        """Nothing goes into this table for as long as the block lasts."""
+        """Nothing can be written to this table during the block."""
         await self.execute(_REFUSE)
         await self.execute(f"CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION refuse()")
         yield

@@ -1,4 +1,4 @@
-"""The maintainer at work in Postgres: how much it leaves, whom it waits for, and who waits for it."""
+"""Maintenance in Postgres: what it keeps, which locks it waits for, and what waits for its locks."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager

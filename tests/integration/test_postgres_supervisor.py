@@ -1,4 +1,4 @@
-"""The keeper over a real server, in a world where a test says how much room there is and how late it is."""
+"""The supervisor of a real Postgres; the test decides how much disk space is free and what the clock shows."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ BUSY = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1
 
 @dataclass
 class Kept:
-    """A server with its keeper, in a world whose time and room a test decides."""
+    """A server with its supervisor; the test decides the time and the free disk space."""
 
     folder: Path
     room_bytes: int = 10 * AMPLE_ROOM_BYTES
@@ -59,7 +59,7 @@ class Kept:
         (self.folder / "PG_VERSION").rename(self.folder / "data" / "PG_VERSION")
 
     def check_until(self, condition: Callable[[], bool], *, step_seconds: float = 0.1) -> None:
-        """Let the keeper check, time passing between the checks, until the condition holds."""
+        """Let the supervisor check, with time passing between checks, until the condition holds."""
 
         def holds() -> bool:
             self.keeper.check()
@@ -182,7 +182,7 @@ def test_a_disk_that_fills_while_the_server_runs_is_reported_once(kept: Kept) ->
     kept.check_until(kept.reserve.is_laid)
     for room in (LITTLE_ROOM_BYTES - 1, LITTLE_ROOM_BYTES + 1, LITTLE_ROOM_BYTES - 1, 2 * AMPLE_ROOM_BYTES):
         kept.room_bytes = room
-        for _ in range(3):  # looks at the disk
+        for _ in range(3):  # checks of the disk
             kept.keeper.check()
             kept.now += LOOK_SECONDS
     assert ["full" in line for line in kept.said] == [False, True, False]

@@ -1,4 +1,4 @@
-"""From a job's end to a receiver, through the processes that an operator runs."""
+"""A message from a job's end to a receiver, through the processes that an operator runs."""
 
 import pytest
 from standardwebhooks.webhooks import Webhook as Verifier

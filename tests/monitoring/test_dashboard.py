@@ -1,4 +1,4 @@
-"""The dashboard and the alert rules ask for metrics and labels that exist, and say what they show."""
+"""The dashboard and the alert rules use metrics and labels that exist, and describe what they show."""
 
 import json
 import re
@@ -137,7 +137,7 @@ def test_every_alert_says_what_is_wrong_how_bad_it_is_and_where_to_look(alerts: 
 
 
 def panels(dashboard: Document) -> Iterator[Document]:
-    """All but the rows' headings."""
+    """All panels except the headings of rows."""
     yield from (panel for panel in dashboard["panels"] if panel["type"] != "row")
 
 

@@ -1,4 +1,4 @@
-"""Metrics keep Prometheus' conventions, and docs/operations.md tells of each of them and of no other."""
+"""Metrics follow Prometheus' conventions, and docs/operations.md lists exactly them."""
 
 import re
 from collections.abc import Mapping

@@ -133,7 +133,7 @@ MUTATIONS = (
         (f"{KEYS}::test_a_revoked_key_is_refused_from_then_on",),
     ),
     Mutation(
-        "a job is everybody's",
+        "a job can be read by every project",
         "service/storage/progress.py",
         "return (jobs.c.id == job_id) & (jobs.c.project == project)",
         "return (jobs.c.id == job_id) & (jobs.c.project != project + '!')",
@@ -210,7 +210,7 @@ MUTATIONS = (
         ("tests/behaviour/test_outbox.py",),
     ),
     Mutation(
-        "a worker does not hear that a person has paused the job",
+        "a worker is not notified that a person has paused the job",
         "service/lifecycle/table.py",
         "(e.Renewed,         RENEW,     RENEW,     INTERRUPT,",
         "(e.Renewed,         RENEW,     RENEW,     RENEW,    ",
@@ -269,7 +269,7 @@ MUTATIONS = (
         (f"{LIFE}::test_a_job_ends_as_its_shards_call_for", "tests/behaviour/test_job_endings.py"),
     ),
     Mutation(
-        "webhooks are told of progress",
+        "webhooks report progress",
         "service/lifecycle/messages.py",
         'event_type.startswith("job.") and event_type != "job.progress"',
         'event_type.startswith("job.")',

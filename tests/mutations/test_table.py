@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def adapted(mutation: Mutation) -> bool:
-    """Whether the row fits the code as it is today, and changes what it does."""
+    """Whether the mutation's text occurs in the code, and its replacement changes the syntax tree."""
     source = (ROOT / mutation.file).read_text("utf-8")
     try:
         return ast.dump(ast.parse(mutation.applied(source))) != ast.dump(ast.parse(source))

@@ -1,4 +1,4 @@
-"""What holds of every fake server: it speaks as the real one is documented to, and goes wrong as it is told to."""
+"""Every fake server answers as the real one is documented to, and fails as the test planned."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Refusals, limits and habits that are one kind's own."""
+"""Refusals, limits and behaviour specific to one kind of server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping

@@ -1,4 +1,4 @@
-"""What travels between TGI's adapter and a server is what TGI's OpenAPI document allows, as `tgi_shapes.py` has it."""
+"""TGI's adapter and servers exchange only what TGI's OpenAPI document allows, as `tgi_shapes.py` states it."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -29,7 +29,7 @@ ONLINE = ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "TRANSFORMERS_OFFLINE", 
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """In an environment that forbids nothing: what is forbidden, the command forbids itself."""
+    """Run in an environment without restrictions: the command sets its own."""
     environment = {name: value for name, value in os.environ.items() if name not in ONLINE}
     command = [sys.executable, "-c", WATCHED, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=110)

@@ -1,4 +1,4 @@
-"""What `make demo-train` is made of: rows, the training's specification, and what the adapter has learned."""
+"""The parts of `make demo-train`: rows, the training's specification, and the adapter's accuracy."""
 
 import json
 from collections import Counter
@@ -67,7 +67,7 @@ def server(finished: Finished) -> Iterator[str]:
 
 
 async def labels_of(rows: Sequence[Any], server: str, adapter: str | None) -> list[str]:
-    """The likeliest label of each row, asked alone, as the service asks the server."""
+    """The likeliest label of each row, each in its own request, as the service sends it to the server."""
     scorer = EmbeddedScorer("default", server, adapter=adapter)
     tree = PromptTree("", tuple(Query(Row(place), demo_train.prompt_of(row)) for place, row in enumerate(rows)))
     labels = demo_train.CONFIG["task"]["labels"]

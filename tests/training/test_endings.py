@@ -1,4 +1,4 @@
-"""A training that cannot go on says so, to whoever supervises it and with a status."""
+"""A training that cannot continue says why, in a report to its supervisor and by its exit status."""
 
 import io
 import json
@@ -78,7 +78,7 @@ def test_a_loss_that_is_no_number_ends_the_training() -> None:
 
 
 def test_a_measurement_that_a_stop_prevented_is_made_later() -> None:
-    """Else curves would depend on when a training was stopped."""
+    """Otherwise curves would depend on when a training was stopped."""
     stop = StopRequest()
 
     def interrupted(_: Any) -> dict[str, Any]:

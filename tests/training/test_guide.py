@@ -1,4 +1,4 @@
-"""What docs/training.md tells to launch is what the command takes, and its statuses are those that the errors have."""
+"""The command takes the arguments of docs/training.md, and its exit statuses are those of the errors."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a policy's gain goes along with, when its training ends early, and which policy is kept: pure rules."""
+"""Rules of training policies: what the gain is attributed to, early ends, and which policy is kept."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Stopped or killed at any moment, a training ends with the bytes of one that nothing disturbed."""
+"""Stopped or killed at any moment, a training ends with the bytes of an uninterrupted one."""
 
 import json
 import signal
@@ -22,7 +22,7 @@ KILLS = 20 if LONG else 3
 
 
 def ended_at(forks: ForkServerContext, spec: Path, out: Path, step: int, number: int) -> Training:
-    """Started, and sent a signal once it told of a step."""
+    """Started, and sent a signal once it reported a step."""
     training = start(forks, spec, out)
     training.wait_for("step", step)
     assert training.process.pid is not None

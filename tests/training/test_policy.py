@@ -49,7 +49,7 @@ def spec_of(folder: Path, judges: Path, policy: dict[str, Any] | None = None, **
 
 @pytest.fixture(scope="session")
 def whole(forks: ForkServerContext, judges: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A policy's training that nothing disturbed; its folder, and what it wrote."""
+    """An uninterrupted training of a policy: its folder, and what it wrote."""
     folder = tmp_path_factory.mktemp("policy")
     status, training = run(forks, spec_of(folder, judges), folder / "out")
     assert status == 0, training.errors.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Reward models: learned from pairs, resumed like any training, measured against length, place and false certainty."""
+"""Reward models: trained on pairs, resumed, and evaluated for length bias, position bias and calibration."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""What a training leaves and tells, and what it does when it is started where another one was."""
+"""What a training writes and reports, and what it does in the folder of an earlier one."""
 
 import json
 import shutil

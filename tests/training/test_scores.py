@@ -1,4 +1,4 @@
-"""Rows scored once a training is over: the same numbers as of the server that serves the adapter."""
+"""Rows scored at the end of a training have the scores of the server that serves the adapter."""
 
 import json
 from multiprocessing.context import ForkServerContext
@@ -40,7 +40,7 @@ def scores_of(out: Path) -> dict[str, list[float]]:
 
 
 async def served_scores(adapter: Path, prompts: list[str], labels: list[str]) -> list[list[float]]:
-    """What the embedded server says with the adapter."""
+    """The embedded server's scores with the adapter."""
     engine = Engine(load(Source(str(SMALL_MODEL), "cpu")), CacheLimits())
     adapters = Adapters(engine.language_model, AdapterLimits())
     adapters.add("trained", adapter)

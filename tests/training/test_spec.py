@@ -1,4 +1,4 @@
-"""Specifications are checked field by field, and faults told in their own words."""
+"""Specifications are checked field by field, and faults reported in their own words."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is logged by whomever comes out without the secret of any API key."""
+"""Whichever code writes a log line, it contains no secret of an API key."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Spans by OpenTelemetry's API: what they tell with its SDK, and that they tell nothing without it."""
+"""Spans by OpenTelemetry's API: what they record with its SDK, and that they record nothing without it."""
 
 import asyncio
 import subprocess
@@ -34,7 +34,7 @@ assert not any(name.startswith(("opentelemetry.sdk", "opentelemetry.exporter")) 
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    """The spans that are over."""
+    """The spans that have ended."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))

@@ -1,4 +1,4 @@
-"""The names that doors answer to: the same rule in the service and in the inference server."""
+"""Allowed values of `Host`: the same rule in the service and in the inference server."""
 
 from collections.abc import Callable
 from typing import Any

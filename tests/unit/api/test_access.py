@@ -1,4 +1,4 @@
-"""Who is let in, who is not, and in which words."""
+"""Which requests are authenticated, which are refused, and with which messages."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -90,7 +90,7 @@ async def test_the_document_states_the_scope_of_every_operation(service: Service
 
 
 def scope_of(operation: Operation) -> Scope | None:
-    """What is promised: metrics are the operator's, reading is reading, everything else writes."""
+    """The scope that an operation needs: admin for metrics, `read` for reads, `write` for everything else."""
     if operation.path in OPEN:
         return None
     if operation.path == "/metrics":

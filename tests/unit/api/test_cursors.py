@@ -1,4 +1,4 @@
-"""Cursors are good for the list they were handed out for, and nothing else is one."""
+"""Cursors are valid only for the list that issued them, and nothing else is accepted."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Heads that two readers may read in two ways, and heads that are too long."""
+"""Heads of requests that two parsers may read differently, and heads that are too long."""
 
 import socket
 
@@ -20,7 +20,7 @@ AMBIGUOUS = {
 
 
 def answers_to(url: str, request: bytes) -> bytes:
-    """All that comes until the server hangs up."""
+    """All bytes until the server closes the connection."""
     address = httpx.URL(url)
     with socket.create_connection((address.host, address.port or 80), timeout=30) as connection:
         connection.sendall(request)

@@ -1,4 +1,4 @@
-"""Two projects, every operation, every kind of id: what belongs to another cannot be told from what never was."""
+"""Two projects, every operation, every kind of id: another project's objects answer as if they did not exist."""
 
 import asyncio
 from collections.abc import Mapping
@@ -139,7 +139,7 @@ def test_every_kind_of_id_in_a_path_is_known_to_this_test(service: Service) -> N
 async def job_of(
     service: Service, client: httpx.AsyncClient, ending: str, rows: list[dict[str, Any]] | None = None
 ) -> str:
-    """A job of this client's project that has come so far."""
+    """A job of this client's project in the given state."""
     files = {"dataset": ("a.jsonl", jsonl(rows or pairs(8)))}
     answer = await client.post("/v1/jobs", files=files, data={"config": jsonl([CONFIG])})
     assert answer.status_code == 202, answer.text

@@ -61,7 +61,7 @@ class Page(HTMLParser):
 
 
 async def tell(service: Service, job_id: str, facts: Mapping[str, Any]) -> None:
-    """Let the anchor's search have said more than it did."""
+    """Add facts to those that the anchor's search has stored."""
     async with service.store.project_unit(LOCAL_CALLER) as unit:
         [summary, *_] = (await unit.jobs.summaries(JobId(job_id))).values()
     assert isinstance(service.store, ScratchStore)

@@ -197,7 +197,7 @@ async def test_an_estimate_stops_simulating_once_its_client_has_left(monkeypatch
 
 
 class Silent(DeterministicScorer):
-    """Never answers a score, and knows whether its caller went on waiting."""
+    """Never answers a request for scores, and records whether its caller kept waiting."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -246,7 +246,7 @@ async def test_changes_of_webhooks_are_in_the_audit_log(service: Service) -> Non
     sent = (await service.client.post(f"{path}/test")).json()
     await service.client.post(f"{path}/deliveries/{sent['id']}/resend")
     await service.client.delete(path)
-    await service.client.patch(path, json={"description": "b"})  # refused, so not told
+    await service.client.patch(path, json={"description": "b"})  # refused, so no event
     async with service.store.access_unit() as unit:
         entries = await unit.audit.latest(limit=20)
     assert [(entry.action, entry.target) for entry in entries][::-1] == [

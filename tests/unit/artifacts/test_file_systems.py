@@ -1,4 +1,4 @@
-"""Folders are kept by their content: stored twice is stored once, and what is damaged is not given back."""
+"""Folders are stored by the hash of their content: duplicates once, and damaged ones are not returned."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The benchmarks' rows are what their relations and gold labels say."""
+"""The benchmarks' rows agree with their relations and gold labels."""
 
 from collections.abc import Callable
 

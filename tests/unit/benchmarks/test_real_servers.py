@@ -1,4 +1,4 @@
-"""The comparison of servers on real text: what it asks of each, and how their runs are told apart."""
+"""The comparison of servers on real text: what it asks of each, and how their runs are distinguished."""
 
 import json
 from argparse import Namespace

@@ -1,4 +1,4 @@
-"""The benchmarks of training: what was measured is kept, and the toy preferences are what they say."""
+"""The benchmarks of training: measurements are kept, and the toy preferences have the stated properties."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the table of searches that train says of a search."""
+"""The rows of the table of searches that train."""
 
 from benchmarks.training_strategies import Answering, iterative_row, run, scalable_row
 from service.search.predictions.prompt_tree import TreeScores
@@ -12,7 +12,7 @@ WORLD = Reader(40, 2, True, 1, home=2.0, right=0.8, pull=0.8)
 
 
 class Nobody:
-    """Is asked for nothing."""
+    """A scorer that must not be called."""
 
     def answer(self, request: Request) -> list[TreeScores]:
         raise AssertionError(request)

@@ -99,7 +99,7 @@ async def test_a_name_that_means_something_else_the_second_time_is_asked_for_onc
 
 
 async def test_the_name_is_not_looked_up_again_behind_the_check(server: RawServer, url: str) -> None:
-    """The system knows localhost as the server's address; the check was told another one, where nothing listens."""
+    """The system resolves localhost to the server's address; the check gave another one, where nothing listens."""
     policy = AddressPolicy(allowed=(ipaddress.ip_network("127.0.0.2/32"),))
     with pytest.raises(httpcore.ConnectError):
         await GuardedBackend(policy, Names(["127.0.0.2"])).connect_tcp("localhost", int(url.rpartition(":")[2]))

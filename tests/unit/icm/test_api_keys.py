@@ -1,4 +1,4 @@
-"""Clients show their key to the service they were told of, and to no other."""
+"""Clients send their key to the configured service, and to no other."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

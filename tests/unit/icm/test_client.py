@@ -298,7 +298,7 @@ def test_calls_reach_their_addresses() -> None:
 
 
 class Looking(httpx.SyncByteStream):
-    """A body that looks at a file as its halves are sent."""
+    """A body that checks a file while its halves are sent."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""Text from data and servers cannot steer the terminal, whatever command shows it."""
+"""Text from data and servers cannot control the terminal, whichever command shows it."""
 
 import json
 import re
@@ -112,7 +112,7 @@ def commands_of() -> Iterator[str]:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, Any], Result]:
-    """A command with what the service answers, or what the database holds."""
+    """A command with the answers of the service or the contents of the database."""
     (tmp_path / "data.jsonl").write_text('{"text": "x"}\n')
     (tmp_path / "config.json").write_text("{}")
     files = {"DATA": str(tmp_path / "data.jsonl"), "CONFIG": str(tmp_path / "config.json")}

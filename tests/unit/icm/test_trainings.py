@@ -73,7 +73,7 @@ def made(folder: Path) -> Path:
 
 
 async def end_next(service: Service, folder: Path) -> None:
-    """What a worker does with the next training."""
+    """Let a worker run the next training."""
     work = await claimed(service)
     artifact = await service.artifacts.put(work.lease.job_id, made(folder))
     async with service.store.worker_unit() as unit:

@@ -18,7 +18,7 @@ from tests.unit.icm.fake_service import FakeService
 
 
 def sent(source: Any, **options: Any) -> tuple[str, bytes]:
-    """The name and the content of what goes to the service, as a second attempt has it."""
+    """The name and the content of what is sent to the service, as a second attempt sends it."""
     with prepared(source, **options) as upload:
         with upload.opened() as file:
             file.read()
@@ -27,7 +27,7 @@ def sent(source: Any, **options: Any) -> tuple[str, bytes]:
 
 
 class Frame:
-    """A DataFrame as pandas and polars have it, as far as sending one asks for it."""
+    """A DataFrame as in pandas and polars, with the methods that sending one needs."""
 
     def __init__(self, columns: dict[str, list[Any]]) -> None:
         self._values = columns
@@ -41,7 +41,7 @@ class Frame:
 
 
 class Dataset:
-    """A `datasets.Dataset`, as far as sending one asks for it."""
+    """A `datasets.Dataset`, with the methods that sending one needs."""
 
     def __init__(self, table: pa.Table) -> None:
         self._table, self.features = table, {"a": "Value"}

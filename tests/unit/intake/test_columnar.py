@@ -22,7 +22,7 @@ def parquet(table: pa.Table) -> bytes:
 
 
 def told(content: bytes) -> list[Fault]:
-    """The faults that the process would tell of; found in this one, since to start a process takes a second."""
+    """The faults that the child process would report, found in this process, as starting one takes a second."""
     with tempfile.TemporaryFile() as lines:
         return list(unpack(io.BytesIO(content), os.dup(lines.fileno()), SMALL).faults)
 

@@ -1,4 +1,4 @@
-"""The process that reads Parquet files: what it is told, and what is made of its end."""
+"""The process that reads Parquet files: what it is given, and how its end is reported."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Reading a data set ends when it takes too long, and when nobody wants it any more."""
+"""Reading a data set ends when it takes too long, and when its client has left."""
 
 import gzip
 import io
@@ -24,7 +24,7 @@ CONTENTS = {
 
 
 class Clock:
-    """Goes on by so many seconds whenever it is read."""
+    """A clock that advances by this many seconds whenever it is read."""
 
     def __init__(self, step: float) -> None:
         self.now = 0.0

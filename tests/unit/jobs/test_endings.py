@@ -1,4 +1,4 @@
-"""Labels that merge with the end of a prompt are known before a job is made."""
+"""Labels whose tokens merge with the end of a prompt are reported before a job is made."""
 
 import asyncio
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ async def test_there_is_no_warning_after_letters_digits_and_other_marks() -> Non
 
 
 class Refusing(CountingScorer):
-    """Cannot score behind a colon, and counts what it was asked."""
+    """A scorer that fails after a colon, and counts its requests."""
 
     def __init__(self, failure: Exception) -> None:
         super().__init__()

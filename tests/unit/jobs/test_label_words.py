@@ -1,4 +1,4 @@
-"""What is said of labels that the language model would not say, and of labels of unlike length."""
+"""Warnings about labels that the language model would not generate, and about labels of unequal length."""
 
 import asyncio
 import math
@@ -18,7 +18,7 @@ ROWS = [{"q": f"row {number}"} for number in range(100)]
 
 
 class Sceptic(CountingScorer):
-    """Gives all labels together these shares of the probability, row by row, and keeps what it was asked."""
+    """Gives the labels together these shares of the probability, row by row, and records its requests."""
 
     def __init__(self, *shares: float, failure: Exception | None = None) -> None:
         super().__init__()

@@ -9,22 +9,22 @@ from service.scoring.registry import ConfiguredScorers
 
 
 class Probed(DeterministicScorer):
-    """Counts its probes; each goes on once the access unit is open."""
+    """Counts its probes; each continues once the gate is open."""
 
     def __init__(self, name: str, failure: BackendUnavailable | None = None, *, open_gate: bool = True) -> None:
         super().__init__(name=name)
         self.probes = 0
-        self.began, self.access_unit = asyncio.Event(), asyncio.Event()
+        self.began, self.gate = asyncio.Event(), asyncio.Event()
         self._failure = failure
         if open_gate:
-            self.access_unit.set()
+            self.gate.set()
 
     async def probe(
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
     ) -> BackendInfo:
         self.probes += 1
         self.began.set()
-        await self.access_unit.wait()
+        await self.gate.wait()
         if self._failure is not None:
             raise self._failure
         return await super().probe(labels)
@@ -67,7 +67,7 @@ async def test_callers_that_come_together_cause_one_probe() -> None:
     models = directory(Clock(), scorer)
     waiting = [asyncio.create_task(models.listed()) for _ in range(10)]
     await scorer.began.wait()
-    scorer.access_unit.set()
+    scorer.gate.set()
     assert len({id(found) for found in await asyncio.gather(*waiting)}) == 1
     assert scorer.probes == 1
 

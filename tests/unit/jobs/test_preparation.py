@@ -43,7 +43,7 @@ SPECIAL = [{"q": "a </s> b"}, {"q": "<|im_end|>"}, {"q": "a <b> c [x]"}, *[{"q":
 
 
 class Tgi(CountingScorer):
-    """Reads some names as one token, and says of what kind it is."""
+    """A tokenizer that reads some names as one token, and reports its kind."""
 
     async def probe(self, *_: Any, **__: Any) -> BackendInfo:
         return replace(await super().probe(), kind="tgi")

@@ -1,4 +1,4 @@
-"""A shard's run to its end or to where it is told to stop, and what the report says of a job before and after."""
+"""A shard's run to its end or until it is stopped, and the report on the job before and after."""
 
 import asyncio
 
@@ -43,7 +43,7 @@ async def job(project_store: ProjectStore) -> Job:
 
 
 async def run(store: MemoryStore, *, stopped: bool = False) -> WorkOutcome:
-    """A worker's turn at the shard; `stopped`: it is told to stop before it begins."""
+    """One run of the shard by a worker; `stopped`: it is asked to stop before it begins."""
     async with store.worker_unit() as unit:
         work = await unit.work.claim((WorkKind.LABEL,), WorkerId("worker"), 60.0)
         assert work is not None

@@ -1,4 +1,4 @@
-"""Relations that no labelling can keep are known before a job is made."""
+"""Relations that no labelling can satisfy are reported before a job is made."""
 
 from collections.abc import Sequence
 from typing import Any

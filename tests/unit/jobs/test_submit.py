@@ -1,4 +1,4 @@
-"""What is stored of a request that makes a job, and by what a request is known again."""
+"""What is stored of a request that makes a job, and how a repeated request is recognised."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Jobs whose strategy trains, before they run: who may, which numbers leave nothing to train, what it will cost."""
+"""Jobs whose strategy trains, before they run: permission, numbers that leave nothing to train on, and cost."""
 
 from typing import Any
 

@@ -222,7 +222,7 @@ def ranked(name: str, gain: float | None, *, kappa: float | None = None, rows: i
 
 
 def little(*ranking: RankedLabelling, stop: str = "converged") -> str:
-    """What is said of labels that tell next to nothing."""
+    """Verdicts about labels with almost no information."""
     search = replace(SAMPLE, gain_nats=0.02, entropy_nats=0.69, stop_reasons={stop: 1})
     found = replace(UNKNOWN, gain_nats=0.02, gain_share=0.03)
     evidence = Evidence(

@@ -1,4 +1,4 @@
-"""What becomes of a job and its shard by each event and by what the job allows; `situations.told` writes the cells."""
+"""The next state of a job and its shard for each event and job policy; `situations.summary` writes the cells."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -119,7 +119,7 @@ CELLS = [(name, standing) for name in (*WORK_OUTCOMES, *JOB_OUTCOMES) for standi
 
 
 def outcome(work: Callable[[], Changes]) -> str:
-    """What is done, or the name of the error."""
+    """The summary of the decision, or the name of the error."""
     try:
         return summary(work())
     except Exception as error:  # noqa: BLE001 - the table says which

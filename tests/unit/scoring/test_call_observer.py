@@ -1,4 +1,4 @@
-"""Whoever observes a driver is told of every attempt: how it ended and how long it took."""
+"""Observers of a driver are notified of every attempt: how it ended and how long it took."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ from service.scoring.calls.executor import CallExecutor
 
 
 class Clock:
-    """Goes on by a second for every look, and by what is slept."""
+    """A clock that advances by a second whenever it is read, and by every sleep."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

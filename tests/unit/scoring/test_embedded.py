@@ -31,7 +31,7 @@ ANSWER = {
 
 @dataclass
 class FakeEmbedded:
-    """Answers as the embedded server does; `plan` holds replies to give instead, one for each coming tree."""
+    """Answers as the embedded server does; `plan` has replies to return instead, one for each tree."""
 
     answer: Any = field(default_factory=lambda: ANSWER)
     plan: list[Response] = field(default_factory=list)

@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 60.0
 
 @dataclass
 class Server:
-    """Takes so many calls at once and so long for each, in simulated time; more wait, or are refused.
+    """A server with limited concurrency and fixed durations, in simulated time; excess calls wait or are refused.
 
     `down` gives the failure that each call meets, if any, by the time at which it comes.
     """
@@ -62,7 +62,7 @@ def executor(concurrency: int = 64, patience_seconds: float = PATIENCE_SECONDS) 
 
 
 def failing(*errors: BaseException, then: str = "answer") -> Callable[[], Awaitable[str]]:
-    """An attempt that raises these one after the other before it answers."""
+    """An attempt that raises these errors one after the other before it answers."""
     left = list(errors)
 
     async def attempt() -> str:

@@ -1,4 +1,4 @@
-"""A control tells a prompt that a server always fails on from an outage, where nothing else is asked meanwhile."""
+"""A control prompt distinguishes a prompt that always fails from an outage, when nothing else is being asked."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -70,7 +70,7 @@ def broken() -> BackendUnavailable:
 
 
 class Mortal:
-    """A server that ends with some calls, and is back after a while unless it stays away."""
+    """A server that dies at some calls, and returns after a while unless it stays away."""
 
     def __init__(self, away_seconds: float) -> None:
         self.away_seconds = away_seconds
@@ -85,7 +85,7 @@ class Mortal:
         raise broken()
 
     async def slow(self) -> str:
-        """What is under way for long, and breaks with the server's end."""
+        """A long call, which fails when the server ends."""
         deaths = self.deaths
         await self._answer()
         await asyncio.sleep(0.5)

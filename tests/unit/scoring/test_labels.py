@@ -1,4 +1,4 @@
-"""How labels and their spellings become tokens, shown on the toy tokenizer."""
+"""How labels and their spellings become tokens, by the toy tokenizer."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""What is asked of `llama-server`, and what is read from its replies, which have the shape of its README and source."""
+"""Requests to `llama-server` and the parsing of its replies, which have the shape of its README and source."""
 
 from collections.abc import Sequence
 from typing import Any

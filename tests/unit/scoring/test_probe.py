@@ -302,7 +302,7 @@ async def test_a_kind_is_not_looked_for_where_nothing_answers() -> None:
 
 
 class _Impatient(CallExecutor):
-    """Makes one attempt."""
+    """Retries that make one attempt."""
 
     async def call(self, attempt, *, measured=True, control=None):  # type: ignore[no-untyped-def]  # as the method it stands for
         return await attempt()

@@ -1,4 +1,4 @@
-"""Scoring over any wire, shown on its in-memory twin."""
+"""Scoring over any wire, tested with an in-memory one."""
 
 import asyncio
 from collections.abc import Sequence

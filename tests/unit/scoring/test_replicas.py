@@ -19,7 +19,7 @@ DOWN = BackendUnavailable("down", 30.0, kind=FailureKind.DISCONNECTED)
 
 @dataclass
 class Replica:
-    """The in-memory twin, with failures by plan; `gate` keeps its answers back."""
+    """An in-memory wire with planned failures; `gate` delays its answers."""
 
     twin: Scorer = field(default_factory=DeterministicScorer)
     failure: BackendError | None = None
@@ -84,7 +84,7 @@ def replicated(*replicas: Replica, clock: Callable[[], float] | None = None, sal
 
 
 async def arrived(count: int, replicas: Sequence[Replica]) -> None:
-    """Wait until so many trees have come to replicas that tell it by the same event."""
+    """Wait until this many trees have reached the replicas, which set the same event."""
     came = replicas[0].came
     while sum(len(replica.trees) for replica in replicas) < count:
         came.clear()
@@ -92,7 +92,7 @@ async def arrived(count: int, replicas: Sequence[Replica]) -> None:
 
 
 def preferred(replicas: Sequence[Replica]) -> Replica:
-    """The one that `tree("a")` goes to."""
+    """The one that `tree("a")` is sent to."""
     return max(replicas, key=lambda replica: len(replica.trees))
 
 

@@ -1,4 +1,4 @@
-"""What is asked of an SGLang server, and what is read from its replies, which have the shape of SGLang 0.5.23's."""
+"""Requests to an SGLang server and the parsing of its replies, which have the shape of SGLang 0.5.23's."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Texts that hold special tokens are cut within these, and the ids put together."""
+"""Texts with special tokens are cut within these, and the ids are joined."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Where tokens end in their text."""
+"""The offsets at which tokens end in their text."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is asked of a vLLM server, and what is read from its replies, which have the shape of vLLM 0.32's."""
+"""Requests to a vLLM server and the parsing of its replies, which have the shape of vLLM 0.32's."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""In which order leaves are asked for, told in rounds: all that is under way is answered at once."""
+"""The order in which leaves are requested, in rounds: all requests in flight are answered at once."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from tests.unit.scoring.toy_trees import chained, halves, trees
 
 @dataclass
 class Rounds:
-    """Answers everything that is under way, then looks what has come; keeps what was under way in each round."""
+    """Answers all requests in flight, then collects new ones; records those of each round."""
 
     flat_tree: FlatTree
     asked: list[list[int]] = field(default_factory=list)

@@ -18,7 +18,7 @@ A, B, C = Label(0), Label(1), Label(2)
 
 
 class Opposed(ToyWorld):
-    """A world in which even rows are True and odd ones False whatever stands before."""
+    """Scores by which even rows are True and odd ones False, whatever the examples are."""
 
     def log_probabilities(self, row: Row, others: object) -> tuple[float, ...]:
         return (-0.01, -5.0) if row % 2 == 0 else (-5.0, -0.01)

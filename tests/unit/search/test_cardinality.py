@@ -84,7 +84,7 @@ def test_without_rules_the_likeliest_labelling_within_the_bounds_is_found(
 
 
 def paired(count: int, seed: int) -> tuple[Problem, Scores]:
-    """So many rows, of each four in a row at most one with the first label, and noisy scores that favour it."""
+    """This many rows, at most one of each four with the first label, and noisy scores that favour that label."""
     rng = Random(seed)
     groups = [rows(*range(start, start + 4)) for start in range(0, count, 4)]
     rules = [Constraint(Rule.AT_MOST_ONE, tuple((row,) for row in group), Label(0)) for group in groups]
@@ -108,7 +108,7 @@ def total(scores: Scores, found: BoundedRedraw) -> float:
 
 
 def best_by_gains(problem: Problem, scores: Scores, bounds: tuple[int, int]) -> float:
-    """Each group gains by its best row with the first label: the greatest gains are taken, as the bounds say."""
+    """Each group gains by its best row with the first label: the greatest gains are chosen, within the bounds."""
     gains = sorted((max(scores[row][0] - scores[row][1] for row in group) for group in problem.groups), reverse=True)
     taken = [gain for n, gain in enumerate(gains[: bounds[1]]) if n < bounds[0] or gain > 0]
     return -sum(scores[row][1] for row in problem.rows) - sum(taken)

@@ -129,7 +129,7 @@ def knowing(world: Reader, rows: list[Row], *, wrong: int = 0) -> Problem:
 
 
 def few_shot(world: Reader, problem: Problem) -> float:
-    """The share of rows that calibrated prompting behind the known rows labels rightly."""
+    """The share of rows that calibrated prompting with the known rows as examples labels correctly."""
     told = {row: world.log_probabilities(row, problem.known) for row in world.planted if row not in problem.known}
     calm = calibrated(told, even_shares(problem.classes))
     return world.share_right({**{row: likeliest(values) for row, values in calm.items()}, **problem.known})

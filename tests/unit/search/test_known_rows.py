@@ -1,4 +1,4 @@
-"""Labels that the user is sure of stay as they are, whatever a language model holds for likelier."""
+"""Labels that the user is sure of stay unchanged, whatever the language model prefers."""
 
 import itertools
 from dataclasses import replace

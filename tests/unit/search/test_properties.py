@@ -1,4 +1,4 @@
-"""What holds of every search on every small world; the cases are drawn. More of them with HYPOTHESIS_PROFILE=long."""
+"""Properties of every search on random small worlds; HYPOTHESIS_PROFILE=long draws more of them."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Prompt trees without what has been answered before say the same as whole ones."""
+"""Prompt trees without the queries answered before give the same scores as whole ones."""
 
 import hashlib
 import itertools

@@ -1,4 +1,4 @@
-"""What a rule says of itself holds for every labelling, by the oracle of `rules.py`."""
+"""Each rule's declared properties hold for every labelling, by the oracle of `rules.py`."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Strategies `scalable` and `iterative`, over a toy language model that learns by weights as it does from a prompt."""
+"""Strategies `scalable` and `iterative`, over a toy model that learns equally by weights and from prompts."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A training as a child process: what it tells is told, how it ends is known, and nothing of it runs on."""
+"""A training as a child process: its messages and its end are reported, and no process of it is left."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ class Heard:
             self.stop.set()
 
     def pid(self) -> int:
-        """The last one that was told."""
+        """The last one that was reported."""
         return int(next(event.facts["pid"] for event in reversed(self.events) if "pid" in event.facts))
 
 
@@ -52,7 +52,7 @@ async def has_ended(pid: int) -> bool:
 
 
 def is_running(pid: int) -> bool:
-    """A process that was killed may be left as a zombie by whoever adopted it."""
+    """A killed process may be left as a zombie by the process that adopted it."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Trainings of a search as child processes: scores come back by row, stops and deaths cost no more than they must."""
+"""Trainings of a search as child processes: scores return by row, and stops and deaths cost no more than needed."""
 
 import asyncio
 import json
@@ -93,7 +93,7 @@ async def test_missing_scores_fail_the_training(base: Path) -> None:
 
 @pytest.fixture
 def stop(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Set as soon as a training waits."""
+    """An event that is set as soon as a training waits."""
     stop = asyncio.Event()
 
     class Heeding(TouchFolder):

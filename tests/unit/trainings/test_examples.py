@@ -1,4 +1,4 @@
-"""Rows become examples exactly as they were scored; gold stands apart and changes nothing else."""
+"""Rows become examples exactly as they were scored; gold labels are separate and change nothing else."""
 
 import pytest
 

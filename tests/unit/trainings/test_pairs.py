@@ -1,4 +1,4 @@
-"""Comparisons become pairs: each once, never of equal texts, the chosen one that which the labels prefer."""
+"""Comparisons become pairs: each once, never of equal texts, and the chosen text is the one that labels prefer."""
 
 from typing import Any
 

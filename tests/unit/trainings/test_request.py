@@ -1,4 +1,4 @@
-"""A request for a training is refused field by field, in words of whoever wrote it."""
+"""A request for a training is refused field by field, in the words of its author."""
 
 import hashlib
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What a stranger may not make us connect to, in every spelling that somebody's library understands."""
+"""Addresses that webhooks may not lead to, in every spelling that some library understands."""
 
 import ipaddress
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What is told: little, whatever the job is called and whatever its error quotes."""
+"""Messages of webhooks stay small, whatever the job's name and whatever its error quotes."""
 
 from datetime import UTC, datetime
 

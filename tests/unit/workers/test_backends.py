@@ -1,4 +1,4 @@
-"""A backend that goes away makes jobs wait; one that comes back as another ends them."""
+"""A backend that becomes unavailable makes jobs wait; one that returns as a different one ends them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ async def labels(workplace: Workplace, job_id: JobId) -> list[LabelState]:
 
 
 async def undisturbed(*shard_rows: int) -> list[LabelState]:
-    """The labels of a job on a backend that is always there."""
+    """The labels of a job on a backend that is always available."""
     calm = Workplace()
     job_id = await queued(calm.store, *shard_rows, anchor=True)
     while await calm.worker.work_once():
@@ -39,7 +39,7 @@ async def undisturbed(*shard_rows: int) -> list[LabelState]:
 
 
 async def through_the_outage(workplace: Workplace, workers: Sequence[Worker], seconds: int) -> int:
-    """Let all workers look for work every second of an outage; how often one of them tried."""
+    """Let all workers look for work in every second of an outage, and count the work items that they claimed."""
     tries = 0
     for _ in range(seconds):
         tries += sum(await asyncio.gather(*(worker.work_once() for worker in workers)))

@@ -1,4 +1,4 @@
-"""A running job stops where its project has had its day's tokens computed, and goes on by itself the next day."""
+"""A running job stops when its project has used its daily tokens, and resumes by itself the next day."""
 
 from datetime import datetime, time, timedelta
 
@@ -23,7 +23,7 @@ DAY_SECONDS = 24 * 3600.0
 
 @pytest.fixture
 async def workplace() -> Workshop:
-    """One where it is noon, so that no midnight comes unasked."""
+    """A workplace whose clock shows noon, so that midnight comes only when a test advances it."""
     place = Workshop()
     now = place.clock.now()
     place.clock.ahead = datetime.combine(now.date() + timedelta(days=1), time(12), now.tzinfo) - now
@@ -32,7 +32,7 @@ async def workplace() -> Workshop:
 
 @pytest.fixture
 async def limited(workplace: Workshop) -> Workshop:
-    """One whose project may have few tokens computed in a day."""
+    """A workplace whose project has a small daily quota of computed tokens."""
     await limit(workplace, QUOTA)
     return workplace
 
@@ -171,7 +171,7 @@ async def exhausted(workplace: Workshop) -> JobId:
 
 
 async def tokens_when_saved(workplace: Workshop, job_id: JobId) -> list[int]:
-    """What the job had computed whenever more was saved: here, behind nearly every step."""
+    """The tokens that the job had computed at each save: here, after nearly every step."""
     log = await events(workplace.store, job_id)
     return list(dict.fromkeys(event.data["tokens_computed"] for event in log if event.type == "job.progress"))
 

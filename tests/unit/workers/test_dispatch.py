@@ -1,4 +1,4 @@
-"""Messages from the outbox to real receivers on loopback, and what becomes of them when something dies."""
+"""Messages from the outbox to real receivers on loopback, also when a process dies."""
 
 import asyncio
 import ipaddress
@@ -216,7 +216,7 @@ async def test_a_message_whose_worker_died_before_recording_is_sent_again_under_
 
 
 class Forgetful(ScratchStore):
-    """Can be claimed from once; then the database is away."""
+    """A store whose workers can open one unit of work; then the database is unavailable."""
 
     claimed = False
 
@@ -231,7 +231,7 @@ async def test_an_attempt_that_cannot_be_recorded_is_repeated_after_its_lease(re
     store = Forgetful()
     _, webhook = await receivers(store)
     await send(store, webhook)
-    with pytest.raises(StorageUnavailable):  # of the next look; whoever attends to duties tries again
+    with pytest.raises(StorageUnavailable):  # of the next query; the loop over periodic tasks tries again
         await dispatcher(store).run_once()
     assert (await delivery_of(store, webhook)).attempts == ()
     store.claimed = False

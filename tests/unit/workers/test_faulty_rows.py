@@ -1,4 +1,4 @@
-"""A row that the backend fails on each time is named and left out; a backend that is ill pauses or fails the job."""
+"""A row that the backend always fails on is named and left out; a failing backend pauses or fails the job."""
 
 import pytest
 
@@ -28,7 +28,7 @@ async def workplace() -> Workplace:
 
 
 async def ended(workplace: Workplace, rows: int, faulty: int, error: BackendError, **config: object) -> JobId:
-    """The same once nobody works on it any more."""
+    """The same job once no worker runs it any more."""
     job_id = await asked(workplace, rows, faulty, error, **config)
     while await workplace.worker.work_once():
         pass

@@ -1,4 +1,4 @@
-"""Which kinds of work a worker process does, and in which order it looks for them."""
+"""Which kinds of work a worker process does, and in which order it claims them."""
 
 from argparse import ArgumentTypeError
 
@@ -23,7 +23,7 @@ LABEL, TRAIN, DELIVER = WorkKind.LABEL, WorkKind.TRAIN, WorkKind.DELIVER
 
 
 class Noting:
-    """Ends every work item well, at once."""
+    """A handler that succeeds with every work item at once."""
 
     def __init__(self, application: Application, done: list[WorkKind]) -> None:
         self._store, self._done = application.store, done

@@ -1,4 +1,4 @@
-"""What a worker counts, and how it is asked for it."""
+"""The metrics of a worker, and how they are read."""
 
 import socket
 from dataclasses import replace
@@ -23,7 +23,7 @@ async def workplace() -> Workplace:
 
 
 async def turn(workplace: Workplace) -> str:
-    """What a worker tells after one look for work."""
+    """What a worker reports after one attempt to claim work."""
     await Worker(workplace.application, WorkerId("counted"), WorkMetrics(workplace.application.metrics)).work_once()
     return workplace.application.metrics.exposition().decode()
 

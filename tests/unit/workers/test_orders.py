@@ -1,4 +1,4 @@
-"""How soon a worker does what people have asked for: it hears of it with a heartbeat."""
+"""How soon a worker does what people have requested: it learns of it by heartbeat."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ async def workplace() -> Workplace:
 
 
 class Heartbeats:
-    """Counts them."""
+    """Counts heartbeats."""
 
     def __init__(self) -> None:
         self.number = 0

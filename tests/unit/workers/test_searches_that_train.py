@@ -1,4 +1,4 @@
-"""Workers answer the trainings that a search asks for, each once however often they are interrupted."""
+"""Workers run the trainings that a search requests, each once however often they are interrupted."""
 
 import asyncio
 from collections.abc import Sequence

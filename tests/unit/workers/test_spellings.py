@@ -19,7 +19,7 @@ from workers.worker import Worker
 
 
 class Spelling(DeterministicScorer):
-    """Keeps how it was asked to spell."""
+    """Records the requested spellings."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A worker trains: it supervises the process, stores what comes out, and goes on where another one stopped."""
+"""A worker trains: it supervises the process, stores the result, and continues where another one stopped."""
 
 import asyncio
 import json
@@ -48,14 +48,14 @@ def _pretended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def heard_soon() -> Iterator[pytest.MonkeyPatch]:
-    """Workers hear soon of what people ask, until this is undone."""
+    """Let workers learn soon of people's requests, until the test ends or undoes this."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("workers.heartbeat.RENEWALS_PER_LEASE", 100)
         yield patch
 
 
 class Place:
-    """Where trainings are asked for, and workers that share nothing but the database and the files stored."""
+    """A store in which trainings are requested, and workers that share only the database and the artifacts."""
 
     def __init__(self, store: Store, folder: Path, *steps: str) -> None:
         self.store = store
@@ -105,7 +105,7 @@ class Place:
         return [event for event in found if event.type == kind]
 
     async def heard(self, training_id: JobId, kind: str) -> dict[str, Any]:
-        """The first event of a kind, once it is there."""
+        """The first event of a kind, once it has been written."""
         with self.store.follow_events(training_id) as subscription:
             while not (found := await self.events(training_id, kind)):
                 await subscription.wait(5.0)

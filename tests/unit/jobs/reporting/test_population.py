@@ -1,4 +1,4 @@
-"""How frequent labels are, estimated from probabilities that are right by construction."""
+"""Estimates of labels' frequencies, from probabilities that are right by construction."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ TRIALS = 200
 def counts(
     groups: Sequence[Sequence[Sequence[float]]], known: Mapping[int, int] | None = None, start: int = 0
 ) -> Mapping[str, Any]:
-    """What a shard tells of groups of rows, each row given by the probabilities of its labels."""
+    """A shard's report on groups of rows, each row given by the probabilities of its labels."""
     rows = [Row(start + number) for number in range(sum(len(group) for group in groups))]
     told = [probabilities for group in groups for probabilities in group]
     rest, ties = iter(rows), list[Constraint]()
