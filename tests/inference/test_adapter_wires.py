@@ -259,13 +259,13 @@ async def test_an_adapter_in_use_makes_room_only_where_all_are_in_use(
     save_adapter(root / "three", engine.language_model.module, seed=3)
     async with serving(engine, AdapterLimits(root, max_adapters=2)) as client:
         await load(client, "busy", "one")
-        unit = AccessUnit(engine, monkeypatch)
+        gate = Gate(engine, monkeypatch)
         asked = asyncio.create_task(tree_scores(client, adapter="busy"))
-        await asyncio.to_thread(unit.entered.wait, 10)
+        await asyncio.to_thread(gate.entered.wait, 10)
         await load(client, "idle", "deep/two")
         await load(client, "next", "three")
         assert await models(client) == ["tiny", "busy", "next"]
-        unit.opened.set()
+        gate.opened.set()
         assert await asked == expected(engine, root / "one")
 
 

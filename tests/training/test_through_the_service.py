@@ -14,7 +14,7 @@ from inference.app import create_app
 from inference.engine import CacheLimits, Engine
 from inference.model.language_model import Source, load
 from inference.settings import SMALL_MODEL, Limits
-from service.bootstrap import Application, build_application
+from service.bootstrap import build_application
 from service.identifiers import WorkerId, new_training_id
 from service.records.access import LOCAL_CALLER
 from service.records.trainings import NewTraining
@@ -82,11 +82,12 @@ async def test_labels_of_a_job_become_an_adapter(service: Service, tmp_path: Pat
     } <= set(kinds)
     assert kinds[-1] == "job.succeeded"
     assert str(tmp_path) not in str((told, report, training)), "no path of the machine is told"
-    await check_served(service, application, made["id"])
+    await check_served(service, training["id"])
 
 
-async def check_served(service: Service, application: Application, training_id: str) -> None:
+async def check_served(service: Service, training_id: str) -> None:
     """A further job names the training, with nothing restarted in between."""
+    application = build_application(service.settings, store=service.store)
     service.scorers = application.scorers
     job = await service.post(model=training_id, method="zero_shot")
     assert await Worker(application, WorkerId("worker"), kinds=(WorkKind.LABEL,)).work_once()

@@ -264,11 +264,11 @@ async def test_copies_of_a_deleted_training_go_with_its_files(place: Place) -> N
         place.service.store, application.artifacts, settings.training_folder, application.copied_adapters
     )
     for _ in range(3):
-        await cleaning.turn()
+        await cleaning.run_once()
     assert copy.is_dir()
     await place.service.client.delete(f"/v1/trainings/{training}")
     for _ in range(2):
-        await cleaning.turn()
+        await cleaning.run_once()
     assert not copy.exists()
 
 

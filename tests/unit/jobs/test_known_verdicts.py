@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from tests.unit.jobs.test_judgement import JOB, SAMPLE, UNKNOWN, judged, shares
 
 from service.jobs.reporting.facts import SearchFacts
 from service.jobs.reporting.verdicts import Evidence, Verdict, judge
+from tests.unit.jobs.test_verdicts import JOB, SAMPLE, UNKNOWN, judged, shares
 
 
 def known(right: int, rows: int, commonest: int | None = None, *, sample_rows: int = 100) -> SearchFacts:
