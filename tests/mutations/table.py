@@ -5,6 +5,7 @@ still runs; the few tests that are there for it. `make mutations` shows that the
 """
 
 from tests.mutations.adapters import ADAPTERS
+from tests.mutations.mistakes import MISTAKES
 from tests.mutations.mutation import Mutation
 from tests.mutations.rewards import REWARDS
 from tests.mutations.training import TRAINING
@@ -380,27 +381,7 @@ MUTATIONS = (
         "return (await self._connection.execute(lock)).scalar_one() is not None",
         ("tests/integration/test_maintenance.py",),
     ),
-    Mutation(
-        "blank cells of a relation's column are one group",
-        "service/relations/keyed.py",
-        "return any(is_blank(row[column]) for column in self.columns)",
-        "return any(row[column] is None for column in self.columns)",
-        ("tests/unit/jobs/test_relations.py::test_rows_that_are_blank_in_a_column_of_a_relation_are_tied_by_nothing",),
-    ),
-    Mutation(
-        "gold that is none of the labels counts as wrong",
-        "service/jobs/reporting/calibration.py",
-        "if gold_label is None:",
-        "if gold_label is None and not gold:",
-        ("tests/unit/jobs/reporting/test_calibration.py::test_gold_that_is_no_label_is_neither_right_nor_wrong",),
-    ),
-    Mutation(
-        "labels are asked for behind the white space that a row ends with",
-        "service/jobs/task/template.py",
-        "return self.filled(row).rstrip()",
-        "return self.filled(row)",
-        ("tests/unit/jobs/test_survey.py::test_white_space_at_the_end_of_a_row_is_not_read",),
-    ),
+    *MISTAKES,
     *TRAINING,
     *ADAPTERS,
     *REWARDS,
