@@ -224,8 +224,8 @@ class SearchConfig(StrictModel):
         if self.objective is not None and self.objective not in raised:
             able = " or ".join(repr(each.value) for each in StrategyName if self.objective in each.approach.searches)
             own = " or ".join(repr(each.value) for each in raised)
-            told = f"objective {self.objective.value!r} is for strategy {able}"
-            raise ValueError(f"{told}; {self.strategy.value!r} raises {own}")
+            message = f"objective {self.objective.value!r} is for strategy {able}"
+            raise ValueError(f"{message}; {self.strategy.value!r} raises {own}")
         return self
 
     @model_validator(mode="after")
