@@ -90,5 +90,5 @@ class _Stock(Collector):
         yield from (jobs, items, oldest, crashes)
 
 
-def _gauge(name: str, told: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, told, labels=["kind", *labels])
+def _gauge(name: str, documentation: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, documentation, labels=["kind", *labels])

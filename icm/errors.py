@@ -73,8 +73,8 @@ class ApiError(IcmError):
         self, status: int, *, kind: str, detail: str, errors: Sequence[Fault] = (), request_id: str | None = None
     ) -> None:
         more = len(errors) - _SHOWN_FAULTS
-        told = [detail, *map(str, errors[:_SHOWN_FAULTS]), *([f"and {more} more"] if more > 0 else [])]
-        super().__init__("; ".join(told))
+        parts = [detail, *map(str, errors[:_SHOWN_FAULTS]), *([f"and {more} more"] if more > 0 else [])]
+        super().__init__("; ".join(parts))
         self.status = status
         self.type = kind
         self.detail = detail

@@ -219,5 +219,5 @@ async def delete_training(training_id: TheTrainingId, application: TheApplicatio
 
 def _accepted(training: Training, headers: dict[str, str] | None = None) -> Response:
     body = TrainingBody.model_validate(training).model_dump_json()
-    told = {"Retry-After": _POLL_SECONDS, **(headers or {})}
-    return Response(body, status.HTTP_202_ACCEPTED, told, "application/json")
+    all_headers = {"Retry-After": _POLL_SECONDS, **(headers or {})}
+    return Response(body, status.HTTP_202_ACCEPTED, all_headers, "application/json")

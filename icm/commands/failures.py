@@ -82,8 +82,8 @@ def report_failure(error: Exception, *, as_json: bool) -> ExitCode:
     console = on_stderr()
     # A service's message is one line; the failure of a part includes the last lines of its log.
     said = error.detail if isinstance(error, ApiError) else str(error)
-    told = visible_line(said) if isinstance(error, ApiError | JobEndedBadly | PartMisused) else said
-    console.print(f"Error: {told}", style="red", highlight=False, soft_wrap=True)
+    message = visible_line(said) if isinstance(error, ApiError | JobEndedBadly | PartMisused) else said
+    console.print(f"Error: {message}", style="red", highlight=False, soft_wrap=True)
     if isinstance(error, InvalidInput):
         for found in error.faults:
             write_line(console, f"  {found.field}: {found.message}")

@@ -177,8 +177,8 @@ def _described(job: Job) -> Iterator[str]:
             yield f"{name}: {moment:%Y-%m-%d %H:%M:%S %Z}"
     if (model := (job.document.get("config") or {}).get("model")) is not None:
         yield f"model: {model}"
-    if told := figures(job):
-        yield f"progress: {told}"
+    if shown_figures := figures(job):
+        yield f"progress: {shown_figures}"
     if job.status != "paused" and (job.error or {}).get("message"):
         yield f"error: {(job.error or {})['message']}"
     yield from (f"warning: {warning}" for warning in job.warnings)

@@ -59,12 +59,12 @@ def running_url(root: Path) -> str | None:
     """The URL of the server that another process runs over this folder; None if none runs."""
     root = root.absolute()
     try:
-        told = (root / "data" / "postmaster.pid").read_text(encoding="utf-8").split("\n")
+        pid_lines = (root / "data" / "postmaster.pid").read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
         return None
-    if len(told) <= _READY_LINE or not _serves(int(told[0]), root / "data"):
+    if len(pid_lines) <= _READY_LINE or not _serves(int(pid_lines[0]), root / "data"):
         return None
-    return _url(root, Path(told[_SOCKET_FOLDER_LINE]))
+    return _url(root, Path(pid_lines[_SOCKET_FOLDER_LINE]))
 
 
 class EmbeddedPostgres:

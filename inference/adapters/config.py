@@ -83,8 +83,8 @@ def read_config(content: bytes) -> AdapterConfig:
         config = AdapterConfig.model_validate_json(content)
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
-        told = f"{place} is missing, or not of the kind that PEFT writes" if place else "this is no JSON object"
-        raise AdapterRefused(f"{CONFIG}: {told}") from error
+        reason = f"{place} is missing, or not of the kind that PEFT writes" if place else "this is no JSON object"
+        raise AdapterRefused(f"{CONFIG}: {reason}") from error
     for fault in _faults(config):
         raise AdapterRefused(f"{CONFIG}: {fault}")
     return config

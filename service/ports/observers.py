@@ -1,6 +1,6 @@
 """What components report finished operations to; metrics code implements it, and components do not know how.
 
-Everything is told at the moment it is over, by plain values of bounded variety; `UNOBSERVED` listens to nothing.
+Everything is reported as soon as it has finished, by plain values of bounded variety; `UNOBSERVED` ignores reports.
 """
 
 from typing import Protocol
@@ -11,61 +11,61 @@ from service.search.predictions.prompt_tree import Usage
 
 
 class WorkObserver(Protocol):
-    """Told by workers."""
+    """Notified by workers."""
 
     def claimed(self, seconds: float, *, found: bool) -> None:
-        """A worker has looked for work for so long, and got one or not."""
+        """A worker has tried to claim work, which took this long, and got a work item or not."""
 
     def saved(self, seconds: float, *, rows_labelled: int) -> None:
-        """Labels, checkpoint and cost were stored in so long; so many rows have a label that had none."""
+        """Labels, checkpoint and cost were stored, which took this long; this many rows have their first label."""
 
     def asked(self, backend: str, usage: Usage) -> None:
-        """So much was asked of a backend, and its answers were stored."""
+        """A backend has computed this much, and its answers were stored."""
 
     def recalled(self, backend: str, prompts: int) -> None:
-        """So many prompts were answered from memory."""
+        """This many prompts were answered from stored answers."""
 
     def ended(self, kind: WorkKind, end: TurnEnd) -> None:
-        """A turn at a work item is over."""
+        """A worker has stopped running a work item."""
 
 
 class CallObserver(Protocol):
-    """Told by those who drive an inference server."""
+    """Notified by drivers of inference servers."""
 
     def called(self, seconds: float, end: CallEnd) -> None:
-        """A call has ended after so long on its way."""
+        """A call has ended after this long."""
 
 
 class ServerLoad(Protocol):
-    """How an inference server is driven just now, read when somebody wants to know."""
+    """The current load of an inference server, read when metrics are collected."""
 
     @property
     def limit(self) -> int:
-        """How many calls may be under way."""
+        """How many calls may be in flight."""
 
     @property
     def under_way(self) -> int:
-        """How many calls are."""
+        """How many calls are in flight."""
 
     @property
     def left_alone(self) -> bool:
-        """Whether no call goes through, since none was answered lately."""
+        """Whether calls are held back, since none was answered lately."""
 
 
 class PoolLoad(Protocol):
-    """The connections of a store to its database, read when somebody wants to know."""
+    """The connections of a store to its database, read when metrics are collected."""
 
     @property
     def connections_in_use(self) -> int:
-        """How many are."""
+        """How many are in use."""
 
     @property
     def max_connections(self) -> int:
-        """How many may be."""
+        """How many may be in use."""
 
 
 class Unobserved:
-    """Listens to nothing."""
+    """Ignores every report."""
 
     def claimed(self, seconds: float, *, found: bool) -> None:
         """Nothing."""

@@ -9,15 +9,15 @@ from service.records.work import WorkStatus
 
 
 class TurnEnd(StrEnum):
-    """How a worker's turn at a work item ended."""
+    """How a worker's run of a work item ended."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # for good, and the job with it
-    GIVEN_BACK = "given_back"  # the worker, or the job, was told to stop or to wait
-    PAUSED = "paused"  # the backend is away, or no tokens are left today; the job waits
+    GIVEN_BACK = "given_back"  # the worker or the job was asked to stop or to wait
+    PAUSED = "paused"  # the backend is unavailable, or no tokens are left today; the job waits
     CRASHED = "crashed"  # an unforeseen error; tried again, within limits
-    LEASE_LOST = "lease_lost"  # another worker goes on
-    STORAGE_LOST = "storage_lost"  # the database was away; the lease runs out by itself
+    LEASE_LOST = "lease_lost"  # another worker continues
+    STORAGE_LOST = "storage_lost"  # the database was unavailable; the lease expires by itself
     INTERRUPTED = "interrupted"  # the worker itself was cancelled
 
 
@@ -29,7 +29,7 @@ class CallEnd(StrEnum):
     OVERLOADED = "overloaded"
     TIMED_OUT = "timed_out"
     DISCONNECTED = "disconnected"
-    SERVER = "server"  # it says itself that it failed
+    SERVER = "server"  # it reports that it failed
     MALFORMED = "malformed"  # an answer that cannot be read
     DROPPED = "dropped"  # nobody waits for the answer any more
 

@@ -14,14 +14,14 @@ from service.records.work import UNKNOWN_ORIGIN, Origin
 
 @dataclass(frozen=True, slots=True)
 class TrainingEvent:
-    """Something a training told of, by its name (docs/training.md#what-it-tells)."""
+    """An event that a training reported, by its name (docs/training.md#what-it-tells)."""
 
     name: str
     facts: Mapping[str, Any]
 
 
 class TrainingEnd(StrEnum):
-    """How a turn of a training ended."""
+    """How a worker's run of a training ended."""
 
     FINISHED = "finished"
     STOPPED = "stopped"  # on request; started again in the same folder, it goes on

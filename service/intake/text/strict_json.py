@@ -76,8 +76,8 @@ def _explain(error: orjson.JSONDecodeError, raw: bytes) -> str:
     if "surrogate" in error.msg:
         return "half of a surrogate pair, which is not a character"
     rest = text[error.pos :]
-    told = next((told for pattern, told in _SLIPS if pattern.match(rest)), error.msg)
-    return f"not valid JSON: {told} (character {error.pos + 1})"
+    message = next((message for pattern, message in _SLIPS if pattern.match(rest)), error.msg)
+    return f"not valid JSON: {message} (character {error.pos + 1})"
 
 
 def is_utf8(raw: bytes) -> bool:

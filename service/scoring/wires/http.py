@@ -110,8 +110,8 @@ class JsonHttp:
         except (ValueError, RecursionError) as error:
             message = f"{path} answered something that is not JSON: {self._excerpt(reply)!r}"
             raise BackendUnavailable(message, kind=FailureKind.MALFORMED) from error
-        if (told := _error_in(content)) is not None:
-            raise error_in_body(told, self._redact(_error_text(told)), where=path)
+        if (server_error := _error_in(content)) is not None:
+            raise error_in_body(server_error, self._redact(_error_text(server_error)), where=path)
         return content
 
     @asynccontextmanager

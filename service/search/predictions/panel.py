@@ -74,7 +74,7 @@ class Panel:
     def doubts(self, views: Sequence[Scores]) -> dict[Row, LogProbabilities]:
         """The pooled log-probabilities, shrunk by the views' disagreement: small margins where others may disagree."""
         opinions = self._opinions(views)
-        kept = {row: tuple(part_left(o.told, o.weights) * value for value in o.mean) for row, o in opinions.items()}
+        kept = {row: tuple(part_left(o.by_view, o.weights) * value for value in o.mean) for row, o in opinions.items()}
         return {row: sharpened(values, self.sharpness) for row, values in shifted(kept, self.shift).items()}
 
     def with_source(self, place: int, source: "Panel") -> "Panel":
@@ -103,13 +103,13 @@ class Panel:
 class _Opinions:
     """The calibrated predictions of one row by the views that scored it, with their weights."""
 
-    told: Sequence[LogProbabilities]
+    by_view: Sequence[LogProbabilities]
     weights: Sequence[float]
 
     @property
     def mean(self) -> LogProbabilities:
         total = math.fsum(self.weights)
-        columns = zip(*self.told, strict=True)
+        columns = zip(*self.by_view, strict=True)
         means = (math.fsum(v * w for v, w in zip(column, self.weights, strict=True)) / total for column in columns)
         return normalized(tuple(means))
 
@@ -126,10 +126,10 @@ def fit(
         Member(tuple(rows), shift_to(scores.values(), shares), weight)
         for rows, scores, weight in zip(shown, views, weights, strict=True)
     )
-    shift, told = _calibrated(members, views, shares)
+    shift, pooled_scores = _calibrated(members, views, shares)
     for count in range(1, len(members) + 1):
-        first_shift, said = _calibrated(members[:count], views[:count], shares)
-        if _share_alike(said, told) >= SAYS_THE_SAME:
+        first_shift, of_first = _calibrated(members[:count], views[:count], shares)
+        if _share_alike(of_first, pooled_scores) >= SAYS_THE_SAME:
             break
     return Panel(members, shift, count, first_shift)
 
@@ -161,19 +161,20 @@ def _calibrated(
     return shift, shifted(means, shift)
 
 
-def _share_alike(said: Scores, told: Scores) -> float:
-    """The share of all rows to which both predictions give the same likeliest label."""
-    return sum(row in said and likeliest(said[row]) == likeliest(told[row]) for row in told) / max(1, len(told))
+def _share_alike(first: Scores, second: Scores) -> float:
+    """The share of the second prediction's rows to which both give the same likeliest label."""
+    same = sum(row in first and likeliest(first[row]) == likeliest(values) for row, values in second.items())
+    return same / max(1, len(second))
 
 
 def _opinions(members: Sequence[Member], views: Sequence[Scores]) -> dict[Row, _Opinions]:
-    told = [
+    by_view = [
         shifted(read_as(scores, member.reading), member.shift) for member, scores in zip(members, views, strict=True)
     ]
-    rows = dict.fromkeys(row for scores in told for row in scores)
-    return {row: _opinions_of(row, members, told) for row in rows}
+    rows = dict.fromkeys(row for scores in by_view for row in scores)
+    return {row: _opinions_of(row, members, by_view) for row in rows}
 
 
-def _opinions_of(row: Row, members: Sequence[Member], told: Sequence[Mapping[Row, LogProbabilities]]) -> _Opinions:
-    asked = [(scores[row], member.weight) for member, scores in zip(members, told, strict=True) if row in scores]
+def _opinions_of(row: Row, members: Sequence[Member], by_view: Sequence[Mapping[Row, LogProbabilities]]) -> _Opinions:
+    asked = [(scores[row], member.weight) for member, scores in zip(members, by_view, strict=True) if row in scores]
     return _Opinions([values for values, _ in asked], [weight for _, weight in asked])

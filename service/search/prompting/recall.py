@@ -74,8 +74,8 @@ def trained_keys(
     """
     numbers = (str(asked.epochs), str(asked.learning_rate), str(asked.seed))
     examples = (text for one in asked.examples for text in (one.text, str(one.label), repr(one.weight)))
-    told = ("training", trainer, *numbers, str(len(labels)), *labels, separator, str(len(asked.examples)), *examples)
-    beginning = _beginning(project, told, all_spellings=all_spellings)
+    parts = ("training", trainer, *numbers, str(len(labels)), *labels, separator, str(len(asked.examples)), *examples)
+    beginning = _beginning(project, parts, all_spellings=all_spellings)
     return {query.row: PromptKey(_continued(beginning, query.text).digest()) for query in asked.queries}
 
 

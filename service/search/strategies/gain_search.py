@@ -84,10 +84,10 @@ class GainSearch:
     def _impression(self, problem: Problem, state: State) -> Step:
         """Label every row by the first impression; the shares are taken for even, since nothing is known of them."""
         first = yield from first_impression(problem)
-        told = calibrated(first.scores, expected_shares(problem, even_shares(problem.classes)))
-        drawn = relabelled(problem, {}, told)
+        calibrated_scores = calibrated(first.scores, expected_shares(problem, even_shares(problem.classes)))
+        drawn = relabelled(problem, {}, calibrated_scores)
         state = replace(state, impression=first.scores, source=first.source)
-        return state.enter(Phase.SWEEP, labels=drawn.labels, scores=told)
+        return state.enter(Phase.SWEEP, labels=drawn.labels, scores=calibrated_scores)
 
     def _sweep(self, problem: Problem, state: State) -> Step:
         """Measure the labelling and draw the next, until little changes."""
@@ -165,12 +165,12 @@ class _Fitted:
     """A panel, what each member says, and what they say together."""
 
     panel: Panel
-    told: list[Scores]
+    view_scores: list[Scores]
     scores: Scores
 
     def whole(self, state: State) -> Panel:
         """The panel with all that the impression came from, which later shards have to be asked."""
-        places = [place for place, scores in enumerate(self.told) if scores is state.impression]
+        places = [place for place, scores in enumerate(self.view_scores) if scores is state.impression]
         return self.panel.with_source(places[0], state.source) if places and state.source else self.panel
 
 
@@ -199,9 +199,9 @@ def _fitted(
         views, weights = [*views, View((), impression)], [*weights, min(own, sum(weights) / len(weights))]
     members = sorted(zip(views, weights, strict=True), key=lambda member: -member[1])
     shown = [[(row, labels[row]) for row in view.demonstrations] for view, _ in members]
-    told = [view.scores for view, _ in members]
-    fitted = panel.fit(shown, told, [weight for _, weight in members], shares)
-    return _Fitted(fitted, told, {**fitted.scores(told), **known})
+    view_scores = [view.scores for view, _ in members]
+    fitted = panel.fit(shown, view_scores, [weight for _, weight in members], shares)
+    return _Fitted(fitted, view_scores, {**fitted.scores(view_scores), **known})
 
 
 def _shares(problem: Problem, labels: Labels) -> Shares:
@@ -216,9 +216,9 @@ def _finished(problem: Problem, state: State, labels: Labels, views: list[View],
         fitted = _fitted(problem, labels, views, state.impression, part)
         sharpness, certainty = _sharpness(problem, state, labels, views), _certainty(problem, state, fitted, views)
     else:
-        told: list[Scores] = [state.impression]
-        own = panel.fit([()], told, [1.0], expected_shares(problem, even_shares(problem.classes)))
-        fitted, sharpness, certainty = _Fitted(own, told, own.scores(told)), 1.0, 1.0
+        view_scores: list[Scores] = [state.impression]
+        own = panel.fit([()], view_scores, [1.0], expected_shares(problem, even_shares(problem.classes)))
+        fitted, sharpness, certainty = _Fitted(own, view_scores, own.scores(view_scores)), 1.0, 1.0
     if problem.known:
         measured = state.starts[1].scores if part and _is_swept(problem, state) else fitted.scores
         fitted = replace(fitted, scores={**fitted.scores, **{row: measured[row] for row in problem.known}})
@@ -227,13 +227,13 @@ def _finished(problem: Problem, state: State, labels: Labels, views: list[View],
         certainty = best_sharpness(fitted.scores, problem.known, before=before, spread=KNOWN_SPREAD)
     fitted = replace(fitted, panel=replace(fitted.panel, sharpness=sharpness, certainty=certainty))
     drawn = relabelled(problem, labels, fitted.scores)
-    scores = fitted.panel.confidences(fitted.told)
+    scores = fitted.panel.confidences(fitted.view_scores)
     gain_nats = mean_gain(drawn.labels, [view.scores for view in views], problem.classes)
     utility = gain_utility(problem, drawn.labels, gain_nats) if views else state.starts[0].utility
     found = Candidate(drawn.labels, scores, utility)
     state = replace(state, panel=fitted.whole(state), unproven=state.unproven + drawn.unproven_groups)
     reason = StopReason.CONVERGED if _is_borne_out(problem, state, fitted.scores, views) else StopReason.NOT_BORNE_OUT
-    raw = fitted.panel.uncalibrated(fitted.told)
+    raw = fitted.panel.uncalibrated(fitted.view_scores)
     state = state.enter(Phase.DONE, labels=found.labels, scores=scores, raw=raw, best=found, stop=reason)
     labellings = measured_labellings(problem, state.starts, found, _view_sizes(problem, state, views))
     state = state.with_facts(utility=found.utility, labellings=labellings)
@@ -268,12 +268,12 @@ def _sharpness(problem: Problem, state: State, labels: Labels, views: list[View]
 
     Where demonstrations do not bear the impression out it is no witness, and half of the views is one for the other.
     """
-    told, witnesses = [view.scores for view in views], [state.impression]
+    view_scores, witnesses = [view.scores for view in views], [state.impression]
     if not _gains(problem, state.starts[0]):
-        told, witnesses = told[::2], told[1::2]
+        view_scores, witnesses = view_scores[::2], view_scores[1::2]
     shares = _shares(problem, labels)
     witness = {row: likeliest(values) for row, values in _together(witnesses, shares).items()}
-    return best_sharpness(_together(told, shares), witness)
+    return best_sharpness(_together(view_scores, shares), witness)
 
 
 def _certainty(problem: Problem, state: State, fitted: _Fitted, views: list[View]) -> float:
@@ -284,7 +284,9 @@ def _certainty(problem: Problem, state: State, fitted: _Fitted, views: list[View
     looks = [view.scores for view in views]
     if _gains(problem, state.starts[0]) and not state.turned:
         looks.append(state.impression)
-    return sharpness_for(fitted.panel.scores(fitted.told), expected_accuracy(looks, _shares(problem, state.labels)))
+    return sharpness_for(
+        fitted.panel.scores(fitted.view_scores), expected_accuracy(looks, _shares(problem, state.labels))
+    )
 
 
 def _together(views: list[Scores], shares: Shares) -> Scores:

@@ -56,23 +56,23 @@ def _source(problem: Problem, reading: tuple[Label, ...], views: Sequence[View],
     weights = [1 - part, *[part / (len(views) - 1)] * (len(views) - 1)]
     order = sorted(range(len(views)), key=lambda number: -weights[number])
     shown = [[(row, problem.known[row]) for row in views[number].demonstrations] for number in order]
-    told = [views[number].scores for number in order]
-    fitted = panel.fit(shown, told, [weights[number] for number in order], even_shares(problem.classes))
+    view_scores = [views[number].scores for number in order]
+    fitted = panel.fit(shown, view_scores, [weights[number] for number in order], even_shares(problem.classes))
     members = [
         replace(member, reading=() if number else reading) for number, member in zip(order, fitted.members, strict=True)
     ]
     return replace(fitted, members=tuple(members))
 
 
-def _reading_as_meant(problem: Problem, told: Scores) -> tuple[Label, ...]:
+def _reading_as_meant(problem: Problem, scores: Scores) -> tuple[Label, ...]:
     """The reading of the label words that the known labels bear out; empty where it is the words' own.
 
     A language model may take a label word for its opposite. Of many readings one fits by chance, so
     the best must be likelier by more than the number of readings explains.
     """
     own, *others = readings = _readings(problem.label_range)
-    best = max(others, key=lambda reading: fit_nats(problem, panel.read_as(told, reading)))
-    gained = fit_nats(problem, panel.read_as(told, best)) - fit_nats(problem, panel.read_as(told, own))
+    best = max(others, key=lambda reading: fit_nats(problem, panel.read_as(scores, reading)))
+    gained = fit_nats(problem, panel.read_as(scores, best)) - fit_nats(problem, panel.read_as(scores, own))
     return best if gained >= _DECISIVE_NATS + math.log(len(readings)) else ()
 
 
