@@ -14,6 +14,7 @@ from service.webhooks.dispatch import deliver
 logger = structlog.get_logger(__name__)
 
 AT_ONCE = 16  # tries under way in one worker process
+LOOK_SECONDS = 1.0  # between two looks for something to send
 PER_WEBHOOK = 4  # tries under way at once to one endpoint, so that a slow one holds up itself and not the others
 LEASE_MARGIN_SECONDS = 40.0  # beyond a try's own time: for a database that takes long to hear how it went
 
@@ -23,10 +24,13 @@ class WebhookDispatch:
 
     name = "webhooks"
 
-    def __init__(self, store: Store, sender: Sender, settings: WebhookSettings) -> None:
+    def __init__(
+        self, store: Store, sender: Sender, settings: WebhookSettings, *, look_seconds: float = LOOK_SECONDS
+    ) -> None:
         self._store = store
         self._sender = sender
         self._settings = settings
+        self._look_seconds = look_seconds
 
     async def turn(self) -> float:
         """Send what is due until nothing is left; the seconds until the next look. Raises StorageUnavailable.
@@ -38,9 +42,9 @@ class WebhookDispatch:
             while True:
                 under_way |= {asyncio.create_task(self._deliver(due)) for due in await self._claim(len(under_way))}
                 if not under_way:
-                    return self._settings.poll_seconds
+                    return self._look_seconds
                 _, under_way = await asyncio.wait(
-                    under_way, timeout=self._settings.poll_seconds, return_when=asyncio.FIRST_COMPLETED
+                    under_way, timeout=self._look_seconds, return_when=asyncio.FIRST_COMPLETED
                 )
         finally:
             for task in under_way:
