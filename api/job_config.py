@@ -130,6 +130,13 @@ def _default_objectives() -> str:
     return ", ".join(f"`{objective.value}` for {' and '.join(names)}" for objective, names in defaults.items())
 
 
+# Parameters of the search that users can no longer set, and why nobody needs to.
+GONE = {
+    "repair_rounds": f"the search always tries up to {_NEW.repair_rounds} repairs per proposal",
+    "consistency": "`bootstrap` always respects the relations; leave the relations out for one that does not",
+}
+
+
 class SearchConfig(StrictModel):
     """Parameters of the search, with the paper's defaults if it has them."""
 
@@ -157,9 +164,6 @@ class SearchConfig(StrictModel):
         gt=0,
         le=_LARGEST,
         description="iterations of `paper` and `authors`, per row; at least 100 in all",
-    )
-    repair_rounds: Whole = Field(
-        _NEW.repair_rounds, ge=1, le=_MOST_ROUNDS, description="M: repairs tried per proposal (Algorithm 2)"
     )
     folds: Whole = Field(
         _NEW.folds,
@@ -197,7 +201,6 @@ class SearchConfig(StrictModel):
         lt=1,
         description="of each training; null: 0.001, which suits small language models (LoRA)",
     )
-    consistency: Truth = Field(_NEW.consistency, description="whether `bootstrap` respects the relations")
     exact_confidence: Truth = Field(
         _NEW.exact_confidence,
         description="under `utility`, score every row given all others at the end; false: given those outside its fold",
@@ -225,6 +228,14 @@ class SearchConfig(StrictModel):
     def checked(self) -> domain.SearchConfig:
         """The service's record of the parameters."""
         return _record(domain.SearchConfig, self)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_gone(cls, values: Any) -> Any:
+        """Pass over parameters that are gone if they ask for nothing else: answers of earlier releases show them."""
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if name not in GONE or value != getattr(_NEW, name)}
 
     @model_validator(mode="after")
     def _strategy_raises_the_objective(self) -> Self:

@@ -9,13 +9,23 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Literal, get_origin
+from typing import Any, ClassVar, Literal, get_origin
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from service.errors import Fault, InvalidConfig
+from service.gone_settings import gone_of, tell_gone
 from service.scoring.kinds import DEFAULT, KINDS, Backend
 from service.values import nearest
 
@@ -27,11 +37,19 @@ _PLACE = re.compile(r"(?:s3|gs|gcs|abfs|abfss|hdfs|viewfs|file)://.*[^/:].*")  #
 
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+    gone: ClassVar[frozenset[str]] = frozenset()  # names that are passed over
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_gone(cls, values: Any) -> Any:
+        has_gone = isinstance(values, dict) and not cls.gone.isdisjoint(map(str.lower, values))
+        return {name: values[name] for name in values if name.lower() not in cls.gone} if has_gone else values
 
 
 class DatabaseSettings(_Group):
     """Connections to Postgres 15-18."""
 
+    gone = gone_of("database")
     pool_size: int = 10
 
 
@@ -59,6 +77,7 @@ class MemorySettings(_Group):
 class UploadSettings(_Group):
     """What is accepted for upload."""
 
+    gone = gone_of("upload")
     max_bytes: int = 2_000_000_000
     max_rows: int = 1_000_000
     max_row_bytes: int = 64_000
@@ -70,6 +89,7 @@ class UploadSettings(_Group):
 class ServerSettings(_Group):
     """What slow, stalled and many clients may have of one API process."""
 
+    gone = gone_of("server")
     max_connections: int = Field(800, ge=1, description="open at once; who comes beyond that is answered 503")
     header_seconds: float = Field(20.0, gt=0, description="in which a request's head has to be complete")
     body_seconds: float = Field(20.0, gt=0, description="of waiting in which min_bytes of a body have to arrive")
@@ -120,13 +140,13 @@ class QuotaSettings(_Group):
 class WebhookSettings(_Group):
     """Where webhooks may lead, and how they are sent."""
 
+    gone = gone_of("webhooks")
     allowed_networks: str = Field(
         "", description="networks of receivers that are not public, such as 10.1.0.0/16,fd00:1::/64"
     )
     allow_http: bool = Field(default=False, description="also send without TLS")
     max_endpoints: int = Field(20, ge=0, description="of one project")
     timeout_seconds: float = Field(20.0, gt=0, le=60, description="for one try, all of it")
-    poll_seconds: float = Field(1.0, gt=0, description="how often a worker process looks for something to send")
 
     @field_validator("allowed_networks")
     @classmethod
@@ -357,6 +377,7 @@ def _no_such_setting(name: str) -> str:
 
 def settings_of_process() -> Settings:
     """The environment's settings, for a process that cannot do without; it ends with what is wrong with them."""
+    tell_gone(os.environ)
     try:
         return read_settings()
     except InvalidConfig as error:

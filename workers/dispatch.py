@@ -14,6 +14,7 @@ from service.webhooks.dispatch import deliver
 logger = structlog.get_logger(__name__)
 
 MAX_CONCURRENT = 16  # attempts in one worker process
+POLL_SECONDS = 1.0  # between two queries for due messages
 PER_WEBHOOK = 4  # concurrent attempts to one endpoint, so that a slow one does not delay the others
 LEASE_MARGIN_SECONDS = 40.0  # beyond an attempt's own time-out, since a slow database may record the result late
 
@@ -23,10 +24,13 @@ class WebhookDispatch:
 
     name = "webhooks"
 
-    def __init__(self, store: Store, sender: Sender, settings: WebhookSettings) -> None:
+    def __init__(
+        self, store: Store, sender: Sender, settings: WebhookSettings, *, poll_seconds: float = POLL_SECONDS
+    ) -> None:
         self._store = store
         self._sender = sender
         self._settings = settings
+        self._poll_seconds = poll_seconds
 
     async def run_once(self) -> float:
         """Send due messages until none is left; returns the seconds until the next run. Raises StorageUnavailable.
@@ -38,9 +42,9 @@ class WebhookDispatch:
             while True:
                 running |= {asyncio.create_task(self._deliver(due)) for due in await self._claim(len(running))}
                 if not running:
-                    return self._settings.poll_seconds
+                    return self._poll_seconds
                 _, running = await asyncio.wait(
-                    running, timeout=self._settings.poll_seconds, return_when=asyncio.FIRST_COMPLETED
+                    running, timeout=self._poll_seconds, return_when=asyncio.FIRST_COMPLETED
                 )
         finally:
             for task in running:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from api import job_config
-from api.job_config import MAX_LABEL_CHARACTERS
+from api.job_config import GONE, MAX_LABEL_CHARACTERS
 from service.config import JobConfig
 from service.errors import Fault, InvalidConfig
 from service.jobs.checks.plain_words import sentence, unknown_field
@@ -51,6 +51,8 @@ def _long_labels(config: JobConfig) -> list[Fault]:
 
 
 def _message(found: ErrorDetails) -> str:
+    if found["type"] == "extra_forbidden" and found["loc"][:-1] == ("search",) and found["loc"][-1] in GONE:
+        return f"this parameter is gone: {GONE[str(found['loc'][-1])]}; take it out"
     if found["type"] == "extra_forbidden":
         return unknown_field(found["loc"], job_config.JobConfig)
     return sentence(found["type"], found["msg"], found.get("ctx", {}))

@@ -13,6 +13,7 @@ from typing import IO, Any, Self
 import orjson
 
 from service.errors import UnsupportedFormat
+from service.intake.bounds.kept_rows import KeptRows
 from service.intake.bounds.limits import Limits
 from service.intake.bounds.scratch import scratch_space
 from service.intake.bounds.watching import Watch, WatchedFile
@@ -42,6 +43,7 @@ class FileSource:
         self._limits = limits.for_file(file.seek(0, io.SEEK_END))
         self._parquet: UnpackedParquet | None = None
         self._watch = Watch()
+        self._kept = KeptRows(self._rows)
 
     def __enter__(self) -> Self:
         return self
@@ -56,7 +58,8 @@ class FileSource:
         self._watch.cancel()
 
     def close(self) -> None:
-        """Delete the temporary files of the reading."""
+        """Delete the temporary files of the reading, and the rows in memory."""
+        self._kept.forget()
         if self._parquet is not None:
             self._parquet.close()
 
@@ -71,7 +74,7 @@ class FileSource:
 
     def rows(self, faults: FaultLog) -> Generator[SourceRow, None, None]:
         """Every readable row; `faults` gets the others. Raises PayloadTooLarge, UnsupportedFormat, RequestTooSlow."""
-        yield from self._watch.over(self._rows(faults))
+        yield from self._watch.over(self._kept.rows(faults))
 
     def _rows(self, faults: FaultLog) -> Iterator[SourceRow]:
         try:

@@ -1,7 +1,9 @@
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from api.job_config import SearchConfig
 from service.errors import Fault, InvalidConfig
+from service.gone_settings import GONE
 from service.scoring.kinds import KINDS
 from service.settings import Settings, TrainingSettings, read_settings, settings_of_process
 
@@ -108,6 +110,28 @@ def test_a_misspelt_variable_is_reported_with_the_one_that_was_meant(
     with pytest.raises(InvalidConfig) as wrong:
         read_settings()
     assert wrong.value.faults == (Fault(f"there is no such setting; did you mean {meant}?", field=name.upper()),)
+
+
+def test_the_page_about_settings_names_every_one_and_every_parameter(request: pytest.FixtureRequest) -> None:
+    page = (request.config.rootpath / "docs" / "configuration.md").read_text("utf-8")
+    groups = {name: field.annotation for name, field in Settings.model_fields.items()}
+    settings = {
+        f"{name}__{inner}" if inner else name
+        for name, kind in groups.items()
+        for inner in (kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else [""])
+    }
+    assert len(settings) > 50
+    assert [name for name in sorted(settings) if f"`{name.upper()}`" not in page] == []
+    assert [name for name in SearchConfig.model_fields if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("name", GONE)
+def test_a_setting_that_is_gone_is_passed_over_and_the_process_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.setenv(name, "7")
+    assert settings_of_process() == Settings()
+    assert capsys.readouterr().err == f"{name} has no effect any more: it is {GONE[name]} now; take the variable out\n"
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,8 @@ MAX_COLUMN_NAME_CHARACTERS = 500
 MAX_ID_CHARACTERS = 500
 MAX_ENDINGS = 1_000  # distinct ones, which bounds the memory for many rows
 SAMPLE_ROWS = 256  # basis for estimating the tokens of all other rows
+EXACT_ROWS = 2_000  # in data sets up to this size every row's tokens are counted
+_KEPT_CHARACTERS = 4_000_000  # of the texts of such a data set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ class Survey:
     groups: list[int]  # the number of each row's group
     relations: tuple[RelationCount, ...]  # in the order of the task
     sample: tuple[str, ...]  # texts of a random sample of all rows
+    texts: tuple[str, ...] | None  # of all rows, where these are few and short enough to keep
     first_texts: tuple[str, ...]  # of the first two rows
     endings: Mapping[str, int]  # number of rows by their text's ending, on which the labels' tokens depend
     repeated_texts: int  # rows with the same text as an earlier row
@@ -110,6 +113,7 @@ class _Surveyor:
         self._satisfiability = Satisfiability()
         self._lines, self._demonstration_bytes = array("Q"), array("I")
         self._sample: list[str] = []
+        self._all_texts: list[str] | None = []
         self._first_texts: list[str] = []
         self._known_labels, self._known = KnownLabels(task), dict[Row, Label]()
         self._gold = _GoldCheck(task)
@@ -145,6 +149,7 @@ class _Surveyor:
             self._texts_with_separator += 1
             self._texts_with_demonstrations += any(answer in text for answer in self._answers)
         self._characters += len(text)
+        self._keep_for_counting(text)
         self._shared += common_length(self._before, text)
         self._before = text
 
@@ -201,6 +206,12 @@ class _Surveyor:
             line = self._lines[found.rows[-1]]
             self._faults.add(found.message(self._task, self._lines), line=line, field="task.relations")
 
+    def _keep_for_counting(self, text: str) -> None:
+        if len(self._lines) > EXACT_ROWS or self._characters > _KEPT_CHARACTERS:
+            self._all_texts = None
+        elif self._all_texts is not None:
+            self._all_texts.append(text)
+
     def _keep(self, text: str) -> None:
         """Reservoir sampling: every row so far is in the sample with the same probability."""
         seen = len(self._lines)
@@ -248,6 +259,7 @@ class _Surveyor:
             groups=self._related.groups(),
             relations=self._related.counts(),
             sample=tuple(self._sample),
+            texts=None if self._all_texts is None else tuple(self._all_texts),
             first_texts=tuple(self._first_texts),
             endings=self._endings,
             repeated_texts=len(self._lines) - len(self._texts),

@@ -8,12 +8,11 @@ from anyio import to_thread
 
 from service.config import Task
 from service.jobs.checks.rows import FaultLog, RowSource, in_chunks
-from service.jobs.checks.survey import Survey
+from service.jobs.checks.survey import EXACT_ROWS, Survey
 from service.jobs.task.problem import SPECIAL_TOKENS
 from service.jobs.task.template import Template
 from service.ports.scoring import Scorer
 
-EXACT_ROWS = 2_000  # in data sets up to this size every row is counted
 _BATCH = 256  # texts per call
 
 
@@ -23,7 +22,8 @@ async def demonstration_tokens(
     """The tokens of every row's text with the longest label and the separator, at least approximately.
 
     A text of n bytes has at most n tokens. So in a large data set only rows that might not fit the context are
-    counted, and the others are estimated from a sample. Raises BackendError.
+    counted, and the others are estimated from a sample. These few are read and rendered once more, unless the
+    survey could keep all texts. Raises BackendError.
     """
     exact = survey.rows <= EXACT_ROWS
     roomy = context_tokens - SPECIAL_TOKENS
@@ -32,7 +32,7 @@ async def demonstration_tokens(
     if not exact:
         tokens = await _estimate(scorer, task, survey)
     if wanted:
-        async for batch in in_chunks(_demonstrations(source, task, wanted), _BATCH):
+        async for batch in in_chunks(_demonstrations(source, task, survey, wanted), _BATCH):
             counts = await scorer.count_tokens([text for _, text in batch])
             for (row, _), count in zip(batch, counts, strict=True):
                 tokens[row] = count
@@ -48,8 +48,12 @@ async def _estimate(scorer: Scorer, task: Task, survey: Survey) -> "array[int]":
     return await to_thread.run_sync(lambda: array("I", (min(size, math.ceil(size * per_byte)) for size in sizes)))
 
 
-def _demonstrations(source: RowSource, task: Task, wanted: set[int]) -> Iterator[tuple[int, str]]:
-    template, tail = Template(task.template), tail_of(task)
+def _demonstrations(source: RowSource, task: Task, survey: Survey, wanted: set[int]) -> Iterator[tuple[int, str]]:
+    tail = tail_of(task)
+    if survey.texts is not None:
+        yield from ((position, text + tail) for position, text in enumerate(survey.texts) if position in wanted)
+        return
+    template = Template(task.template)
     for position, row in enumerate(source.rows(FaultLog(0))):
         if position in wanted:
             yield position, template.render(row.fields) + tail

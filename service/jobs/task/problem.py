@@ -108,7 +108,11 @@ def _arrangements(problem: Problem, shown: Sequence[Row], labels: Mapping[Row, L
 async def _without_anchor(
     scorer: Scorer, config: JobConfig, rows: Sequence[ShardRow], left_out: Collection[Row] = ()
 ) -> Problem:
-    """The problem of these rows, except those left out, without anchor and budget."""
+    """The problem of these rows, except those left out, without anchor and budget.
+
+    It renders and counts them although the submission did: that was in another process, which estimates the tokens of
+    large data sets. The scorer keeps recent tokens, so later shards do not have the anchor's rows counted again.
+    """
     task = config.task
     data = {row.position: orjson.loads(row.data) for row in rows}
     template = Template(task.template)

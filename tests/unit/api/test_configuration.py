@@ -1,8 +1,11 @@
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
+from api import job_config
 from api.labelling.configuration import parse_config
+from service.config import JobConfig, Limits, SearchConfig, Task
 from service.errors import InvalidConfig
 from service.search.state.objective import Objective
 
@@ -217,3 +220,34 @@ def test_faults_are_reported_in_words_of_the_configuration(raw: Any, field: str,
     assert fault.field == field
     assert told in fault.message
     assert not {"Input", "input", "String", "List", "valid"} & set(fault.message.split())
+
+
+@pytest.mark.parametrize(
+    ("search", "told"),
+    [
+        ({"repair_rounds": 3}, "this parameter is gone: the search always tries up to 10 repairs per proposal"),
+        ({"consistency": False}, "this parameter is gone: `bootstrap` always respects the relations; leave the"),
+    ],
+)
+def test_a_parameter_that_is_gone_is_told_with_the_reason(search: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        parse_config({"task": {"template": "{a}"}, "search": search})
+    [fault] = caught.value.faults
+    assert fault.field == f"search.{next(iter(search))}"
+    assert fault.message.startswith(told)
+
+
+def test_a_configuration_as_an_earlier_release_has_answered_can_be_sent_again() -> None:
+    config = parse_config({"task": {"template": "{a}"}, "search": {"seed": 3}})
+    assert {"repair_rounds", "consistency"} < config.as_json()["search"].keys()
+    assert parse_config(config.as_json()) == config
+
+
+def test_whatever_can_be_asked_for_reaches_the_service_and_has_its_default() -> None:
+    records = {"": JobConfig, "task": Task, "search": SearchConfig, "limits": Limits}
+    for name, record in records.items():
+        model = job_config.JobConfig if not name else job_config.JobConfig.model_fields[name].annotation
+        assert model is not None
+        left_out = job_config.GONE.keys() if name == "search" else set()
+        assert {each.name for each in fields(record)} == model.model_fields.keys() | left_out
+    assert parse_config({"task": {"template": "{a}"}}) == JobConfig(task=Task(template="{a}"))

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from api.labelling.configuration import parse_config
 from service.config import JobConfig
 from service.errors import BackendRefused, BackendUnavailable, InvalidDataset, ModelNotFound
-from service.jobs.checks.rows import RowSource
+from service.jobs.checks.rows import FaultLog, RowSource, SourceRow
 from service.jobs.submission.preparation import Preparation, prepare
 from service.ports.scoring import Scorer
 from service.records.scoring import BackendInfo
@@ -108,3 +108,36 @@ async def test_of_a_large_data_set_only_a_sample_and_the_long_rows_are_counted()
     assert found.lengths is not None
     assert found.lengths.demonstrations[2_500] == 902
     assert all(4 <= tokens <= 12 for tokens in found.lengths.demonstrations[:2_500])
+
+
+class OnceReadable:
+    """A data set that can be read a single time."""
+
+    def __init__(self, rows: RowSource) -> None:
+        self._rows: RowSource | None = rows
+
+    def rows(self, faults: FaultLog) -> Iterator[SourceRow]:
+        rows, self._rows = self._rows, None
+        assert rows is not None, "the data set was read twice"
+        yield from rows.rows(faults)
+
+    def sha256(self) -> str:
+        return ""
+
+
+@pytest.mark.parametrize("count", [2_000, 2_001])
+async def test_one_reading_checks_the_rows_and_counts_their_tokens(count: int) -> None:
+    scorer = CountingScorer(4_000)
+    rows = OnceReadable(source(*({"q": f"word {n}"} for n in range(count))))
+    found = await prepared(scorer, config(), rows)
+    assert len(found.lengths.demonstrations) == count
+    counted = [text for text in scorer.counted if text.startswith("word 1999 is")]
+    assert len(counted) in ({1} if count <= 2_000 else {0, 1})
+
+
+async def test_texts_too_long_to_keep_are_read_again_to_be_counted() -> None:
+    text = "word " * 10_000
+    rows = source(*({"q": f"{n} {text}"} for n in range(100)))
+    found = await prepared(CountingScorer(20_000), config(), rows)
+    assert found.survey.texts is None
+    assert set(found.lengths.demonstrations) == {10_003}

@@ -3,6 +3,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from service.config import SearchConfig
 from service.errors import BackendUnavailable, InvalidConfig
 from service.identifiers import Label, Row
 from service.jobs.task.problem import (
@@ -123,12 +124,12 @@ def test_a_strategy_is_costed_by_its_own_rule_and_a_baseline_by_that_of_the_base
 
 def test_a_bootstrap_keeps_relations_if_the_configuration_says_so() -> None:
     for consistent in (True, False):
-        told = replace(config(search={"consistency": consistent}), method=Method.BOOTSTRAP)
+        told = replace(config(), method=Method.BOOTSTRAP, search=SearchConfig(consistency=consistent))
         assert strategy_of(told) == Bootstrap(consistent)
 
 
 def test_the_search_is_given_the_numbers_of_the_configuration() -> None:
-    numbers = {"seed": 7, "alpha": 3.0, "folds": 5, "rounds": 2, "consistency": False, "draws_per_row": 1.5}
+    numbers = {"seed": 7, "alpha": 3.0, "folds": 5, "rounds": 2, "draws_per_row": 1.5}
     given = search_parameters(config(search={**numbers, "normalization": "sum", "exact_confidence": False}))
     assert {name: getattr(given, name) for name in numbers} == numbers
     assert (given.mean, given.exact_scores) == (False, False)

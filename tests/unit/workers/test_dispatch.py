@@ -29,7 +29,7 @@ from tests.unit.scoring.raw_server import HANG, RawServer, reply, serving
 from workers.dispatch import PER_WEBHOOK, WebhookDispatch
 
 POLICY = AddressPolicy(allowed=(ipaddress.ip_network("127.0.0.0/8"),), allow_http=True)
-SETTINGS = WebhookSettings(poll_seconds=0.01)
+POLL_SECONDS = 0.01
 UNAVAILABLE = reply("503 Service Unavailable")
 
 # Sends what is due, and is killed by the system between the receiver's answer and its record.
@@ -79,8 +79,8 @@ async def receivers() -> AsyncIterator[Receivers]:
 
 
 def dispatcher(store: Store, *, seconds: float = 20.0, **changes: Any) -> WebhookDispatch:
-    settings = SETTINGS.model_copy(update={"timeout_seconds": seconds, **changes})
-    return WebhookDispatch(store, HttpSender(POLICY, timeout_seconds=seconds), settings)
+    settings = WebhookSettings(timeout_seconds=seconds, **changes)
+    return WebhookDispatch(store, HttpSender(POLICY, timeout_seconds=seconds), settings, poll_seconds=POLL_SECONDS)
 
 
 def headers_of(server: RawServer) -> list[dict[str, str]]:
@@ -97,7 +97,7 @@ async def delivery_of(store: Store, webhook: Webhook) -> Delivery:
 async def test_a_message_arrives_signed_and_is_recorded(store: Store, receivers: Receivers) -> None:
     server, webhook = await receivers(store)
     job_id = await queued(store)
-    assert await dispatcher(store).run_once() == SETTINGS.poll_seconds
+    assert await dispatcher(store).run_once() == POLL_SECONDS
     delivery = await delivery_of(store, webhook)
     assert delivery.status is DeliveryStatus.DELIVERED
     assert [(attempt.status, attempt.error) for attempt in delivery.attempts] == [(200, None)]
@@ -235,9 +235,9 @@ async def test_an_attempt_that_cannot_be_recorded_is_repeated_after_its_lease(re
         await dispatcher(store).run_once()
     assert (await delivery_of(store, webhook)).attempts == ()
     store.claimed = False
-    assert await dispatcher(store).run_once() == SETTINGS.poll_seconds
+    assert await dispatcher(store).run_once() == POLL_SECONDS
     assert (await delivery_of(store, webhook)).status is DeliveryStatus.PENDING
 
 
 async def test_a_run_without_due_messages_ends_at_once(store: Store) -> None:
-    assert await dispatcher(store).run_once() == SETTINGS.poll_seconds
+    assert await dispatcher(store).run_once() == POLL_SECONDS
