@@ -1,6 +1,7 @@
 """Fixtures with a real Postgres: one server per test process, an empty database per test."""
 
 import asyncio
+import gc
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
@@ -19,6 +20,16 @@ from tests.support.reading import read_in_process
 from tests.support.stores import ScratchStore, ThriftyStore, close_stores
 
 MAX_CRASHES = 3  # of the stores of the fixtures
+
+
+# All that is imported and collected stays until the end: to look for garbage in it takes seconds of each process.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from here on, in what tests make alone."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_sessionfinish() -> None:

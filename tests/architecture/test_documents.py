@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -83,8 +83,8 @@ def test_every_decision_is_listed(root: Path) -> None:
     assert listed == {path.name for path in folder.glob("0*.md")}
 
 
-def docstrings(source: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(source)):
+def docstrings(module: ast.Module) -> Iterator[str]:
+    for node in ast.walk(module):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield ast.get_docstring(node) or ""
 
@@ -98,12 +98,16 @@ def lost_references(text: str, root: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("folder", SOURCES)
-def test_docstrings_name_files_and_decisions_that_exist(folder: str, root: Path) -> None:
+def test_docstrings_name_files_and_decisions_that_exist(
+    folder: str, root: Path, shipped: Mapping[str, ast.Module], tests: Mapping[str, ast.Module]
+) -> None:
+    modules = {path: module for path, module in {**shipped, **tests}.items() if path.startswith(f"{folder}/")}
     lost = {
-        str(path.relative_to(root)): missing
-        for path in (root / folder).rglob("*.py")
-        if (missing := [name for text in docstrings(path.read_text("utf-8")) for name in lost_references(text, root)])
+        path: missing
+        for path, module in modules.items()
+        if (missing := [name for text in docstrings(module) for name in lost_references(text, root)])
     }
+    assert modules
     assert lost == {}
 
 

@@ -67,22 +67,29 @@ def share_within(modules: Mapping[str, ast.Module], limit: int) -> float:
 
 def outer_functions(node: ast.AST) -> Iterator[Function]:
     """Functions and methods, those inside another function left out."""
-    for child in ast.iter_child_nodes(node):
+    for child in statements(node):
         if isinstance(child, Function):
             yield child
         else:
             yield from outer_functions(child)
 
 
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """What a node holds besides expressions, which hold no function with a name: most nodes are expressions."""
+    return (child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr))
+
+
 def lines_of(function: Function) -> int:
     """Lines from `def` to the end, less every docstring inside."""
     assert function.end_lineno is not None
-    return function.end_lineno - function.lineno + 1 - sum(map(docstring_lines, ast.walk(function)))
+    return function.end_lineno - function.lineno + 1 - docstring_lines(function)
 
 
 def docstring_lines(node: ast.AST) -> int:
+    """Lines of the docstrings of a node and of all definitions inside."""
+    inside = sum(map(docstring_lines, statements(node)))
     if not isinstance(node, Function | ast.ClassDef) or ast.get_docstring(node) is None:
-        return 0
+        return inside
     text = node.body[0]
     assert text.end_lineno is not None
-    return text.end_lineno - text.lineno + 1
+    return inside + text.end_lineno - text.lineno + 1

@@ -17,8 +17,7 @@ from service.intake.bounds.limits import Limits
 from service.intake.text.strict_json import MAX_DEPTH
 from service.intake.unpacked.arrow_schema import KeptTypes
 from service.jobs.checks.arrow_types import as_read, is_written_as_text
-from service.jobs.checks.rows import FaultLog
-from service.jobs.checks.survey import MAX_COLUMNS
+from service.jobs.checks.rows import MAX_COLUMNS, FaultLog
 
 _BATCH_ROWS = 64
 _NOT_UTF8 = "not valid UTF-8"

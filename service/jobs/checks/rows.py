@@ -21,6 +21,7 @@ class SourceRow:
     fields: Mapping[str, Any]
 
 
+MAX_COLUMNS = 1_000  # of a data set; the process that reads files counts them before it reads a row
 MAX_REPORTED = 100  # faults that one answer names
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from service.config import Task
 from service.identifiers import Label, Row
 from service.jobs.checks.beginnings import common_length
-from service.jobs.checks.rows import FaultLog, RowSource, SourceRow
+from service.jobs.checks.rows import MAX_COLUMNS, FaultLog, RowSource, SourceRow
 from service.jobs.checks.special_names import SpecialNames
 from service.jobs.task.gold import GoldReader, Unmatched
 from service.jobs.task.known import KnownLabels, NoSuchLabel, contradictions
@@ -32,7 +32,6 @@ _RESERVED = (
     "the name is reserved for the result; rename the column, or set earlier_results to 'drop' or 'rename' in the "
     "configuration if the data set is one that was labelled here before"
 )
-MAX_COLUMNS = 1_000
 MAX_COLUMN_NAME_CHARACTERS = 500
 MAX_ID_CHARACTERS = 500
 MAX_ENDINGS = 1_000  # distinct ones, which bounds the memory for many rows

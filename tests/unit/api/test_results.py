@@ -37,6 +37,7 @@ async def test_csv_and_parquet_have_the_same_rows_as_jsonl(service: Service) -> 
     assert records == [{name: str(value) for name, value in row.items()} for row in rows]
 
 
+@pytest.mark.usefixtures("reader_without_a_process")
 async def test_a_parquet_file_comes_back_with_its_types(service: Service) -> None:
     vectors = pa.array([[0.1], [], None, [2]], pa.list_(pa.float32()))
     sent = pa.Table.from_pylist(pairs(4)).append_column("vector", vectors)

@@ -24,6 +24,7 @@ def parquet_of(rows: list[dict[str, Any]]) -> bytes:
     return sink.getvalue()
 
 
+@pytest.mark.usefixtures("reader_without_a_process")
 @pytest.mark.parametrize("write", [jsonl, csv_of, parquet_of])
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("named", [False, True])

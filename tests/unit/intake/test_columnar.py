@@ -37,6 +37,7 @@ def test_values_are_kept_as_they_are() -> None:
     assert [dict(row.fields) for row in rows] == pa.table(VALUES).to_pylist()
 
 
+@pytest.mark.usefixtures("reader_without_a_process")
 def test_a_packed_file_is_read_too() -> None:
     packed = gzip.compress(parquet(pa.table(VALUES)))
     assert len(read(packed, "a.parquet.gz")) == 2
@@ -98,6 +99,7 @@ def test_a_damaged_file_is_reported_by_the_process_that_reads_it() -> None:
     assert faults_in(DAMAGED[-1], "a.parquet") == told(DAMAGED[-1])
 
 
+@pytest.mark.usefixtures("reader_without_a_process")
 def test_a_small_file_that_unpacks_to_much_is_too_large() -> None:
     table = pa.table({"a": pa.array(["x" * 900]).dictionary_encode().take(pa.array([0] * 900))})
     content = parquet(table.cast(pa.schema({"a": pa.string()})))
@@ -106,6 +108,7 @@ def test_a_small_file_that_unpacks_to_much_is_too_large() -> None:
         read(content, "a.parquet", limits=replace(SMALL, max_bytes=100_000))
 
 
+@pytest.mark.usefixtures("reader_without_a_process")
 def test_more_rows_than_allowed_are_too_large() -> None:
     with pytest.raises(PayloadTooLarge, match="3 rows"):
         read(parquet(pa.table({"a": [1, 2, 3, 4]})), "a.parquet", limits=replace(SMALL, max_rows=3))

@@ -126,6 +126,7 @@ def test_a_row_or_a_workbook_beyond_the_limits_is_refused() -> None:
         read(workbook(("S", [["n"], *([[1]] * (SMALL.max_rows + 1))])))
 
 
+@pytest.mark.usefixtures("reader_without_a_process")
 @pytest.mark.parametrize("spoilt", [lambda book: book[:-40], lambda book: b"PK\x03\x04" + book[300:]])
 def test_a_damaged_workbook_is_one_fault(spoilt: Callable[[bytes], bytes]) -> None:
     [(_, _, message)] = faults_of(spoilt(workbook(("S", CLAIMS))))
