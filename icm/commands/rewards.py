@@ -49,7 +49,8 @@ def score(
             chunk = read[start : start + TEXTS_AT_ONCE]
             found = client.score(training, ["".join(str(row[name]) for name in columns) for row in chunk])
             for row, reward in zip(chunk, found, strict=True):
-                file.write(json.dumps({**row, "score": reward}, ensure_ascii=False).encode() + b"\n")
+                scored = json.dumps({**row, "score": reward}, ensure_ascii=output is None)  # plain in a terminal
+                file.write(scored.encode() + b"\n")
 
 
 def reward_labels(  # noqa: PLR0913 - each is an option that people give

@@ -85,6 +85,7 @@ SHOWN: dict[str, tuple[list[str], Any]] = {
     "submit": (["DATA", "--config", "CONFIG"], JOB),
     "estimate": (["DATA", "--config", "CONFIG", "--url", "http://localhost"], ESTIMATE),
     "train": (["job_1", "--wait"], TRAINING),
+    "reward-labels": (["PAIRS", "--config", "COMPARISON", "-o", "out.jsonl", "--url", "http://localhost"], JOB),
     "trainings": ([], {"data": [TRAINING], **PAGE}),
     "webhooks create": (["https://example.com"], {**WEBHOOK, "secret": EVIL}),
     "webhooks list": ([], {"data": [WEBHOOK]}),
@@ -101,7 +102,17 @@ SHOWN: dict[str, tuple[list[str], Any]] = {
     "audit": ([], [ENTRY]),
 }
 # These show nothing but the key that was made, the file that was written, the parts that run here.
-SILENT = {"adapters", "convert", "keys create", "result", "serve", "serve-private", "delete", "webhooks delete"}
+SILENT = {
+    "score",
+    "adapters",
+    "convert",
+    "keys create",
+    "result",
+    "serve",
+    "serve-private",
+    "delete",
+    "webhooks delete",
+}
 
 
 def commands_of() -> Iterator[str]:
@@ -115,7 +126,11 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, Any],
     """A command with the answers of the service or the contents of the database."""
     (tmp_path / "data.jsonl").write_text('{"text": "x"}\n')
     (tmp_path / "config.json").write_text("{}")
+    pairs = ({"query": "q", "response_a": f"a{n}", "response_b": f"b{n}"} for n in range(8))
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    (tmp_path / "comparison.json").write_text('{"preset": "comparison"}')
     files = {"DATA": str(tmp_path / "data.jsonl"), "CONFIG": str(tmp_path / "config.json")}
+    files |= {"PAIRS": str(tmp_path / "pairs.jsonl"), "COMPARISON": str(tmp_path / "comparison.json")}
     monkeypatch.chdir(tmp_path)
 
     def run(command: str, found: Any) -> Result:

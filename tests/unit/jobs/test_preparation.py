@@ -130,6 +130,7 @@ async def test_one_reading_checks_the_rows_and_counts_their_tokens(count: int) -
     scorer = CountingScorer(4_000)
     rows = OnceReadable(source(*({"q": f"word {n}"} for n in range(count))))
     found = await prepared(scorer, config(), rows)
+    assert found.lengths is not None
     assert len(found.lengths.demonstrations) == count
     counted = [text for text in scorer.counted if text.startswith("word 1999 is")]
     assert len(counted) in ({1} if count <= 2_000 else {0, 1})
@@ -140,4 +141,5 @@ async def test_texts_too_long_to_keep_are_read_again_to_be_counted() -> None:
     rows = source(*({"q": f"{n} {text}"} for n in range(100)))
     found = await prepared(CountingScorer(20_000), config(), rows)
     assert found.survey.texts is None
+    assert found.lengths is not None
     assert set(found.lengths.demonstrations) == {10_003}
