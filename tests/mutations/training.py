@@ -4,6 +4,7 @@ from tests.mutations.mutation import Mutation
 
 RUN, INTERRUPTIONS = "tests/training/test_run.py", "tests/training/test_interruptions.py"
 HACKING = "tests/training/test_hacking.py"
+READING = "tests/behaviour/test_reading.py"
 LEARNING, FILES = "tests/training/test_learning.py", "tests/training/test_files.py"
 
 TRAINING = (
@@ -132,5 +133,26 @@ TRAINING = (
         "[values - values.mean() for values in one]",
         "list(one)",
         (f"{HACKING}::test_a_reward_that_does_not_heed_length_gains_without_it_however_long_the_policy_gets",),
+    ),
+    Mutation(
+        "a search that trains tells the time left by its labels",
+        "service/storage/progress.py",
+        "trains=config.trains",
+        "trains=False",
+        (f"{READING}::test_the_time_left_of_a_search_that_trains_goes_by_its_trainings_and_not_by_its_labels",),
+    ),
+    Mutation(
+        "a base is not compared with the model that labelled the jobs once a training begins",
+        "workers/training.py",
+        'await self._compare(event.facts.get("base"))',
+        "await self._compare(None)",
+        ("tests/unit/workers/test_training.py::test_a_base_that_did_not_label_the_jobs_is_warned_of_once",),
+    ),
+    Mutation(
+        "the process that trains sees the credentials of object stores",
+        "service/training_process/child.py",
+        '"AWS_", ',
+        "",
+        ("tests/unit/training_process/test_child.py::test_it_sees_no_setting_of_the_service",),
     ),
 )
