@@ -50,7 +50,8 @@ def _labeller(fingerprint: str) -> _Labeller | None:
     parts = [kind, *rest[0].rsplit("|", 2)] if rest else []
     if len(parts) != _PARTS or parts[1] in ("", "None"):
         return None
-    return _Labeller(parts[1], parts[2].partition(" ")[0])
+    model = PurePosixPath(parts[1]).name if parts[1].startswith("/") else parts[1]  # where it lies is nobody's business
+    return _Labeller(model, parts[2].partition(" ")[0])
 
 
 def _differences(labeller: _Labeller, base: BaseIdentity) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ from tests.mutations.mutation import Mutation
 RUN, INTERRUPTIONS = "tests/training/test_run.py", "tests/training/test_interruptions.py"
 HACKING = "tests/training/test_hacking.py"
 POLICIES, NEEDED = "tests/unit/api/test_policy_trainings.py", "tests/integration/test_needed_models.py"
+READING = "tests/behaviour/test_reading.py"
 LEARNING, FILES = "tests/training/test_learning.py", "tests/training/test_files.py"
 
 TRAINING = (
@@ -161,5 +162,26 @@ TRAINING = (
         "if not prompt or not self._prompts.is_new(prompt):",
         "if not prompt:",
         (f"{POLICIES}::test_a_prompt_of_its_own_stands_as_it_was_written_and_each_once",),
+    ),
+    Mutation(
+        "a search that trains tells the time left by its labels",
+        "service/storage/progress.py",
+        "trains=config.trains",
+        "trains=False",
+        (f"{READING}::test_the_time_left_of_a_search_that_trains_goes_by_its_trainings_and_not_by_its_labels",),
+    ),
+    Mutation(
+        "a base is not compared with the model that labelled the jobs once a training begins",
+        "workers/training.py",
+        'await self._compare(event.facts.get("base"))',
+        "await self._compare(None)",
+        ("tests/unit/workers/test_training.py::test_a_base_that_did_not_label_the_jobs_is_warned_of_once",),
+    ),
+    Mutation(
+        "the process that trains sees the credentials of object stores",
+        "service/training_process/child.py",
+        '"AWS_", ',
+        "",
+        ("tests/unit/training_process/test_child.py::test_it_sees_no_setting_of_the_service",),
     ),
 )

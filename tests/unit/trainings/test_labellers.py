@@ -53,9 +53,11 @@ def test_another_language_model_is_named_with_what_it_was_known_by(
     assert "the base 'default'" in warning
 
 
-def test_a_path_of_the_servers_machine_is_not_told() -> None:
-    [warning] = warned("vllm|served|/srv/secret/other|0.33", FOLDER)
+@pytest.mark.parametrize("fingerprint", ["vllm|other|/srv/secret/it|0.33", "vllm|/srv/secret/other|None|0.33"])
+def test_a_path_of_the_servers_machine_is_not_told(fingerprint: str) -> None:
+    [warning] = warned(fingerprint, FOLDER)
     assert "/srv" not in warning
+    assert "seems not to be 'other'" in warning
 
 
 def test_jobs_of_one_model_are_named_together_and_those_of_the_base_not_at_all() -> None:
