@@ -182,6 +182,6 @@ TRAINING = (
         "service/training_process/child.py",
         '"AWS_", ',
         "",
-        ("tests/unit/training_process/test_child.py::test_it_sees_no_setting_of_the_service",),
+        ("tests/unit/training_process/test_child.py::test_the_child_sees_no_setting_of_the_service",),
     ),
 )
