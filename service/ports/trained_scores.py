@@ -25,5 +25,5 @@ class TrainedScorer(Protocol):
     ) -> TreeScores | None:
         """Train, then log p(label | text) in nats for every query, and what both have cost.
 
-        None where `stop` was set meanwhile; asked the same again it goes on. Raises TrainingFailed.
+        None if `stop` was set meanwhile; the same request resumes it. Raises TrainingFailed.
         """
