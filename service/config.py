@@ -279,8 +279,8 @@ class JobConfig(StrictModel):
     def stored(cls, values: Mapping[str, Any]) -> Self:
         """The configuration as it was stored with a job.
 
-        Releases before the objective was a choice raised the paper's utility; a job of theirs continues so. Settings that
-        another release had and this one has not are passed over, so that its jobs can still be read.
+        Releases before the objective was a choice raised the paper's utility; their jobs continue so. Settings that
+        another release had and this one has not are ignored, so that its jobs can still be read.
         """
         search = {"objective": Objective.UTILITY, **values.get("search", {})}
         return cls.model_validate({**values, "search": search}, extra="ignore")
