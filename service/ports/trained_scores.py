@@ -31,8 +31,8 @@ class TrainedScorer(Protocol):
     ) -> TreeScores | None:
         """Train, then log p(label | text) in nats for every query, and what both have cost.
 
-        With `all_spellings` the probability of a label is that of all its spellings, as for `Scorer`; what is learned
-        is always the label as it is.
+        With `all_spellings` the probability of a label is that of all its spellings, as for `Scorer`; the training
+        learns the label as it is.
 
-        None where `stop` was set meanwhile; asked the same again it goes on. Raises TrainingFailed.
+        None if `stop` was set meanwhile; the same request resumes it. Raises TrainingFailed.
         """

@@ -10,7 +10,7 @@ OnEvent = Callable[[TrainingEvent], Awaitable[None]]
 
 
 class Trainer(Protocol):
-    """One training, which goes on where an earlier turn of it ended."""
+    """One training, which resumes where an earlier run of it ended."""
 
     async def run(self, on_event: OnEvent, stop: asyncio.Event) -> TrainingOutcome:
         """Train until the end, or until `stop` is set; every event is awaited, and what it raises ends the training."""

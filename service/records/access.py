@@ -87,7 +87,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewApiKey:
-    """An API key about to be stored; it is good for so long by the store's clock, which is asked at every use."""
+    """An API key about to be stored, with its lifetime by the store's clock, which is checked at every use."""
 
     id: KeyId
     project: ProjectName

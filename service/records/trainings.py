@@ -24,9 +24,9 @@ class TrainingEnd(StrEnum):
     """How a worker's run of a training ended."""
 
     FINISHED = "finished"
-    STOPPED = "stopped"  # on request; started again in the same folder, it goes on
+    STOPPED = "stopped"  # on request; started again in the same folder, it resumes
     FAILED = "failed"  # for a reason that another try would meet again
-    CRASHED = "crashed"  # by a signal, or without a word; started again in the same folder, it goes on
+    CRASHED = "crashed"  # by a signal, or without a report; started again in the same folder, it resumes
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""Measures reward hacking: how much of a policy's gain in reward goes along with length and repetition.
+"""Measures reward hacking: how much of a policy's gain in reward is attributed to length and repetition.
 
 A linear regression explains the reward by a property, over the completions of base and policy, each group around its
-own mean. The slope times the change of the property's mean is the gain that goes along with that property. So the share
+own mean. The slope times the change of the property's mean is the gain attributed to that property. So the share
 is large if the reward rises with length among completions of the same policy, and the policy's completions are longer.
 """
 

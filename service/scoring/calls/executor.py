@@ -67,7 +67,7 @@ class CallExecutor:
 
     The executor serves calls in the order of their arrival, also on retries. Once the server has not answered
     for `patience_seconds`, calls fail at once, except for one trial at a time. Spans carry the backend's
-    `name`; the observer hears of every attempt. Tests may replace `clock`, `sleep` and `rng`.
+    `name`; the observer is notified of every attempt. Tests may replace `clock`, `sleep` and `rng`.
     """
 
     def __init__(
