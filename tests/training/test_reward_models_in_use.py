@@ -19,8 +19,10 @@ from icm.commands import label, rewards
 from icm.data.comparisons import parted
 from inference.settings import SMALL_MODEL
 from service.bootstrap import Application, build_application
-from service.identifiers import WorkerId
-from service.records.work import WorkKind
+from service.identifiers import WorkerId, new_training_id
+from service.records.access import LOCAL_CALLER
+from service.records.trainings import Artifact, NewTraining
+from service.records.work import WorkKind, WorkStatus
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.settings import Settings
@@ -94,23 +96,45 @@ async def service(tmp_path: Path) -> AsyncIterator[Place]:
     await store.close()
 
 
-async def test_a_reward_model_scores_texts_and_labels_the_rest(service: Place, tmp_path: Path) -> None:
-    part = await service.made("/v1/jobs", {"config": {"task": TASK}, "examples": twins(64, 0, known=127)})
-    asked = {"job_ids": [part["id"]], "kind": "reward", "force": True, "rank": 8, "rows": {"holdout": 0.2}}
-    training = await service.made("/v1/trainings", asked)
+async def stored(service: Place, folder: Path) -> str:
+    """A training as a worker leaves it, with the files that the command has made."""
+    new = NewTraining(
+        id=new_training_id(),
+        config={"job_ids": ["job_0"], "kind": "reward", "force": True},
+        base="default",
+        spec={"kind": "reward"},
+        rows=64,
+        examples=Artifact("e" * 64, 20),
+    )
+    async with service.store.project_unit(LOCAL_CALLER) as unit:
+        await unit.trainings.add(new)
+    files = await service.artifacts.put(new.id, folder / "adapter")
+    manifest, report = (json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("manifest", "report"))
+    async with service.store.worker_unit() as unit:
+        work = await unit.work.claim((WorkKind.TRAIN,), WorkerId("trainer"), 60.0)
+        assert work is not None
+        await unit.trainings.finish(work.lease, files, manifest=manifest, report=report)
+        await unit.work.finish(work.lease, WorkStatus.SUCCEEDED, summary={})
+    return new.id
+
+
+async def test_a_reward_model_scores_texts_and_labels_the_rest(
+    service: Place, reward_model: Path, tmp_path: Path
+) -> None:
+    training = await stored(service, reward_model)
     fresh = twins(20, 1)
     task = {name: value for name, value in TASK.items() if name != "known_field"}
-    config = {"task": task, "method": "reward_model", "reward": training["id"]}
+    config = {"task": task, "method": "reward_model", "reward": training}
     rest = await service.made("/v1/jobs", {"config": config, "examples": fresh})
     found = await service.get(rest["id"], "/report")
     assert found["accuracy"] >= 0.9
     basis = found["reward_model"]
-    assert (basis["training_id"], basis["job_ids"], basis["agreement"]["rows"]) == (training["id"], [part["id"]], 13)
+    assert (basis["training_id"], basis["job_ids"], basis["agreement"]["rows"]) == (training, ["job_0"], 16)
     assert found["inconsistencies"] == 0
     assert "reward_forced" in {reason["code"] for reason in found["reasons"]}
-    await check_scores(service, training["id"], rest["id"], fresh)
+    await check_scores(service, training, rest["id"], fresh)
     answer = await service.client.get(f"/v1/jobs/{rest['id']}/report", params={"format": "html"})
-    assert training["id"] in answer.text
+    assert training in answer.text
     assert list((tmp_path / "data" / "reward-models").glob("[!.]*")) == [], "no files are left behind"
 
 
@@ -169,9 +193,9 @@ def test_what_is_no_reward_model_is_refused_and_so_is_another_base(reward_model:
 
 @pytest.fixture(scope="module")
 def reward_model(forks: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reward model that has learned little. Its folder is for reading."""
+    """A reward model. Its folder is for reading."""
     folder = tmp_path_factory.mktemp("reward")
-    status, training = run(forks, spec_of(folder, epochs=1, rank=2), folder / "out")
+    status, training = run(forks, spec_of(folder), folder / "out")
     assert status == 0, training.errors.read_text("utf-8")
     return folder / "out"
 
