@@ -1,5 +1,6 @@
 """Jobs that label as the database tells them: one row each, with progress summed over the shards."""
 
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Select, case, extract, func, select, true
@@ -15,8 +16,12 @@ from service.storage.records import MOST_OF_A_SHARD, SUMMED, eta_seconds
 from service.storage.tables import jobs, labellings, shards, work_items
 
 
+@cache
 def select_jobs() -> "Select[Any]":
-    """Every job that labels, with the sums over its shards; narrow it down with `where`."""
+    """Every job that labels, with the sums over its shards; narrow it down with `where`.
+
+    Composed once: to compose it takes longer than Postgres needs for one job.
+    """
     totals = _totals()
     elapsed = elapsed_seconds().label("elapsed_seconds")
     labelling = (labellings.c.dataset_id, labellings.c.config, labellings.c.backend_id)

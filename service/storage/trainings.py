@@ -1,6 +1,7 @@
 """Trainings: read and controlled by the API, written by workers under a lease."""
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
 from sqlalchemy import RowMapping, Select, insert, select, tuple_, update
@@ -166,8 +167,9 @@ async def named_artifacts(connection: AsyncConnection, owners: Collection[JobId]
     }
 
 
+@cache
 def _select() -> "Select[Any]":
-    """Every training with its life; narrow it down with `where`."""
+    """Every training with its life, composed once; narrow it down with `where`."""
     life, own = (jobs.c[name] for name in _LIFE), (trainings.c[name] for name in _OWN)
     return select(*life, *own).join_from(jobs, trainings, trainings.c.job_id == jobs.c.id)
 

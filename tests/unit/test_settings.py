@@ -114,8 +114,9 @@ def test_a_misspelt_variable_is_told_with_the_one_that_was_meant(
     "name", ["ICM_URL", "ICM_API_KEY", "ICM_SERVICE_HOST", "ICM_PORT_8000_TCP", "ICM_WEBHOOK_SECRET"]
 )
 def test_variables_of_others_are_none_of_its_business(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    without = read_settings()
     monkeypatch.setenv(name, "tcp://10.0.0.1:8000")
-    read_settings()
+    assert read_settings() == without
 
 
 @pytest.mark.parametrize(
