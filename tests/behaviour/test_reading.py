@@ -9,7 +9,7 @@ from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import Job, JobStatus, StoredRequest
 from service.records.labels import LabelState, LabelStatus
-from tests.behaviour.stored import (
+from tests.support.stored import (
     ARROW_TYPES,
     CONFIG,
     added,

@@ -11,8 +11,8 @@ import pytest
 
 from service.records.jobs import Event, JobStatus
 from service.storage.engine import driver_address
-from tests.integration.processes import Laboratory, Workers, gone, kill, laboratory, until, worker_processes
 from tests.long import LONG
+from tests.support.running.processes import Laboratory, Workers, gone, kill, laboratory, until, worker_processes
 
 KILLS, KILLS_OF_A_JOB = (20, 10) if LONG else (6, 3)  # so many that jobs of both strategies meet some
 CALM = 30.0  # a lease that no live worker loses, in seconds

@@ -22,7 +22,7 @@ from service.scoring.wires.vllm import VllmWire
 from service.scoring.wires.wire import Prompt
 from service.search.predictions.prompt_tree import PromptTree, Query
 from tests.behaviour import test_scorers
-from tests.inference.served import served
+from tests.support.inference.served import served
 
 # The suite that runs over every scorer, here over the one below; what is defined again further down replaces its own.
 globals().update({name: test for name, test in vars(test_scorers).items() if name.startswith("test_")})

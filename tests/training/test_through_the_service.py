@@ -13,8 +13,8 @@ from service.bootstrap import build_application
 from service.identifiers import WorkerId
 from service.records.work import WorkKind
 from service.settings import Settings
+from tests.support.running.harness import Service, pairs
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import Service, pairs
 from workers.worker import Worker
 
 ROWS = {"statuses": ["labeled", "uncertain"], "holdout": 0.25}

@@ -22,8 +22,8 @@ from icm.errors import DamagedDownload
 from service.identifiers import WorkerId
 from service.records.work import ClaimedWork, WorkKind, WorkStatus
 from service.settings import Settings
+from tests.support.running.harness import Service
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import Service
 from tests.unit.icm.fake_service import IMPATIENT
 from tests.unit.icm.test_webhooks import Bridge
 
