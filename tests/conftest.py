@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from functools import cache
 
 import asyncpg
@@ -22,14 +22,16 @@ from tests.support.stores import ScratchStore, ThriftyStore, close_stores
 MAX_CRASHES = 3  # of the stores of the fixtures
 
 
-# All that is imported and collected stays until the end: to look for garbage in it takes seconds of each process.
-gc.disable()
-
-
-def pytest_collection_finish() -> None:
-    """Look for garbage from here on, in what tests make alone."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for garbage only in what tests make: all that is imported and collected stays until the end, and to go
+    through it again and again takes seconds of each process."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_sessionfinish() -> None:

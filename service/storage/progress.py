@@ -1,6 +1,7 @@
 """Reads labelling jobs from Postgres, each with its progress summed over its shards."""
 
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Select, case, extract, func, select, true
@@ -19,8 +20,12 @@ PACE = "pace"  # what the summary of a shard whose search trains has until the s
 _OF_THE_PACE = tuple(one.name for one in fields(TrainingPace))
 
 
+@cache
 def select_jobs() -> "Select[Any]":
-    """A query for all labelling jobs with the sums over their shards; narrow it down with `where`."""
+    """A query for all labelling jobs with the sums over their shards; narrow it down with `where`.
+
+    Composed once: that takes longer than Postgres needs for one job.
+    """
     totals = _totals()
     elapsed = elapsed_seconds().label("elapsed_seconds")
     labelling = (labellings.c.dataset_id, labellings.c.config, labellings.c.backend_id)

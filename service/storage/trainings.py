@@ -1,6 +1,7 @@
 """Stores trainings in Postgres: the API creates, reads and controls them, workers update them under a lease."""
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Select, insert, select, tuple_, update
@@ -253,8 +254,9 @@ async def _labelled_by(
     return {row.id: row.fingerprint for row in await connection.execute(query)}
 
 
+@cache
 def _select() -> "Select[Any]":
-    """A query for all trainings with the columns of their jobs; narrow it down with `where`."""
+    """A query for all trainings with the columns of their jobs, composed once; narrow it down with `where`."""
     job_columns, own = (jobs.c[name] for name in _JOB_COLUMNS), (trainings.c[name] for name in _TRAINING_COLUMNS)
     return select(*job_columns, *own).join_from(jobs, trainings, trainings.c.job_id == jobs.c.id)
 

@@ -17,8 +17,8 @@ from service.records.access import Scope
 from service.storage.store import PostgresStore
 from tests.acceptance.api_process import api_process
 from tests.acceptance.otlp_receiver import ReceivedSpan, otlp_receiver
-from tests.integration.scoring_server import running_server
 from tests.support.forked import end, forked
+from tests.support.running.scoring_server import running_server
 
 REQUEST_ID = "the-request-that-made-it"
 CALLERS_TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -18,7 +18,7 @@ from service.scoring.deterministic import DeterministicScorer
 from service.storage.store import PostgresStore
 from tests.acceptance.api_process import ApiProcess, api_process
 from tests.support.claiming import claim_shard
-from tests.unit.api.harness import CONFIG, jsonl, pairs
+from tests.support.running.harness import CONFIG, jsonl, pairs
 
 NOWHERE = "postgresql+asyncpg://icm:icm@127.0.0.1:1/icm"
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.whole import finished_job, found_labels, result_rows, whole_service
+from tests.support.running.whole import finished_job, found_labels, result_rows, whole_service
 
 PAIRS = {"kind": "exactly_one", "group": "question"}
 

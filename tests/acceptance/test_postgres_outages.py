@@ -10,7 +10,7 @@ from tests.acceptance.api_process import ApiProcess, api_process
 from tests.endurance.kept_postgres import KeptPostgres, kept_postgres, until
 from tests.endurance.outages import POOL_SIZE, Outcome, disconnect_half, freeze, kill_postgres
 from tests.long import LONG
-from tests.unit.api.harness import CONFIG, pairs
+from tests.support.running.harness import CONFIG, pairs
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -15,7 +15,7 @@ from service.records.access import Scope
 from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
 from tests.acceptance.api_process import api_process
-from tests.unit.api.harness import CONFIG, jsonl, pairs
+from tests.support.running.harness import CONFIG, jsonl, pairs
 
 NOWHERE = "postgresql+asyncpg://icm:hunter2hunter2@127.0.0.1:1/icm"
 DEMANDED = {"ICM_ACCESS__REQUIRED": "true", "ICM_LOG_LEVEL": "DEBUG", "ICM_LOG_FORMAT": "json"}

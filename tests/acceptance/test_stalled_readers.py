@@ -9,8 +9,8 @@ import psutil
 
 from tests.acceptance.api_process import ApiProcess, api_process
 from tests.acceptance.slow_clients import SlowClient, connected, get
-from tests.integration.processes import until
-from tests.unit.api.harness import CONFIG, pairs
+from tests.support.running.harness import CONFIG, pairs
+from tests.support.running.processes import until
 
 FEW_CONNECTIONS = {"ICM_DATABASE__POOL_SIZE": "2"}
 IMPATIENT = {"ICM_SERVER__STALLED_SECONDS": "0.5"}

@@ -11,8 +11,8 @@ from service.ports.store import Store
 from service.records.access import Caller, Holdings, Scope
 from service.records.work import WorkStatus
 from service.search.predictions.prompt_tree import Usage
-from tests.behaviour.aging import DAY, aging_postgres
-from tests.behaviour.stored import added, claimed, finish, release, renew, save, spend
+from tests.support.aging import DAY, aging_postgres
+from tests.support.stored import added, claimed, finish, release, renew, save, spend
 from tests.support.stores import ScratchStore
 
 BIRDS, FISH = Caller(project=ProjectName("birds")), Caller(project=ProjectName("fish"))

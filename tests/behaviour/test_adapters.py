@@ -19,10 +19,10 @@ from service.jobs.submission.estimate import estimate
 from service.search.predictions.prompt_tree import PromptTree, Query
 from service.settings import Settings
 from tests.inference.lora import save_adapter
-from tests.inference.served import served
-from tests.inference.tiny import engine_of, llama
+from tests.support.inference.served import served
+from tests.support.inference.tiny import engine_of, llama
 from tests.support.memory import MemoryStore
-from tests.unit.jobs.sources import source
+from tests.support.sources import source
 
 LABELS = ("True", "False")
 TEXTS = ("Paris is in Spain.", "Rome is in Italy.")

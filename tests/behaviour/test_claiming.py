@@ -6,7 +6,7 @@ from service.errors import LeaseLost
 from service.identifiers import JobId, WorkerId
 from service.ports.store import Store
 from service.records.jobs import JobStatus, Progress
-from tests.behaviour.stored import (
+from tests.support.stored import (
     ALICE,
     BOB,
     NO_TIME,

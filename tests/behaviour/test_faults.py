@@ -15,8 +15,6 @@ from inference.settings import Limits
 from service.errors import BackendError, BackendRefused, BackendUnavailable, LabelUnreachable
 from service.identifiers import Row
 from service.search.predictions.prompt_tree import PromptTree, Query, TreeScores
-from tests.inference.served import served
-from tests.inference.tiny import engine_of, llama, train_tokenizer
 from tests.servers.adapters import Rig, fake_of, rig_of
 from tests.servers.asking import KINDS
 from tests.servers.fake import FakeServer
@@ -24,6 +22,8 @@ from tests.servers.faults import PASSING, RETRY_AFTER_SECONDS, WITH_RETRY_AFTER,
 from tests.servers.language_model import ToyLanguageModel, ToyTokenizer
 from tests.servers.proxy import FaultyEmbedded
 from tests.servers.truth import own_scores
+from tests.support.inference.served import served
+from tests.support.inference.tiny import engine_of, llama, train_tokenizer
 
 LABELS = ("True", "False")
 CITIES = ["Paris", "Rome", "Oslo", "Lima", "Spain", "Italy", "Norway", "Peru", "France"]

@@ -8,7 +8,7 @@ from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import JobStatus
 from service.records.work import WorkStatus
-from tests.behaviour.stored import (
+from tests.support.stored import (
     ALICE,
     BOB,
     NO_TIME,

@@ -7,7 +7,7 @@ from service.records.access import LOCAL_CALLER, Caller, Scope
 from service.records.jobs import JobStatus
 from service.records.observations import JobStatistics
 from service.records.work import Origin, WorkKind, WorkStatus
-from tests.behaviour.stored import (
+from tests.support.stored import (
     ALICE,
     LONG,
     NO_TIME,

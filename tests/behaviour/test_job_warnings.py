@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
-from tests.behaviour.stored import claimed, job, label_state, queued, write
 from tests.golden.case import submitted
+from tests.support.stored import claimed, job, label_state, queued, write
 
 CONFIG = {"task": {"template": "{q} is"}}
 

@@ -10,7 +10,7 @@ from service.records.access import LOCAL_CALLER
 from service.records.jobs import JobStatus
 from service.records.work import ClaimedWork, NewWork, WorkKind, WorkStatus
 from service.storage.work_queue import queue_job
-from tests.behaviour.stored import ALICE, NO_TIME, cancel, claim_work, event_types, events, job, queued
+from tests.support.stored import ALICE, NO_TIME, cancel, claim_work, event_types, events, job, queued
 
 LABEL, TRAIN = WorkKind.LABEL, WorkKind.TRAIN
 

@@ -11,12 +11,12 @@ from inference.settings import Limits
 from service.identifiers import Row
 from service.ports.scoring import Scorer
 from service.search.predictions.prompt_tree import PromptTree, Query
-from tests.inference.served import served
-from tests.inference.tiny import bigrams, engine_of
 from tests.servers.adapters import ALL_TOKENS, Waits, fake_of, rig_of, scorer_of
 from tests.servers.asking import KINDS
 from tests.servers.language_model import ToyLanguageModel, ToyTokenizer
 from tests.servers.tgi import FakeTgi
+from tests.support.inference.served import served
+from tests.support.inference.tiny import bigrams, engine_of
 
 ANSWERS = ("1", "10")
 LABELS = (*ANSWERS, "True")

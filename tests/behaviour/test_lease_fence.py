@@ -14,7 +14,7 @@ from service.records.trainings import Artifact
 from service.records.work import Lease, WorkStatus
 from service.search.predictions.prompt_tree import Usage
 from service.search.prompting.recall import PromptKey
-from tests.behaviour.stored import (
+from tests.support.stored import (
     ALICE,
     BOB,
     CONFIG,

@@ -16,7 +16,7 @@ from service.records.jobs import JobStatus
 from service.records.webhooks import DeliveryStatus, Verdict
 from service.records.work import WorkStatus
 from service.webhooks import schedule
-from tests.behaviour.hooks import (
+from tests.support.hooks import (
     AT_ONCE,
     BAD,
     DELIVERED,
@@ -34,7 +34,7 @@ from tests.behaviour.hooks import (
     send,
     told,
 )
-from tests.behaviour.stored import NO_TIME, added, cancel, claimed, finish, pause, queued, save
+from tests.support.stored import NO_TIME, added, cancel, claimed, finish, pause, queued, save
 
 
 async def test_webhooks_report_every_change_of_a_job_in_order_except_progress(store: Store) -> None:

@@ -8,7 +8,7 @@ import pytest
 from service.identifiers import WorkerId
 from service.ports.store import Store
 from service.records.jobs import Backoff, ClaimedShard, JobStatus
-from tests.behaviour.stored import (
+from tests.support.stored import (
     ALICE,
     BOB,
     NO_TIME,

@@ -4,7 +4,7 @@ import pytest
 
 from service.ports.store import Store
 from service.records.jobs import Backoff, JobStatus
-from tests.behaviour.stored import (
+from tests.support.stored import (
     ON_REQUEST,
     claim,
     claimed,

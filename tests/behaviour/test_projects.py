@@ -15,7 +15,7 @@ from service.ports.store import ProjectUnit, Store
 from service.ports.trainings import Trainings
 from service.records.access import AuditAction, AuditEntry, Caller, Scope
 from service.records.scoring import BackendIdentity
-from tests.behaviour.stored import added, asked_for_training, claimed, finish, label_state, write
+from tests.support.stored import added, asked_for_training, claimed, finish, label_state, write
 
 BIRDS, FISH = Caller(project=ProjectName("birds")), Caller(project=ProjectName("fish"))
 

@@ -11,7 +11,7 @@ from service.records.access import LOCAL_CALLER
 from service.records.jobs import Job, JobStatus, StoredRequest, TrainingPace
 from service.records.labels import LabelState, LabelStatus
 from service.search.strategies.registry import StrategyName
-from tests.behaviour.stored import (
+from tests.support.stored import (
     ARROW_TYPES,
     CONFIG,
     added,

@@ -17,8 +17,8 @@ from service.records.jobs import ClaimedShard, KnownBackend, Progress
 from service.records.scoring import BackendIdentity
 from service.search.predictions.prompt_tree import LogProbabilities, Usage
 from service.search.prompting.recall import KEY_BYTES, PromptKey
-from tests.behaviour.stored import ALICE, BOB, NO_TIME, claimed, job, queued, release, save, spend
 from tests.behaviour.unlucky import NoisyScorer, SilentScorer, Trial, UnluckyStore
+from tests.support.stored import ALICE, BOB, NO_TIME, claimed, job, queued, release, save, spend
 
 Answers = dict[PromptKey, LogProbabilities]
 BACKEND, OTHER = BackendId(1), BackendId(2)

@@ -11,8 +11,8 @@ from service.identifiers import ProjectName
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER, Caller, Scope
 from service.records.jobs import JobStatus
-from tests.behaviour.stored import LONG, events
 from tests.behaviour.unlucky import NoisyScorer, Trial, UnluckyStore, moments
+from tests.support.stored import LONG, events
 
 
 async def length_of_a_run(store: Store) -> tuple[int, int]:

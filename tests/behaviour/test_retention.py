@@ -19,9 +19,9 @@ from service.records.webhooks import DeliveryStatus
 from service.records.work import WorkStatus
 from service.search.predictions.prompt_tree import Usage
 from service.storage.store import PostgresStore
-from tests.behaviour.aging import DAY, Aging, aging_postgres, kept
-from tests.behaviour.hooks import DELIVERED, FAILED, GOOD, LATER, claim, log_of, made, record
-from tests.behaviour.stored import (
+from tests.support.aging import DAY, Aging, aging_postgres, kept
+from tests.support.hooks import DELIVERED, FAILED, GOOD, LATER, claim, log_of, made, record
+from tests.support.stored import (
     claimed,
     event_types,
     events,

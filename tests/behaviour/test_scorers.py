@@ -16,11 +16,11 @@ from service.identifiers import Row
 from service.ports.scoring import Scorer
 from service.scoring.deterministic import DeterministicScorer
 from service.search.predictions.prompt_tree import PromptTree, Query
-from tests.inference.served import served
-from tests.inference.tiny import engine_of, llama
 from tests.servers.adapters import ALL_TOKENS, Waits, fake_of, rig_of, scorer_of
 from tests.servers.asking import KINDS
 from tests.servers.tgi import FakeTgi
+from tests.support.inference.served import served
+from tests.support.inference.tiny import engine_of, llama
 
 DEMONSTRATIONS = "Paris is in France. True\n\nRome is in Spain. False\n\n"
 TREE = PromptTree(

@@ -13,7 +13,7 @@ from service.jobs.running.run import run_shard
 from service.ports.store import Store
 from service.records.jobs import JobStatus, PauseReason
 from service.scoring.deterministic import DeterministicScorer
-from tests.behaviour.stored import (
+from tests.support.stored import (
     AT_ONCE,
     LONG,
     PATIENT,

@@ -19,7 +19,7 @@ from service.ports.store import ProjectUnit, Store
 from service.records.access import LOCAL_CALLER, Scope
 from service.records.webhooks import Delivery, Webhook, WebhookChange
 from service.webhooks.signing import new_secret
-from tests.behaviour.hooks import (
+from tests.support.hooks import (
     DELIVERED,
     FISH,
     GOOD,
@@ -32,7 +32,7 @@ from tests.behaviour.hooks import (
     send,
     told,
 )
-from tests.behaviour.stored import LONG, NO_TIME
+from tests.support.stored import LONG, NO_TIME
 
 
 async def test_an_endpoint_is_stored_as_it_was_created(store: Store) -> None:

@@ -14,8 +14,8 @@ from inference.model.language_model import Source, load
 from inference.settings import SMALL_MODEL, Limits
 from service.jobs.checks.label_words import try_labels
 from service.scoring.embedded import EmbeddedScorer
-from tests.inference.served import served
-from tests.unit.jobs.sources import survey
+from tests.support.inference.served import served
+from tests.support.sources import survey
 
 ROOT = Path(__file__).parents[2]
 CONFIG = json.loads((ROOT / "examples/demo.json").read_text(encoding="utf-8"))

@@ -24,9 +24,9 @@ from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from service.storage.store import PostgresStore
-from tests.behaviour.forwarding import ForwardingStore
-from tests.behaviour.stored import NO_TIME, claim
 from tests.long import LONG
+from tests.support.forwarding import ForwardingStore
+from tests.support.stored import NO_TIME, claim
 
 LIMITS = Limits(max_bytes=1_000_000, max_rows=1_000, max_row_bytes=64_000)
 SMALL_SEARCH = {"initial_rows": 4, "restarts": 1, "sweeps": 1, "folds": 2}

@@ -10,7 +10,7 @@ from random import Random
 from tests.chaos.plan import OF_WORKERS, SERVER_CRASHES, Fault, Kind
 from tests.chaos.stage import Stage
 from tests.chaos.trace import CLAIMED, SAVED, Commit
-from tests.integration.processes import until
+from tests.support.running.processes import until
 
 LOOK_SECONDS = 0.03  # between two polls of a job's progress
 

@@ -15,8 +15,8 @@ import psutil
 
 from icm.local_stack.embedded_postgres import EmbeddedPostgres, reachable_root
 from service.storage.engine import driver_address
-from tests.integration.processes import PATIENCE_SECONDS, until
 from tests.support.databases import scratch_folder
+from tests.support.running.processes import PATIENCE_SECONDS, until
 
 _AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 

@@ -12,7 +12,7 @@ from tests.chaos.plan import JobPlan, Plan
 from tests.chaos.report import Report
 from tests.chaos.stage import Stage, stage
 from tests.chaos.undisturbed import Undisturbed, result_bytes, undisturbed
-from tests.integration.processes import until
+from tests.support.running.processes import until
 
 Say = Callable[[str], None]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from migrations.commands import upgrade
 from tests.chaos import trace
 from tests.chaos.postgres import CrashingPostgres, Observer, crashing_postgres
-from tests.integration.processes import Laboratory, Workers, gone, laboratory, worker_processes
-from tests.integration.scoring_server import Server, running_server
+from tests.support.running.processes import Laboratory, Workers, gone, laboratory, worker_processes
+from tests.support.running.scoring_server import Server, running_server
 
 MAX_CRASHES = 5  # the default; a shard that reaches it without being poisoned was given up wrongly
 

@@ -18,10 +18,10 @@ from service.identifiers import JobId, WorkerId
 from service.ports.store import Store, WorkerUnit
 from service.records.access import LOCAL_CALLER
 from service.storage.store import PostgresStore
-from tests.behaviour.forwarding import ForwardingStore
 from tests.chaos.small_jobs import SmallService, config, rows, small_service
 from tests.chaos.undisturbed import result_bytes, undisturbed
 from tests.long import LONG
+from tests.support.forwarding import ForwardingStore
 from workers.worker import Worker
 
 FEWEST_POINTS = 40

@@ -10,8 +10,8 @@ from service.records.jobs import JobStatus
 from service.storage.engine import driver_address
 from tests.chaos.poisoned_worker import POISON, TIRING
 from tests.chaos.stage import MAX_CRASHES, Pool
-from tests.integration.processes import Laboratory, laboratory, until, worker_processes
 from tests.long import LONG
+from tests.support.running.processes import Laboratory, laboratory, until, worker_processes
 
 CALM = 60.0  # a lease that no live worker loses, in seconds
 FOLDS = {"strategy": "folds", "objective": "utility", "initial_rows": 4, "restarts": 1}

@@ -13,11 +13,11 @@ from service.records.work import WorkOutcome
 from service.scoring.deterministic import DeterministicScorer
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from service.storage.engine import driver_address
-from tests.behaviour.stored import ALICE, BOB, LONG, NO_TIME, claimed
 from tests.chaos import trace
 from tests.chaos.announcing import AnnouncingStore
 from tests.chaos.small_jobs import SmallService, config, rows, small_service
 from tests.chaos.undisturbed import Undisturbed, result_bytes, undisturbed
+from tests.support.stored import ALICE, BOB, LONG, NO_TIME, claimed
 from workers.worker import Worker
 
 

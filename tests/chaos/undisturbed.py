@@ -16,8 +16,8 @@ from service.ports.store import WorkerUnit
 from service.records.work import Lease
 from service.scoring.kinds import backend_of
 from service.settings import MemorySettings, QueueSettings, Settings
-from tests.acceptance.whole import finished_job
 from tests.support.memory import MemoryStore
+from tests.support.running.whole import finished_job
 
 BACKENDS = (backend_of(kind="deterministic"), backend_of(name="served", kind="deterministic"))
 

@@ -18,7 +18,7 @@ from icm.local_stack.free_ports import free_port
 from icm.retries import RetryPolicy
 from tests.endurance.doomed_api import FOREVER
 from tests.support.forked import end, forked
-from tests.unit.api.harness import CONFIG, pairs
+from tests.support.running.harness import CONFIG, pairs
 
 SENDERS = 4
 START_SECONDS = 60.0

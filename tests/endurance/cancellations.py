@@ -6,7 +6,7 @@ import pytest
 
 from service.records.jobs import JobStatus
 from tests.integration.interruptions import cancelled
-from tests.integration.processes import laboratory, worker_processes
+from tests.support.running.processes import laboratory, worker_processes
 
 CANCELLATIONS = 200
 LEASE_SECONDS = 9.0  # long compared with a request on a busy machine

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import httpx
 
 from tests.acceptance.api_process import api_process
-from tests.unit.api.harness import CONFIG, pairs
+from tests.support.running.harness import CONFIG, pairs
 
 
 @dataclass(frozen=True, kw_only=True)

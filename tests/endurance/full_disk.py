@@ -24,7 +24,7 @@ from icm.local_stack.embedded_postgres import running_url
 from icm.retries import RetryPolicy
 from service.storage.engine import driver_address
 from tests.endurance.small_disk import fill, mount_here
-from tests.unit.api.harness import CONFIG, pairs
+from tests.support.running.harness import CONFIG, pairs
 
 DISK_BYTES = 420 << 20
 PATIENCE_SECONDS = 120.0

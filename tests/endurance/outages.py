@@ -13,7 +13,7 @@ import httpx
 from service.settings import DatabaseSettings
 from tests.acceptance.api_process import api_process
 from tests.endurance.kept_postgres import KeptPostgres, until
-from tests.unit.api.harness import CONFIG, pairs
+from tests.support.running.harness import CONFIG, pairs
 
 POOL_SIZE = DatabaseSettings().pool_size
 _BODY = {"config": CONFIG, "examples": pairs(4)}

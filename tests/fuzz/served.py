@@ -15,9 +15,9 @@ from service.records.access import LOCAL_CALLER, Scope
 from service.records.work import WorkKind, WorkStatus
 from service.storage.store import PostgresStore
 from tests.acceptance.api_process import api_process
-from tests.behaviour.stored import asked_for_training, claim_work
 from tests.support.forked import end, forked
-from tests.unit.api.harness import CONFIG, pairs
+from tests.support.running.harness import CONFIG, pairs
+from tests.support.stored import asked_for_training, claim_work
 
 WAITING = 6  # paused jobs
 ROWS_OF_SHORT, ROWS_OF_LONG = 8, 256  # the long ones are paused before a worker finishes them

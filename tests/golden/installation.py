@@ -21,10 +21,10 @@ from service.records.work import WorkOutcome
 from service.webhooks.addresses import AddressPolicy
 from service.webhooks.dispatch import deliver
 from service.webhooks.endpoints import create_webhook
-from tests.behaviour.stored import trained
 from tests.golden.case import HERE, SMALL, TASK, StoppingScorer, claimed, given_back, result_lines, submitted
 from tests.support.memory import MemoryStore
-from tests.unit.api.harness import pairs
+from tests.support.running.harness import pairs
+from tests.support.stored import trained
 
 DATABASES = HERE / "databases"
 QUOTAS = {"rows": 1_000_000}  # the project's own

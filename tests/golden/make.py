@@ -22,7 +22,7 @@ from tests.golden.case import (
     submitted,
 )
 from tests.support.memory import MemoryStore
-from tests.unit.api.harness import pairs
+from tests.support.running.harness import pairs
 
 ROWS = 12
 

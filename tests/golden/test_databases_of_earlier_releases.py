@@ -24,14 +24,14 @@ from service.records.webhooks import Answer, DeliveryStatus
 from service.scoring.kinds import backend_of
 from service.settings import Settings, WebhookSettings
 from service.storage.store import PostgresStore
-from tests.behaviour.aging import aging_postgres
-from tests.behaviour.stored import events
 from tests.golden.case import WORKER, result_lines
 from tests.golden.dump import Dump, restored, taken
 from tests.golden.installation import DATABASES, QUOTAS, Installation, set_up
 from tests.golden.make_database import main
 from tests.golden.test_jobs_of_earlier_releases import rounded
+from tests.support.aging import aging_postgres
 from tests.support.claiming import claim_shard
+from tests.support.stored import events
 from workers.dispatch import WebhookDispatch
 from workers.worker import Worker
 

@@ -16,8 +16,8 @@ from api.labelling.results import content_disposition
 from service.errors import Fault
 from tests.hostile.case import FORM, form
 from tests.hostile.jsonl_cases import CHARMS
+from tests.support.running.harness import Service, pairs
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import Service, pairs
 
 NOTHING = "default-src 'none'; frame-ancestors 'none'"
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1", "=cmd|' /C calc'!A0"]

@@ -17,8 +17,8 @@ from tests.hostile.csv_cases import PLAIN as CSV
 from tests.hostile.jsonl_cases import PLAIN as JSONL
 from tests.hostile.parquet_cases import plain as parquet
 from tests.long import LONG
+from tests.support.running.harness import CONFIG, Service, pairs
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import CONFIG, Service, pairs
 
 Post = Callable[..., httpx.Response]
 MANY = 200 if LONG else 40

@@ -12,8 +12,8 @@ import pytest
 from service.settings import Settings, UploadSettings
 from tests.hostile.case import Case
 from tests.hostile.corpus import CORPUS
+from tests.support.running.harness import Service
 from tests.support.stores import ScratchStore, row_counts
-from tests.unit.api.harness import Service
 
 FOUND = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
 PROBLEM = "application/problem+json"

@@ -7,8 +7,8 @@ import pytest
 
 from service.storage.store import PostgresStore
 from tests.hostile.test_corpus import SETTINGS, given_back
+from tests.support.running.harness import CONFIG, Service, pairs
 from tests.support.stores import row_counts
-from tests.unit.api.harness import CONFIG, Service, pairs
 
 STATEMENTS = (
     "'; DROP TABLE jobs; --",

@@ -12,8 +12,8 @@ from service.ports.scoring import Scorer
 from service.scoring.deterministic import DeterministicScorer
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from tests.hostile.jsonl_cases import CHARMS, INJECTION
+from tests.support.running.harness import Service
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import Service
 
 LABELS = ["True", "False"]
 TEMPLATE = "Claim: {claim}\nI think this claim is"

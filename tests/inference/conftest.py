@@ -12,8 +12,8 @@ from inference.app import create_app
 from inference.engine import CacheLimits, Engine
 from inference.model.language_model import Source, load
 from inference.settings import Limits
-from tests.inference.served import served
-from tests.inference.tiny import save
+from tests.support.inference.served import served
+from tests.support.inference.tiny import save
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from inference.model.gguf_file import UnreadableModel
 from inference.model.language_model import LanguageModel, Source, load, token_arrays
 from scripts.write_gguf import write_gguf
 from tests.inference.lora import merged, read, save_adapter
-from tests.inference.tiny import llama, train_tokenizer
+from tests.support.inference.tiny import llama, train_tokenizer
 
 SHA, OTHER = "ab" * 32, "cd" * 32
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

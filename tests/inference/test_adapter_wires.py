@@ -19,8 +19,8 @@ from inference.batching.packed import NextToken
 from inference.engine import Engine
 from inference.settings import Limits
 from tests.inference.lora import merged, read, save_adapter
-from tests.inference.served import served
-from tests.inference.tiny import CONTEXT_TOKENS, engine_of, plain_scores, train_tokenizer, until
+from tests.support.inference.served import served
+from tests.support.inference.tiny import CONTEXT_TOKENS, engine_of, plain_scores, train_tokenizer, until
 
 PROMPT = "The city of Paris is in France."
 LABELS = ["True", "False", "Paris"]

@@ -16,7 +16,8 @@ from inference.engine import CacheLimits, Engine
 from inference.model.language_model import LanguageModel, Source, load, token_arrays
 from inference.model.low_rank import Adapter, LowRank, attached
 from tests.inference.lora import GPT2_LAYERS, LLAMA_LAYERS, merged, read, save_adapter
-from tests.inference.tiny import (
+from tests.inference.windowed import gemma3
+from tests.support.inference.tiny import (
     CONTEXT_TOKENS,
     draw_tokens,
     engine_of,
@@ -26,7 +27,6 @@ from tests.inference.tiny import (
     plain_scores,
     train_tokenizer,
 )
-from tests.inference.windowed import gemma3
 
 SCALE = 1.5  # alpha 6 over rank 4
 

@@ -15,7 +15,7 @@ import pytest
 from inference.server import MODEL_UNUSABLE, main
 from inference.settings import SMALL_MODEL, read_settings
 from tests.inference.lora import save_adapter
-from tests.inference.tiny import llama
+from tests.support.inference.tiny import llama
 
 
 @contextmanager

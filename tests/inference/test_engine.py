@@ -8,7 +8,7 @@ import torch
 from transformers import BloomConfig, BloomForCausalLM
 
 from inference.engine import Engine
-from tests.inference.tiny import (
+from tests.support.inference.tiny import (
     CONTEXT_TOKENS,
     divide_and_conquer,
     draw_tokens,

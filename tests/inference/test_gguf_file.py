@@ -16,7 +16,7 @@ from inference.model import gguf_file
 from inference.model.gguf_file import UnreadableModel, is_gguf
 from inference.model.language_model import LanguageModel, Source, load, token_arrays
 from scripts.write_gguf import write_gguf
-from tests.inference.tiny import LINES, llama, train_tokenizer
+from tests.support.inference.tiny import LINES, llama, train_tokenizer
 
 LLAMA_3_SCALING = {
     "rope_type": "llama3",

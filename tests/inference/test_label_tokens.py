@@ -13,8 +13,8 @@ from inference.label_tokens import Spelling
 from inference.model.tokenization import PromptTokenizer
 from inference.tree_prompts import Segment, Tree, TreeQuery, tokenise
 from tests.inference.test_tree_prompts import merging
-from tests.inference.tiny import train_tokenizer
 from tests.inference.trees import own_spellings, prompts_of, trees
+from tests.support.inference.tiny import train_tokenizer
 
 WORDS = ["a", "b", "c", " ", ".", ";", "\n", "T", "7", '"', ".\n", " T", " 7", ' "', ";T", ";7"]
 MERGES = [(".", "\n"), (" ", "T"), (" ", "7"), (" ", '"'), (";", "T"), (";", "7")]

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 
 from inference.engine import Engine
-from tests.inference.tiny import CONTEXT_TOKENS, plain_scores, train_tokenizer
+from tests.support.inference.tiny import CONTEXT_TOKENS, plain_scores, train_tokenizer
 
 PROMPT = "The city of Paris is in France."
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.cache.packing import SortedPrompts
-from tests.inference.tiny import trie_size
 from tests.long import examples
+from tests.support.inference.tiny import trie_size
 
 batches = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=7), min_size=1, max_size=12)
 

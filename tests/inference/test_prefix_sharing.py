@@ -5,7 +5,7 @@ import pytest
 from benchmarks.prefix_sharing import divide_and_conquer, fixed_order, measure, problem_of
 from inference.model.language_model import LanguageModel
 from inference.model.tokenization import PromptTokenizer
-from tests.inference.tiny import llama, train_tokenizer, trie_size
+from tests.support.inference.tiny import llama, train_tokenizer, trie_size
 
 ROWS = [{"statement": f"{number} is", "label": number % 3 == 0} for number in range(16)]
 

@@ -14,7 +14,7 @@ from huggingface_hub.errors import OverloadedError, ValidationError
 
 from inference.engine import Engine
 from inference.serving import Serving
-from tests.inference.tiny import plain_scores, train_tokenizer, until
+from tests.support.inference.tiny import plain_scores, train_tokenizer, until
 
 PROMPT = "The city of Paris is in France. True\n\nThe city of Rome is in"
 

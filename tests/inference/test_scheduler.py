@@ -14,7 +14,7 @@ from inference.engine import Engine
 from inference.errors import GenerationFailed
 from inference.model.low_rank import Adapter
 from inference.model.tokenization import PromptTokenizer
-from tests.inference.tiny import plain_scores, until
+from tests.support.inference.tiny import plain_scores, until
 
 
 class GatedEngine:

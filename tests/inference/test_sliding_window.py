@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from inference.cache.packing import Branch, Pack, pack_branches, pack_run
 from inference.engine import Engine
-from tests.inference.tiny import (
+from tests.inference.windowed import REFUSED, WINDOWED, gemma3, mistral
+from tests.long import LONG
+from tests.support.inference.tiny import (
     CONTEXT_TOKENS,
     divide_and_conquer,
     draw_tokens,
@@ -21,8 +23,6 @@ from tests.inference.tiny import (
     llama,
     trie_size,
 )
-from tests.inference.windowed import REFUSED, WINDOWED, gemma3, mistral
-from tests.long import LONG
 
 LEAST_CACHE = CONTEXT_TOKENS + 32
 

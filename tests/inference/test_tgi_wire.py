@@ -11,7 +11,7 @@ from inference.batching.generation import Generation
 from inference.engine import Engine
 from inference.errors import GenerationFailed
 from inference.serving import Serving
-from tests.inference.tiny import CONTEXT_TOKENS, plain_scores, train_tokenizer
+from tests.support.inference.tiny import CONTEXT_TOKENS, plain_scores, train_tokenizer
 
 PROMPT = "The city of Paris is in France."
 JSON = {"Content-Type": "application/json"}

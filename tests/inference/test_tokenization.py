@@ -7,8 +7,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from inference.model.tokenization import PromptTokenizer
-from tests.inference.tiny import LINES, train_tokenizer
 from tests.long import examples
+from tests.support.inference.tiny import LINES, train_tokenizer
 
 texts = st.text(st.sampled_from("aT 1\n\r\t.é<s>'"), max_size=40)
 

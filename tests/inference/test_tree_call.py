@@ -9,8 +9,8 @@ from benchmarks.prefix_sharing import problem_of
 from benchmarks.tree_call import largest_difference, measure, table
 from inference.app import create_app
 from inference.settings import Limits
-from tests.inference.served import served
-from tests.inference.tiny import engine_of, llama
+from tests.support.inference.served import served
+from tests.support.inference.tiny import engine_of, llama
 
 ROWS: list[dict[str, Any]] = [{"statement": f"{number} is", "label": number % 3 == 0} for number in range(12)]
 

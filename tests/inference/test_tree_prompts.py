@@ -10,9 +10,9 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from inference.errors import InvalidRequest
 from inference.model.tokenization import PromptTokenizer
 from inference.tree_prompts import Segment, Tree, TreeQuery, tokenise
-from tests.inference.tiny import train_tokenizer
 from tests.inference.trees import own_spellings, prompts_of, trees
 from tests.long import examples
+from tests.support.inference.tiny import train_tokenizer
 
 
 def merging() -> PreTrainedTokenizerBase:

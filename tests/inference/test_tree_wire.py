@@ -19,8 +19,16 @@ from inference.errors import GenerationFailed
 from inference.serving import Serving
 from inference.settings import Limits
 from inference.tree_prompts import Tree
-from tests.inference.tiny import CONTEXT_TOKENS, engine_of, llama, plain_scores, train_tokenizer, trie_size, until
 from tests.inference.trees import LABELS, prompts_of, trees
+from tests.support.inference.tiny import (
+    CONTEXT_TOKENS,
+    engine_of,
+    llama,
+    plain_scores,
+    train_tokenizer,
+    trie_size,
+    until,
+)
 
 PROMPT = "The city of Paris is in France."
 SPLIT = ("True", "True story", "Truest", "yes", "no\nno", "Paris", "city of")  # of several tokens, some shared

@@ -25,7 +25,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from tests.inference.tiny import CONTEXT_TOKENS
+from tests.support.inference.tiny import CONTEXT_TOKENS
 
 WINDOW = 12
 _SIZES: dict[str, Any] = {

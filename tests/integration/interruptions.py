@@ -10,8 +10,8 @@ import httpx
 from service.identifiers import JobId
 from service.records.jobs import Job, JobStatus
 from service.settings import MemorySettings
-from tests.acceptance.whole import finished_job
-from tests.integration.processes import Laboratory, until
+from tests.support.running.processes import Laboratory, until
+from tests.support.running.whole import finished_job
 
 AT_ONCE = 50
 PAPER = {"strategy": "paper", "draws_per_row": 4, "seed_labels": 4}

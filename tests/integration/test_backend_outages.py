@@ -10,9 +10,9 @@ from service.identifiers import JobId
 from service.records.jobs import JobStatus
 from service.records.labels import LabeledRow
 from service.storage.engine import driver_address
-from tests.integration.processes import Laboratory, Workers, laboratory, until, worker_processes
-from tests.integration.scoring_server import running_server
 from tests.long import LONG
+from tests.support.running.processes import Laboratory, Workers, laboratory, until, worker_processes
+from tests.support.running.scoring_server import running_server
 
 CALM = 30.0  # a lease that no live worker loses, in seconds
 PAPER = {"strategy": "paper", "draws_per_row": 4, "seed_labels": 4}

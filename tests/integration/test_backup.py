@@ -24,8 +24,8 @@ from service.records.scoring import BackendIdentity
 from service.scoring.registry import ConfiguredScorers
 from service.settings import QueueSettings
 from service.storage.engine import driver_address
-from tests.integration.processes import laboratory, until
-from tests.unit.workers.workplace import Backend
+from tests.support.running.processes import laboratory, until
+from tests.support.running.workplace import Backend
 from workers.worker import Worker
 
 SHORT_LEASE = QueueSettings(lease_seconds=0.5, poll_seconds=0.05, checkpoint_seconds=0.0)

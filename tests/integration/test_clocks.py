@@ -20,9 +20,9 @@ from service.identifiers import WorkerId
 from service.records.access import LOCAL_CALLER, Scope
 from service.scoring.deterministic import DeterministicScorer
 from service.storage.store import PostgresStore
-from tests.acceptance.whole import found_labels, result_rows, whole_service
-from tests.behaviour.stored import ALICE, BOB, claim, claimed, queued, release, renew
-from tests.unit.api.harness import CONFIG, pairs
+from tests.support.running.harness import CONFIG, pairs
+from tests.support.running.whole import found_labels, result_rows, whole_service
+from tests.support.stored import ALICE, BOB, claim, claimed, queued, release, renew
 from workers.worker import Worker
 
 HOUR = timedelta(hours=1)

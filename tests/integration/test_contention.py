@@ -8,7 +8,7 @@ from service.records.access import LOCAL_CALLER
 from service.records.jobs import Job, JobStatus, Progress
 from service.records.work import WorkStatus
 from service.storage.store import PostgresStore
-from tests.behaviour.stored import CONFIG, LONG, NO_TIME, claim, event_types, finish, job, label_state, queued
+from tests.support.stored import CONFIG, LONG, NO_TIME, claim, event_types, finish, job, label_state, queued
 
 WORKERS = 8
 PATIENCE_SECONDS = 100.0

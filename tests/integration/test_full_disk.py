@@ -14,8 +14,8 @@ from service.errors import SpoolFull
 from service.identifiers import WorkerId
 from service.intake.bounds.scratch import scratch_space
 from service.storage.engine import driver_address
-from tests.acceptance.whole import whole_service
-from tests.unit.api.harness import CONFIG, pairs
+from tests.support.running.harness import CONFIG, pairs
+from tests.support.running.whole import whole_service
 from workers.worker import Worker
 
 _REFUSE = """

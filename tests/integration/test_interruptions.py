@@ -14,8 +14,8 @@ from tests.integration.interruptions import (
     rows,
     undisturbed,
 )
-from tests.integration.processes import laboratory, worker_processes
 from tests.long import LONG
+from tests.support.running.processes import laboratory, worker_processes
 
 CANCELLATIONS = 20 if LONG else 4
 JOBS_TO_PAUSE = 2 if LONG else 1  # of each strategy

@@ -17,10 +17,11 @@ from service.search.predictions.prompt_tree import Usage
 from service.search.prompting.recall import PromptKey
 from service.storage.store import PostgresStore
 from service.storage.tables import metadata
-from tests.acceptance.whole import finished_job, whole_service
-from tests.behaviour.aging import DAY, Aging, aging_postgres, kept
-from tests.behaviour.hooks import DELIVERED, GOOD, claim, made, record
-from tests.behaviour.stored import (
+from tests.support.aging import DAY, Aging, aging_postgres, kept
+from tests.support.hooks import DELIVERED, GOOD, claim, made, record
+from tests.support.running.processes import gone, kill, until, worker_processes
+from tests.support.running.whole import finished_job, whole_service
+from tests.support.stored import (
     ALICE,
     BOB,
     claimed,
@@ -34,7 +35,6 @@ from tests.behaviour.stored import (
     trained,
     write,
 )
-from tests.integration.processes import gone, kill, until, worker_processes
 
 # What the maintainer leaves alone, and why that does not grow without end.
 KEPT_FOR_GOOD = {

@@ -16,7 +16,7 @@ from service.records.work import Lease, WorkStatus
 from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
 from service.storage.tables import metadata
-from tests.behaviour.stored import (
+from tests.support.stored import (
     claimed,
     everything,
     finish,

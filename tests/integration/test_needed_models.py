@@ -11,9 +11,9 @@ from service.identifiers import JobId
 from service.records.access import LOCAL_CALLER
 from service.records.work import WorkKind, WorkStatus
 from service.storage.store import PostgresStore
-from tests.behaviour.aging import DAY, Aging, aging_postgres
-from tests.behaviour.stored import asked_for_training, claim_work, new_training, trained
-from tests.integration.processes import until
+from tests.support.aging import DAY, Aging, aging_postgres
+from tests.support.running.processes import until
+from tests.support.stored import asked_for_training, claim_work, new_training, trained
 
 WAITING = """
     SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)

@@ -13,8 +13,8 @@ from service.records.work import Lease
 from service.search.prompting.recall import Answers, PromptKey
 from service.storage.engine import database_url as with_driver
 from service.storage.store import PostgresStore
-from tests.behaviour.stored import ALICE, BOB, NO_TIME, cancel, claim, claimed, event_types, label_state, queued
-from tests.integration.processes import until
+from tests.support.running.processes import until
+from tests.support.stored import ALICE, BOB, NO_TIME, cancel, claim, claimed, event_types, label_state, queued
 
 PATIENCE_SECONDS = 60.0
 DATASET = NewDataset(id=DatasetId("ds_1"), columns=("sum",), gold_field=None, rows=0, sha256="0" * 64)

@@ -10,7 +10,7 @@ import pytest
 
 from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
-from tests.integration.processes import until
+from tests.support.running.processes import until
 from workers.unblocking import EVERY_SECONDS, Unblocking
 
 LOCK, IS_FREE = "SELECT pg_advisory_xact_lock(7)", "SELECT pg_try_advisory_xact_lock(7)"

@@ -1,8 +1,8 @@
 """Many tiny jobs, and more workers than jobs at a time need."""
 
 from service.records.jobs import JobStatus
-from tests.integration.processes import laboratory, worker_processes
 from tests.long import LONG
+from tests.support.running.processes import laboratory, worker_processes
 
 JOBS = 32 if LONG else 12
 WORKERS = 4

@@ -22,7 +22,8 @@ from service.records.access import LOCAL_CALLER
 from service.records.jobs import Event
 from service.records.trainings import Artifact, Training
 from tests.acceptance.served import is_alive
-from tests.integration.processes import (
+from tests.support.running.harness import CONFIG, pairs
+from tests.support.running.processes import (
     Laboratory,
     Workers,
     assert_no_item_was_written_by_two,
@@ -32,7 +33,6 @@ from tests.integration.processes import (
     until,
     worker_processes,
 )
-from tests.unit.api.harness import CONFIG, pairs
 
 SHORT = 1.0  # a lease that is soon over once its worker is dead, in seconds
 KILLS = 10

@@ -3,8 +3,8 @@
 import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
 
-from tests.integration.processes import laboratory, until, worker_processes
-from tests.unit.scoring.raw_server import RawServer, serving
+from tests.support.raw_server import RawServer, serving
+from tests.support.running.processes import laboratory, until, worker_processes
 
 CONFIG = {"name": "pairs", "task": {"template": "{text}"}}
 ROWS = [{"text": f"claim {number}"} for number in range(4)]

@@ -10,7 +10,8 @@ import pytest
 
 from service.records.jobs import JobStatus
 from service.storage.engine import driver_address
-from tests.integration.processes import (
+from tests.long import LONG
+from tests.support.running.processes import (
     Laboratory,
     Workers,
     assert_no_item_was_written_by_two,
@@ -20,7 +21,6 @@ from tests.integration.processes import (
     until,
     worker_processes,
 )
-from tests.long import LONG
 
 KILLS, KILLS_OF_A_JOB = (20, 10) if LONG else (6, 3)  # so many that jobs of both strategies meet some
 CALM = 30.0  # a lease that no live worker loses, in seconds

@@ -15,10 +15,10 @@ from service.records.jobs import Backoff, ClaimedShard, Event, Job, PauseReason,
 from service.records.labels import LabelState
 from service.records.work import WorkStatus
 from service.search.predictions.prompt_tree import Usage
-from tests.behaviour.stored import CONFIG, NO_TIME, added, label_state
 from tests.lifecycle.model import LONG_SECONDS, Model, ModelJob
 from tests.lifecycle.worlds import World
 from tests.support.claiming import claim_shard
+from tests.support.stored import CONFIG, NO_TIME, added, label_state
 
 T = TypeVar("T")
 WORKERS = st.sampled_from([WorkerId("alice"), WorkerId("bob"), WorkerId("carol")])

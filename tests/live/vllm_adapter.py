@@ -22,7 +22,7 @@ from service.scoring.wires.vllm import VllmWire
 from service.scoring.wires.wire import Prompt
 from service.search.predictions.prompt_tree import PromptTree, Query
 from tests.behaviour import test_scorers
-from tests.inference.served import served
+from tests.support.inference.served import served
 
 # The suite for all scorers, run with the scorer below; definitions further down replace tests of the suite.
 globals().update({name: test for name, test in vars(test_scorers).items() if name.startswith("test_")})

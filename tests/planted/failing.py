@@ -10,7 +10,7 @@ from service.jobs.task.template import Template
 from tests.planted.labelling import Case
 from tests.planted.rows import TEMPLATE, Row, claims, config, drawn, of_each, truth, truth_by, with_known
 from tests.planted.scorers import Belief, BelievingScorer, Concept, FailingScorer, Torn, echo, noise, one_label
-from tests.unit.jobs.sources import PretendTrainer
+from tests.support.sources import PretendTrainer
 
 COUNT = 48  # rows
 THREE = ("good", "bad", "neither")

@@ -10,7 +10,7 @@ from service.jobs.reporting.verdicts import Verdict
 from tests.planted.labelling import Case
 from tests.planted.rows import Row, claims, config, drawn, of_each, truth, truth_by, with_known
 from tests.planted.scorers import BelievingScorer, Concept, Misread
-from tests.unit.jobs.sources import PretendTrainer
+from tests.support.sources import PretendTrainer
 
 FOUR = ("sport", "politics", "science", "music")
 

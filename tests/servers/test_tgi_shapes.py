@@ -12,14 +12,14 @@ from inference.settings import Limits
 from service.errors import BackendError
 from service.identifiers import Row
 from service.search.predictions.prompt_tree import PromptTree, Query
-from tests.inference.served import served
-from tests.inference.tiny import engine_of, llama
 from tests.servers.adapters import ALL_TOKENS, rig_of
 from tests.servers.fake import Seen
 from tests.servers.faults import Fault, Plan
 from tests.servers.proxy import FaultyEmbedded
 from tests.servers.tgi import FakeTgi
 from tests.servers.tgi_shapes import ErrorResponse, GenerateResponse, Responses, TokenizeResponse
+from tests.support.inference.served import served
+from tests.support.inference.tiny import engine_of, llama
 
 TREE = PromptTree(
     "Paris is in France. True\n\n", (Query(Row(0), "Rome is in Spain."), Query(Row(1), "Où? Oslo is in Norway."))

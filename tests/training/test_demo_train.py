@@ -19,7 +19,7 @@ from service.identifiers import Row
 from service.jobs.task.template import Template
 from service.scoring.embedded import EmbeddedScorer
 from service.search.predictions.prompt_tree import PromptTree, Query
-from tests.inference.served import served
+from tests.support.inference.served import served
 from tests.training.conftest import Finished
 from training.data.examples import read_examples
 from training.spec import read_spec

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoTokenizer
 
 from inference.settings import SMALL_MODEL
-from tests.inference.tiny import llama
+from tests.support.inference.tiny import llama
 from training.base import Base
 from training.data.collation import forward_of
 from training.errors import BaseUnusable, Refused

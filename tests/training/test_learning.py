@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.inference.tiny import gpt2, llama
+from tests.support.inference.tiny import gpt2, llama
 from training.data.collation import Forward, LabelCollator, Target, forward_of, nats_of_labels
 from training.data.tokenization import TokenisedPrompt
 from training.errors import Refused

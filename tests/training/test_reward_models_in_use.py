@@ -26,11 +26,11 @@ from service.records.work import WorkKind, WorkStatus
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.settings import Settings
+from tests.support.running.harness import Service
 from tests.support.stores import ScratchStore
 from tests.training.running import run
 from tests.training.test_reward import spec_of
 from tests.training.written import number
-from tests.unit.api.harness import Service
 from tests.unit.icm.fake_service import IMPATIENT
 from tests.unit.icm.test_webhooks import Bridge
 from training.command import main

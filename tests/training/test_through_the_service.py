@@ -21,11 +21,11 @@ from service.records.trainings import NewTraining
 from service.records.work import WorkKind, WorkStatus
 from service.settings import Settings
 from service.trainings.request import parse_request
-from tests.inference.served import served
+from tests.support.inference.served import served
+from tests.support.running.harness import Service, pairs
 from tests.support.stores import ScratchStore
 from tests.training.test_policy import judges
 from tests.training.written import number
-from tests.unit.api.harness import Service, pairs
 from workers.worker import Worker
 
 __all__ = ["judges"]  # a fixture

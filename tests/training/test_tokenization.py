@@ -20,9 +20,9 @@ from service.scoring.tokenization.labels import find_label_tokens
 from service.scoring.wires.wire import Token
 from service.search.predictions.prompt_tree import PromptTree, Query
 from service.values import further_spellings
-from tests.inference.served import served
 from tests.inference.test_label_tokens import WORDS, characters
-from tests.inference.tiny import train_tokenizer
+from tests.support.inference.served import served
+from tests.support.inference.tiny import train_tokenizer
 from tests.training.written import comparisons
 from training.data.collation import forward_of
 from training.data.examples import Example

@@ -138,8 +138,9 @@ def test_a_setting_that_is_gone_is_passed_over_and_the_process_says_so(
     "name", ["ICM_URL", "ICM_API_KEY", "ICM_SERVICE_HOST", "ICM_PORT_8000_TCP", "ICM_WEBHOOK_SECRET"]
 )
 def test_variables_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    without = read_settings()
     monkeypatch.setenv(name, "tcp://10.0.0.1:8000")
-    read_settings()
+    assert read_settings() == without
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from opentelemetry.trace import SpanContext, StatusCode
 
 from service.errors import BackendUnavailable
 from service.spans import current_trace_id, current_traceparent, span, span_of_request, span_of_turn
-from tests.behaviour.stored import queued
-from tests.unit.workers.workplace import Workplace
+from tests.support.running.workplace import Workplace
+from tests.support.stored import queued
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"

@@ -103,6 +103,8 @@ def test_streams_are_counted_for_as_long_as_they_last() -> None:
 
 def test_a_quota_of_no_streams_is_no_limit() -> None:
     check_streams(NO_QUOTAS, 10**6)
+    with pytest.raises(QuotaExhausted):
+        check_streams(Quotas(event_streams=10**6), 10**6)
 
 
 class Clock:

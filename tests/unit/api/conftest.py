@@ -2,8 +2,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.support.running.harness import Service
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import Service
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from service.errors import StorageUnavailable
 from service.identifiers import new_job_id
 from service.records.access import Scope
 from service.settings import AccessSettings, Settings
+from tests.support.running.harness import Service
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import Service
 from tests.unit.api.operations import OPEN, Operation, operations, unknown_ids
 
 EVERYWHERE = Settings(host="0.0.0.0")  # noqa: S104 - nothing listens in these tests

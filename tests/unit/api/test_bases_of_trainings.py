@@ -11,8 +11,8 @@ from service.records.work import WorkStatus
 from service.scoring.deterministic import DeterministicScorer
 from service.settings import Settings
 from service.training_process.bases import fingerprint_of
+from tests.support.running.harness import Service
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import Service
 from tests.unit.api.test_trainings import REPORT, claimed
 
 

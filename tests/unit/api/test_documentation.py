@@ -4,7 +4,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.unit.api.harness import CONFIG, Service, pairs
+from tests.support.running.harness import CONFIG, Service, pairs
 
 ROUTES = {
     ("POST", "/v1/score"),

@@ -14,8 +14,8 @@ from service.records.access import Caller
 from service.records.scoring import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
 from service.settings import ServerSettings, Settings
+from tests.support.running.harness import CONFIG, Service, pairs
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import CONFIG, Service, pairs
 
 MISSING = f"/v1/jobs/job_{'0' * 32}"
 FIELDS = {"type", "title", "status", "detail", "request_id"}

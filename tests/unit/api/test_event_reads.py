@@ -10,7 +10,7 @@ from service.errors import JobNotFound
 from service.identifiers import JobId
 from service.ports.store import ProjectUnit
 from service.records.access import LOCAL_CALLER, Caller
-from tests.behaviour.stored import cancel, queued
+from tests.support.stored import cancel, queued
 from tests.support.stores import ScratchStore
 
 PATIENCE_SECONDS = 30.0

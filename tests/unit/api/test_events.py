@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from api.labelling import events
-from tests.unit.api.harness import Service
+from tests.support.running.harness import Service
 
 
 def parsed(stream: str) -> list[dict[str, str]]:

@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from api.edge.limits import MAX_HEAD_BYTES
-from tests.inference.served import served
+from tests.support.inference.served import served
+from tests.support.running.harness import Service
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import Service
 
 SECOND = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 AMBIGUOUS = {

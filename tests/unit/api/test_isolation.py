@@ -10,8 +10,8 @@ import pytest
 from service.identifiers import ProjectName
 from service.ports.store import Store
 from service.records.access import Caller
-from tests.behaviour.stored import asked_for_training
-from tests.unit.api.harness import CONFIG, Service, jsonl, pairs
+from tests.support.running.harness import CONFIG, Service, jsonl, pairs
+from tests.support.stored import asked_for_training
 from tests.unit.api.operations import ACCEPTED, OPEN, PATH_PARAMETERS, Operation, operations, unknown_ids
 
 ENDINGS = ("queued", "running", "succeeded", "cancelled")

@@ -4,8 +4,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.behaviour.stored import pause
-from tests.unit.api.harness import CONFIG, Service, jsonl, pairs
+from tests.support.running.harness import CONFIG, Service, jsonl, pairs
+from tests.support.stored import pause
 
 JOB_FIELDS = [
     "id",

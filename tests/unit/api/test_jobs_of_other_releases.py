@@ -8,9 +8,9 @@ import pytest
 
 from service.errors import ConfigUnreadable
 from service.storage.engine import driver_address
-from tests.behaviour.stored import asked_for_training
+from tests.support.running.harness import Service
+from tests.support.stored import asked_for_training
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import Service
 
 
 async def stored_with(service: Service, table: str, job_id: str, **changes: Any) -> None:

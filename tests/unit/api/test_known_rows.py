@@ -2,7 +2,7 @@ from typing import Any
 
 import orjson
 
-from tests.unit.api.harness import CONFIG, Service, pairs
+from tests.support.running.harness import CONFIG, Service, pairs
 
 TASK = {**CONFIG["task"], "known_field": "sure"}
 

@@ -6,8 +6,8 @@ from service.scoring.calls.executor import CallExecutor
 from service.scoring.probing.probe import Examiner
 from service.scoring.prompts import PromptScorer
 from service.scoring.wires import tgi
+from tests.support.running.harness import CONFIG, Service, pairs
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import CONFIG, Service, pairs
 from tests.unit.scoring.twin_wire import FACTS, TwinWire
 
 

@@ -8,8 +8,8 @@ import pytest
 from service.identifiers import new_job_id
 from service.records.access import Scope
 from service.records.jobs import ClaimedShard
-from tests.behaviour.stored import finish, label_state, pause, release, write
-from tests.unit.api.harness import Service
+from tests.support.running.harness import Service
+from tests.support.stored import finish, label_state, pause, release, write
 
 ON_REQUEST = {"code": "requested", "message": "paused on request; the job goes on once it is resumed"}
 

@@ -13,8 +13,8 @@ from service.records.trainings import Artifact, NewTraining, TrainingOrder
 from service.records.work import WorkStatus
 from service.settings import Settings
 from service.trainings.request import parse_request
+from tests.support.running.harness import CONFIG, Service, pairs
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import CONFIG, Service, pairs
 from tests.unit.api.test_trainings import claimed, examples, refusal
 
 BASES = {"default": "a-model", "alias": "a-model", "other": "another-model"}

@@ -13,8 +13,8 @@ from service.ports.store import Store
 from service.records.access import LOCAL_CALLER, Scope
 from service.settings import AccessSettings, QuotaSettings, Settings
 from service.storage.store import PostgresStore
+from tests.support.running.harness import CONFIG, Service, jsonl, pairs
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import CONFIG, Service, jsonl, pairs
 
 MANY = 100
 FITTING = 7

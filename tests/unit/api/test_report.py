@@ -14,8 +14,8 @@ import pytest
 from service.identifiers import JobId
 from service.records.access import LOCAL_CALLER
 from service.storage.engine import driver_address
+from tests.support.running.harness import CONFIG, Service, pairs
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import CONFIG, Service, pairs
 
 HOSTILE = '<script src="http://evil/x.js">alert(1)</script>'
 FACTS: dict[str, Any] = {  # as under the paper's utility

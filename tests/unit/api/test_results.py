@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from api.labelling.results import content_disposition
-from tests.unit.api.harness import Service, pairs
+from tests.support.running.harness import Service, pairs
 
 FOUND = ["icm_label", "icm_confidence", "icm_margin", "icm_status"]
 

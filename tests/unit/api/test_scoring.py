@@ -17,8 +17,8 @@ from service.settings import Settings
 from service.trainings import scoring
 from service.trainings.scoring_request import MOST_TEXTS
 from tests.support.rewards import CONTEXT_WORDS, MANIFEST, PretendRewards, reward_report
+from tests.support.running.harness import CONFIG, Service, pairs
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import CONFIG, Service, pairs
 
 
 class Scoring(Service):

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from service.settings import Settings, UploadSettings
+from tests.support.running.harness import CONFIG, Service, jsonl, pairs
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import CONFIG, Service, jsonl, pairs
 
 
 def csv_of(rows: list[dict[str, Any]]) -> bytes:

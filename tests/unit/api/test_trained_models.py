@@ -21,10 +21,10 @@ from service.records.work import WorkKind, WorkStatus
 from service.search.predictions.prompt_tree import PromptTree, Query
 from service.settings import Settings
 from tests.inference.lora import save_adapter
-from tests.inference.served import served
-from tests.inference.tiny import engine_of, llama
+from tests.support.inference.served import served
+from tests.support.inference.tiny import engine_of, llama
+from tests.support.running.harness import CONFIG, Service, pairs
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import CONFIG, Service, pairs
 from workers.artifacts import ArtifactCleaning
 from workers.worker import Worker
 

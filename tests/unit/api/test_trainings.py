@@ -15,8 +15,8 @@ from service.records.access import Scope
 from service.records.work import ClaimedWork, WorkKind, WorkStatus
 from service.settings import Settings
 from service.trainings.sweep import ArtifactSweep
+from tests.support.running.harness import CONFIG, Service, pairs
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import CONFIG, Service, pairs
 
 WORKER = WorkerId("trainer")
 REPORT = {

@@ -14,8 +14,8 @@ from service.scoring.deterministic import DeterministicScorer
 from service.search.engine import Search
 from service.search.predictions.prompt_tree import TreeScores
 from service.settings import ServerSettings, Settings
+from tests.support.running.harness import CONFIG, Service, jsonl, pairs
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import CONFIG, Service, jsonl, pairs
 
 PATIENCE_SECONDS = 30.0
 IMPOSSIBLE_BYTES = 10**18  # more than any disk has

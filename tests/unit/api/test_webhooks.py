@@ -7,9 +7,9 @@ import pytest
 
 from service.records.webhooks import Attempt, DeliveryStatus, Verdict, WebhookEvent
 from service.settings import Settings, WebhookSettings
-from tests.behaviour.hooks import BAD, LATER, claim, record
+from tests.support.hooks import BAD, LATER, claim, record
+from tests.support.running.harness import Service
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import Service
 from tests.unit.webhooks.test_addresses import REFUSED_URLS
 
 WEBHOOKS = "/v1/webhooks"

@@ -10,7 +10,7 @@ from benchmarks.prefix_sharing import fixed_order
 from service.identifiers import Label, Row
 from service.search.prompting import planner
 from service.search.state.problem import Problem
-from tests.inference.tiny import trie_size
+from tests.support.inference.tiny import trie_size
 
 PROBLEM = Problem(
     texts={Row(number): letter for number, letter in enumerate("abcdefghijkl")}, labels=("0", "1"), separator="\n"

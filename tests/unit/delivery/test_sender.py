@@ -12,7 +12,7 @@ from service.records.webhooks import NotDelivered
 from service.webhooks.addresses import AddressPolicy, AddressRefused
 from service.webhooks.http.network import GuardedBackend, SystemResolver
 from service.webhooks.http.sender import HttpSender
-from tests.unit.scoring.raw_server import HANG, TRICKLE, RawServer, reply, serving
+from tests.support.raw_server import HANG, TRICKLE, RawServer, reply, serving
 
 LOOPBACK = AddressPolicy(allowed=(ipaddress.ip_network("127.0.0.0/8"),), allow_http=True)
 PUBLIC = AddressPolicy(allow_http=True)

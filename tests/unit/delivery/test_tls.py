@@ -15,7 +15,7 @@ import pytest
 from service.records.webhooks import NotDelivered
 from service.webhooks.addresses import AddressPolicy
 from service.webhooks.http.sender import HttpSender
-from tests.unit.scoring.raw_server import reply
+from tests.support.raw_server import reply
 
 CERTIFICATE = Path(__file__).with_name("receiver.pem")
 POLICY = AddressPolicy(allowed=(ipaddress.ip_network("127.0.0.1/32"),))

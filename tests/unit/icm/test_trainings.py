@@ -27,9 +27,9 @@ from service.records.access import LOCAL_CALLER
 from service.records.trainings import Artifact
 from service.records.work import ClaimedWork, WorkKind, WorkStatus
 from service.settings import Settings
-from tests.behaviour.stored import new_training
+from tests.support.running.harness import Service, pairs
+from tests.support.stored import new_training
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import Service, pairs
 from tests.unit.icm.fake_service import IMPATIENT
 from tests.unit.icm.test_webhooks import Bridge
 

@@ -14,9 +14,9 @@ from icm import AsyncClient, Client
 from icm.cli import build_app
 from icm.commands import webhooks
 from service.records.webhooks import DeliveryStatus, Verdict
-from tests.behaviour.hooks import BAD, claim, record
+from tests.support.hooks import BAD, claim, record
+from tests.support.running.harness import Service
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import Service
 from tests.unit.icm.fake_service import IMPATIENT
 
 ADDRESS = "https://example.com/hook"

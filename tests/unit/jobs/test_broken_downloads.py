@@ -6,7 +6,7 @@ from service.jobs.export.results import find_result, stream_result
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
 from service.result_formats import ResultFormat
-from tests.behaviour.stored import cancel, queued
+from tests.support.stored import cancel, queued
 
 
 @pytest.mark.parametrize("form", list(ResultFormat))

@@ -4,7 +4,7 @@ from service.config import EarlierResults
 from service.jobs.checks.earlier_results import without_earlier_results
 from service.jobs.checks.rows import FaultLog, RowSource
 from service.jobs.checks.survey import RESULT_COLUMNS
-from tests.unit.jobs.sources import config, faults_of, source
+from tests.support.sources import config, faults_of, source
 
 LABELED = {"q": "x", **dict.fromkeys(RESULT_COLUMNS, 1), "icm_raw_probability": 0.5}
 PLAIN = {"q": "y"}

@@ -16,7 +16,7 @@ from service.scoring.calls.executor import CallExecutor
 from service.scoring.prompts import PromptScorer
 from service.scoring.registry import ConfiguredScorers
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
-from tests.unit.jobs.sources import CountingScorer, config, source, survey
+from tests.support.sources import CountingScorer, config, source, survey
 from tests.unit.scoring.toy_wire import ToyWire
 
 MERGED = ToyWire(merges=[": False", "?! True"])

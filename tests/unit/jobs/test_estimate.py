@@ -7,7 +7,7 @@ from service.config import JobConfig
 from service.errors import InvalidDataset
 from service.jobs.submission.estimate import Estimate, estimate
 from service.scoring.registry import ConfiguredScorers
-from tests.unit.jobs.sources import CountingScorer, config, source
+from tests.support.sources import CountingScorer, config, source
 
 
 async def estimated(chosen: JobConfig, *rows: object) -> Estimate:

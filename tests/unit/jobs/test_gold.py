@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from service.jobs.task.gold import GoldReader
-from tests.unit.jobs.sources import config, survey
+from tests.support.sources import config, survey
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 

@@ -5,7 +5,7 @@ import pytest
 from service.config import Task
 from service.identifiers import Label
 from service.jobs.task.known import MAX_CONTRADICTIONS, KnownLabels, NoSuchLabel
-from tests.unit.jobs.sources import config, faults_of, survey
+from tests.support.sources import config, faults_of, survey
 
 TASK = config("{q} is", known_field="sure").task
 GROUPED = {"kind": "at_most_one", "group": "g"}

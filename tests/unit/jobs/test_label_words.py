@@ -12,7 +12,7 @@ from service.jobs.checks.label_words import SAMPLE_ROWS
 from service.jobs.submission.estimate import estimate
 from service.scoring.registry import ConfiguredScorers
 from service.search.predictions.prompt_tree import PromptTree, TreeScores, Usage
-from tests.unit.jobs.sources import CountingScorer, config, source
+from tests.support.sources import CountingScorer, config, source
 
 ROWS = [{"q": f"row {number}"} for number in range(100)]
 

@@ -12,7 +12,7 @@ from service.jobs.submission.preparation import Preparation, prepare
 from service.ports.scoring import Scorer
 from service.records.scoring import BackendInfo
 from service.scoring.registry import ConfiguredScorers
-from tests.unit.jobs.sources import CountingScorer, config, source
+from tests.support.sources import CountingScorer, config, source
 
 
 async def prepared(scorer: Scorer, chosen: JobConfig, rows: RowSource) -> Preparation:

@@ -24,7 +24,7 @@ from service.search.strategies.cost import Cost, SimulatedCost
 from service.search.strategies.folds import Folds
 from service.search.strategies.gain_search import GainSearch
 from service.search.strategies.registry import Method, StrategyName
-from tests.unit.jobs.sources import CountingScorer, config
+from tests.support.sources import CountingScorer, config
 
 ROWS = [ShardRow(position=Row(number), data=b'{"q": "a word"}') for number in range(4)]
 

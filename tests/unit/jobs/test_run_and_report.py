@@ -18,7 +18,7 @@ from service.records.work import WorkKind, WorkOutcome
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from tests.support.memory import MemoryStore
-from tests.unit.jobs.sources import config, source
+from tests.support.sources import config, source
 
 ROWS = [{"q": f"claim {number}", "gold": number % 2 == 0} for number in range(6)]
 

@@ -14,7 +14,7 @@ from service.jobs.task.relations import compile_constraints
 from service.jobs.task.satisfiability import MAX_CHECKED_ROWS, find_impossible
 from service.search.rules.consistency import Constraints
 from tests.long import examples
-from tests.unit.jobs.sources import config, faults_of, survey
+from tests.support.sources import config, faults_of, survey
 
 SAME, OTHER = {"kind": "same_label", "group": "g"}, {"kind": "different_label", "group": "g"}
 ONE = {"kind": "exactly_one", "group": "g"}

@@ -10,7 +10,7 @@ from service.identifiers import Label, Row
 from service.jobs.task.shares import shares_of_shard
 from service.search.moves.cardinality import counts_within
 from tests.long import examples
-from tests.unit.jobs.sources import config, faults_of, survey
+from tests.support.sources import config, faults_of, survey
 
 PAIR = {"kind": "antisymmetric", "first": "a", "second": "b"}
 

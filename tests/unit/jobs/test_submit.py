@@ -16,7 +16,7 @@ from service.records.jobs import JobStatus
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from tests.support.memory import MemoryStore
-from tests.unit.jobs.sources import config, source
+from tests.support.sources import config, source
 
 ROWS: list[dict[str, Any]] = [{"q": "a", "gold": True, "name": "one"}, {"q": "b", "name": "two"}]
 SCORERS = ConfiguredScorers({"default": DeterministicScorer()})

@@ -2,7 +2,7 @@ import pytest
 
 from service.jobs.checks.rows import FaultLog, SourceRow
 from service.jobs.checks.survey import _Surveyor
-from tests.unit.jobs.sources import config, faults_of, survey
+from tests.support.sources import config, faults_of, survey
 
 TASK = config("{q} is", id_field="id", gold_field="gold").task
 PLAIN = config("{q} is").task

@@ -12,7 +12,7 @@ from service.jobs.checks.trainings import MOST_ROWS, check_trainings
 from service.jobs.submission.estimate import Estimate, estimate
 from service.jobs.submission.sharding import plan_shards
 from service.scoring.registry import ConfiguredScorers
-from tests.unit.jobs.sources import CountingScorer, PretendTrainer, config, source
+from tests.support.sources import CountingScorer, PretendTrainer, config, source
 
 PAIRS: dict[str, Any] = {
     "template": "Is {a} larger than {b}? It is",

@@ -15,7 +15,7 @@ from service.jobs.reporting.shortcuts import FeatureKind, Shortcut
 from service.jobs.reporting.tally import LabelShare
 from service.jobs.reporting.verdicts import Evidence, Verdict, judge, name_of, worst
 from service.records.jobs import Job, JobStatus, Progress
-from tests.unit.jobs.sources import config
+from tests.support.sources import config
 
 JOB = Job(
     id=JobId("job_1"),

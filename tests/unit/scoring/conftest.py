@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.inference.served import served
+from tests.support.inference.served import served
 from tests.unit.scoring.loopback import Loopback
 
 

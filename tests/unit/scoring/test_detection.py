@@ -13,8 +13,8 @@ from service.scoring.wires import vllm
 from service.scoring.wires.detection import misconfigured
 from service.scoring.wires.settings import BackendSettings
 from service.scoring.wires.vllm import VllmWire
-from tests.inference.served import served
-from tests.inference.tiny import engine_of, llama
+from tests.support.inference.served import served
+from tests.support.inference.tiny import engine_of, llama
 from tests.unit.scoring.loopback import Loopback
 
 # What each kind answers without computing anything, as its sources and documents have it.

@@ -17,8 +17,8 @@ from service.scoring.embedded import EmbeddedScorer
 from service.search.predictions.prompt_tree import PromptTree, Query
 from service.search.prompting.planner import chain, leave_one_out
 from service.search.state.problem import Problem
-from tests.inference.served import served
-from tests.inference.tiny import CONTEXT_TOKENS, engine_of, llama
+from tests.support.inference.served import served
+from tests.support.inference.tiny import CONTEXT_TOKENS, engine_of, llama
 from tests.unit.scoring.scorers import tgi_scorer, vllm_scorer
 
 TREE = PromptTree("a True b False ", (Query(Row(3), "c"),), (PromptTree("d True ", (Query(Row(7), "e"),)),))

@@ -6,8 +6,8 @@ from inference.app import create_app
 from inference.settings import Limits
 from service.scoring.embedded import EmbeddedScorer
 from service.scoring.kinds import detector
-from tests.inference.served import served
-from tests.inference.tiny import CONTEXT_TOKENS, engine_of, llama
+from tests.support.inference.served import served
+from tests.support.inference.tiny import CONTEXT_TOKENS, engine_of, llama
 from tests.unit.scoring.loopback import Loopback
 
 

@@ -12,7 +12,7 @@ from icm.local_stack.free_ports import free_port
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.replies import reading
-from tests.unit.scoring.raw_server import HANG, TRICKLE, RawServer, reply, serving
+from tests.support.raw_server import HANG, TRICKLE, RawServer, reply, serving
 
 KEY = "sk-secret-1234"
 

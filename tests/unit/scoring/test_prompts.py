@@ -14,7 +14,7 @@ from service.scoring.probing.identity import CANARY_PROMPTS, Recognition
 from service.scoring.prompts import PromptScorer
 from service.scoring.wires.wire import Prompt
 from service.search.predictions.prompt_tree import PromptTree, Query, TreeScores
-from tests.inference.tiny import until
+from tests.support.inference.tiny import until
 from tests.unit.scoring.toy_trees import chained, halves, trees
 from tests.unit.scoring.toy_wire import BEGINNING, ToyManyWire, ToyWire
 

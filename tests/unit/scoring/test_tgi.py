@@ -11,7 +11,7 @@ from service.scoring.prompts import PromptScorer
 from service.scoring.wires.tgi import TgiWire
 from service.scoring.wires.wire import Prompt
 from service.search.predictions.prompt_tree import PromptTree, Query
-from tests.inference.served import served
+from tests.support.inference.served import served
 from tests.unit.scoring.fake_tgi import FakeTgi
 from tests.unit.scoring.scorers import tgi_scorer
 

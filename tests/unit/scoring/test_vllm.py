@@ -13,8 +13,8 @@ from inference.settings import Limits
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
 from service.scoring.wires.vllm import VllmWire, read_completion, read_facts
 from service.scoring.wires.wire import Prompt, Token
-from tests.inference.served import served
-from tests.inference.tiny import CONTEXT_TOKENS, engine_of, llama, train_tokenizer
+from tests.support.inference.served import served
+from tests.support.inference.tiny import CONTEXT_TOKENS, engine_of, llama, train_tokenizer
 from tests.unit.scoring.loopback import Loopback
 
 COMPLETIONS = "/v1/completions"

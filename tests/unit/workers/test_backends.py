@@ -11,8 +11,8 @@ from service.records.access import LOCAL_CALLER
 from service.records.jobs import JobStatus
 from service.records.labels import LabelState
 from service.records.scoring import BackendIdentity
-from tests.behaviour.stored import cancel, event_types, events, queued
-from tests.unit.workers.workplace import Workplace
+from tests.support.running.workplace import Workplace
+from tests.support.stored import cancel, event_types, events, queued
 from workers.worker import Worker
 
 RETRAINED = BackendIdentity("deterministic", (-0.5, -3.5))

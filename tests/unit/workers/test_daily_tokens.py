@@ -12,8 +12,8 @@ from service.records.access import LOCAL_CALLER, Caller, Scope
 from service.records.jobs import JobStatus
 from service.records.labels import LabeledRow
 from service.settings import QuotaSettings
-from tests.behaviour.stored import added, event_types, events, let_go_on, put_on_hold, queued
-from tests.unit.workers.workplace import Workshop
+from tests.support.running.workplace import Workshop
+from tests.support.stored import added, event_types, events, let_go_on, put_on_hold, queued
 from workers.worker import Worker
 
 ROWS = 48

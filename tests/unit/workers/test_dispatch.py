@@ -22,10 +22,10 @@ from service.webhooks.addresses import AddressPolicy
 from service.webhooks.http.sender import HttpSender
 from service.webhooks.schedule import MAX_TRIES, WAITS_SECONDS
 from service.webhooks.signing import new_secret
-from tests.behaviour.hooks import changed, log_of, made, send, told
-from tests.behaviour.stored import queued
+from tests.support.hooks import changed, log_of, made, send, told
+from tests.support.raw_server import HANG, RawServer, reply, serving
+from tests.support.stored import queued
 from tests.support.stores import Clock, ScratchStore
-from tests.unit.scoring.raw_server import HANG, RawServer, reply, serving
 from workers.dispatch import PER_WEBHOOK, WebhookDispatch
 
 POLICY = AddressPolicy(allowed=(ipaddress.ip_network("127.0.0.0/8"),), allow_http=True)

@@ -9,7 +9,7 @@ from service.records.jobs import JobStatus
 from service.records.labels import LabeledRow, LabelState, LabelStatus
 from service.records.scoring import BackendIdentity
 from tests.golden.case import submitted
-from tests.unit.workers.workplace import Workplace
+from tests.support.running.workplace import Workplace
 
 FAULTS = [
     BackendRefused("failed 6 times while the server answered other calls; at last: /v1/completions answered 500: boom"),

@@ -9,10 +9,10 @@ from service.identifiers import WorkerId
 from service.ports.observers import WorkObserver
 from service.records.work import ClaimedWork, WorkKind, WorkOutcome, WorkStatus
 from service.settings import Settings
-from tests.behaviour.stored import queued
 from tests.behaviour.test_kinds_of_work import training
+from tests.support.running.workplace import Workshop
+from tests.support.stored import queued
 from tests.support.stores import ScratchStore
-from tests.unit.workers.workplace import Workshop
 from workers import worker
 from workers.__main__ import _periodic_tasks, parsed_kinds
 from workers.handlers import HANDLERS, all_kinds

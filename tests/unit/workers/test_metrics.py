@@ -11,8 +11,8 @@ from icm.local_stack.free_ports import free_port
 from service.errors import BackendRefused, BackendUnavailable, LeaseLost
 from service.identifiers import WorkerId
 from service.observability.metrics import ServiceMetrics
-from tests.behaviour.stored import queued
-from tests.unit.workers.workplace import Workplace
+from tests.support.running.workplace import Workplace
+from tests.support.stored import queued
 from workers.metrics import WorkMetrics, served_metrics
 from workers.worker import Worker
 

@@ -10,9 +10,9 @@ from service.identifiers import JobId
 from service.ports.store import Store
 from service.records.jobs import Job, JobStatus
 from service.records.work import Lease
-from tests.behaviour.stored import cancel, claim, event_types, let_go_on, put_on_hold, queued
 from tests.support.memory.worker_unit import MemoryWork
-from tests.unit.workers.workplace import Workplace
+from tests.support.running.workplace import Workplace
+from tests.support.stored import cancel, claim, event_types, let_go_on, put_on_hold, queued
 
 PATIENCE_SECONDS = 60.0
 ROWS = 24
@@ -107,7 +107,7 @@ async def test_a_paused_shard_is_released_although_its_backend_does_not_answer_a
 async def test_a_shard_that_ends_before_its_worker_learns_of_the_pause_ends_the_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tests.unit.workers.workplace.LEASE_SECONDS", 300.0)  # no heartbeat before the end
+    monkeypatch.setattr("tests.support.running.workplace.LEASE_SECONDS", 300.0)  # no heartbeat before the end
     workplace = Workplace()
     job_id = await queued(workplace.store, 2)
     asking = list[asyncio.Task[Job]]()

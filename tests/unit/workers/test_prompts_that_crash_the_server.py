@@ -11,7 +11,7 @@ from service.records.labels import LabelStatus
 from service.records.scoring import BackendIdentity
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from tests.golden.case import submitted
-from tests.unit.workers.workplace import Backend, Workplace
+from tests.support.running.workplace import Backend, Workplace
 
 AWAY_SECONDS = 300.0
 MOST_PAUSES = 60

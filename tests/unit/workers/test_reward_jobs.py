@@ -22,11 +22,11 @@ from service.records.labels import LabeledRow, LabelStatus
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.settings import QueueSettings, QuotaSettings, Settings
-from tests.behaviour.stored import BOB, LONG, claimed, job, release
 from tests.support.memory import MemoryStore
 from tests.support.rewards import CONTEXT_WORDS, PretendRewards, reward_report, reward_training
+from tests.support.sources import source
+from tests.support.stored import BOB, LONG, claimed, job, release
 from tests.support.stores import Clock
-from tests.unit.jobs.sources import source
 from workers.worker import Worker
 
 TASK: dict[str, Any] = {

@@ -21,10 +21,10 @@ from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.search.predictions.training import TrainAndScore
 from service.settings import MemorySettings, QueueSettings, Settings
-from tests.behaviour.stored import BOB, LONG, claimed, job, release
 from tests.support.memory import MemoryStore
+from tests.support.sources import PretendTrainer, config, source
+from tests.support.stored import BOB, LONG, claimed, job, release
 from tests.support.stores import Clock
-from tests.unit.jobs.sources import PretendTrainer, config, source
 from workers.worker import Worker
 
 ROWS = 24

@@ -14,7 +14,7 @@ from service.scoring.registry import ConfiguredScorers
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from service.settings import Settings
 from tests.support.memory import MemoryStore
-from tests.unit.jobs.sources import config, source
+from tests.support.sources import config, source
 from workers.worker import Worker
 
 

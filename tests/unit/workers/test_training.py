@@ -22,7 +22,7 @@ from service.records.scoring import BackendIdentity
 from service.records.trainings import Artifact, NewTraining, Training
 from service.records.work import WorkKind
 from service.settings import QueueSettings, Settings
-from tests.behaviour.stored import queued
+from tests.support.stored import queued
 from tests.support.stores import ScratchStore
 from workers import handlers
 from workers.artifacts import ArtifactCleaning

@@ -12,8 +12,8 @@ from service.records.access import LOCAL_CALLER
 from service.records.jobs import JobStatus
 from service.records.labels import LabelStatus
 from service.scoring.registry import ConfiguredScorers
-from tests.behaviour.stored import BOB, cancel, claim, event_types, events, queued
-from tests.unit.workers.workplace import Workplace
+from tests.support.running.workplace import Workplace
+from tests.support.stored import BOB, cancel, claim, event_types, events, queued
 from workers.worker import Worker
 
 PATIENCE_SECONDS = 30.0

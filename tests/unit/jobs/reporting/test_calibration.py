@@ -8,7 +8,7 @@ from service.identifiers import Label, Row
 from service.jobs.reporting.calibration import GoldTally, auroc
 from service.jobs.task.gold import GoldReader, GoldValue
 from service.records.labels import LabelState, LabelStatus
-from tests.unit.jobs.sources import config
+from tests.support.sources import config
 
 Known = tuple[float, bool]
 

@@ -21,7 +21,7 @@ from service.records.webhooks import (
     WebhookEvent,
 )
 from service.webhooks.signing import new_secret
-from tests.behaviour.stored import LONG
+from tests.support.stored import LONG
 
 FISH = Caller(project=ProjectName("fish"))
 EVERYTHING = tuple(event.value for event in WebhookEvent)

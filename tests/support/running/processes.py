@@ -22,8 +22,8 @@ from service.records.jobs import Event, Job, JobStatus
 from service.records.labels import LabeledRow
 from service.scoring.kinds import backend_of
 from service.settings import MemorySettings
-from tests.acceptance.whole import finished_job, whole_service
 from tests.support.forked import end, forked
+from tests.support.running.whole import finished_job, whole_service
 
 PATIENCE_SECONDS = 100.0
 

@@ -14,8 +14,8 @@ from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from service.settings import QueueSettings, Settings
-from tests.behaviour.stored import job
 from tests.support.memory import MemoryStore
+from tests.support.stored import job
 from tests.support.stores import Clock, ScratchStore
 from workers.worker import Worker
 

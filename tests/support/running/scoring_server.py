@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.support.forked import end, forked
 
-_PROGRAM = "tests.integration.scoring_process"
+_PROGRAM = "tests.support.running.scoring_process"
 
 
 @dataclass
