@@ -364,7 +364,7 @@ def _files_for_folders(settings: Settings) -> Iterator[Fault]:
     for name, place in (
         ("ICM_DATA_DIR", str(settings.data_dir)),
         ("ICM_TRAINING__ARTIFACTS", settings.artifacts_place),
-        ("ICM_TRAINING__ADAPTERS", str(settings.adapters_folder)),
+        ("ICM_TRAINING__ADAPTERS", settings.training.adapters),
     ):
         if Path(place).expanduser().is_file():
             yield Fault(f"must be a folder; {place!r} is a file", field=name)

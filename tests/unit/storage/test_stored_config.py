@@ -65,7 +65,7 @@ def test_a_configuration_stored_before_versions_and_one_stored_today_are_read_to
         limits=Limits(max_seconds=60.0),
     )
     today = stored.stored_config(config)
-    assert today == {"version": 2, **orjson.loads(UNVERSIONED.replace("\n", ""))}
+    assert today == {"version": 2, "reward": None, **orjson.loads(UNVERSIONED.replace("\n", ""))}
     assert read_config(today) == read_config(orjson.loads(UNVERSIONED.replace("\n", ""))) == config
 
 
