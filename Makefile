@@ -55,7 +55,7 @@ test-long: $(VENV)/.develops ## run all tests with more repetitions, seeds and v
 	ICM_TESTS=long $(BIN)/pytest -n auto --dist worksteal -m "long or not long"
 
 test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## test the vllm adapter and a whole job against a real vLLM on the CPU (installs 2.5 GB)
-	$(BIN)/pytest -n0 tests/live/vllm_adapter.py tests/live/vllm_job.py
+	$(BIN)/pytest -n0 tests/live/vllm_adapter.py tests/live/vllm_job.py tests/live/vllm_trained.py
 
 test-llamacpp: $(VENV)/.develops $(LLAMACPP_VENV)/.runs $(if $(GEMMA),$(LLAMACPP_VENV)/.gemma) ## test the llamacpp adapter and a whole job against a real llama.cpp on the CPU (34 MB; GEMMA=yes: Gemma too)
 	$(BIN)/pytest -n0 tests/live/llamacpp_adapter.py tests/live/llamacpp_job.py

@@ -16,6 +16,7 @@ from inference.settings import SMALL_MODEL
 
 PYTHON = Path(__file__).parents[1] / ".venv-vllm" / "bin" / "python"  # made by `make test-vllm`
 MODEL_NAME = "small_model"
+_LOADS_ADAPTERS = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
 _COUNTER = re.compile(r"^vllm:(\w+?)_total\{[^}]*\} (\S+)$", re.MULTILINE)
 _BLOCK = re.compile(r'^vllm:cache_config_info\{(?:[^}]*,)?block_size="(\d+)"', re.MULTILINE)
 
@@ -38,8 +39,12 @@ class PromptTokens:
 
 
 @contextmanager
-def vllm_server(*arguments: str, model: Path = SMALL_MODEL, context_tokens: int = 4096) -> Iterator[str]:
+def vllm_server(
+    *arguments: str, model: Path = SMALL_MODEL, context_tokens: int = 4096, loads_adapters: bool = False
+) -> Iterator[str]:
     """Start vLLM with these arguments more and wait until it is ready; gives its URL. Raises ServerDidNotStart.
+
+    With `loads_adapters` it lets whoever reaches it load LoRA adapters.
 
     It is gone afterwards, with all its processes, also where this process is killed.
     """
@@ -51,7 +56,7 @@ def vllm_server(*arguments: str, model: Path = SMALL_MODEL, context_tokens: int 
             python=PYTHON,
             target="test-vllm",
             arguments=(*_command(port, model, context_tokens), *arguments),
-            environment=_environment(folder),
+            environment={**_environment(folder), **(_LOADS_ADAPTERS if loads_adapters else {})},
             health=f"{url}/health",
         )
         with launched(launch, Path(folder, "log")):
