@@ -31,7 +31,7 @@ from service.scoring.wires.adapters import LoadableAdapter
 from service.scoring.wires.vllm import VllmWire
 from service.search.predictions.prompt_tree import PromptTree, Query
 from tests.inference.lora import save_adapter
-from tests.inference.served import served
+from tests.support.inference.served import served
 from tests.training.written import comparisons, write_spec
 
 pytestmark = pytest.mark.timeout(600)
