@@ -21,12 +21,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from service.errors import Fault, InvalidConfig
 from service.gone_settings import gone_of, tell_gone
-from service.scoring.kinds import DEFAULT, KINDS, Backend
+from service.scoring.kinds import DEFAULT, Backend
+from service.setting_faults import fault_of
 from service.values import nearest
 
 _HOST_NAME = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f]*:[0-9a-f:.]+")
@@ -312,7 +312,8 @@ def read_settings(**given: object) -> Settings:
         settings = Settings(**given)  # type: ignore[arg-type]  # what does not fit is told
     except ValidationError as error:
         faults = [
-            _fault(found) for found in error.errors(include_url=False, include_context=False, include_input=False)
+            fault_of(found, _no_such_setting)
+            for found in error.errors(include_url=False, include_context=False, include_input=False)
         ]
         raise InvalidConfig(_UNUSABLE, faults) from None
     except SettingsError as error:
@@ -383,36 +384,3 @@ def settings_of_process() -> Settings:
     except InvalidConfig as error:
         lines = [str(error), *(f"  {fault.field}: {fault.message}" for fault in error.faults)]
         raise SystemExit("\n".join(lines)) from None
-
-
-# What pydantic calls its errors, in words that do not need it.
-_SAID_OTHERWISE = {
-    "missing": "is missing",
-    "string_type": "must be text",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "tuple_type": "must be a list",
-    "dict_type": 'must be an object, such as {"default": "..."}',
-    "model_type": "must be an object",
-    "model_attributes_type": "must be an object",
-    "union_tag_invalid": f"must be {', '.join(map(repr, list(KINDS)[:-1]))} or {list(KINDS)[-1]!r}",
-}
-
-
-def _fault(found: ErrorDetails) -> Fault:
-    """One of pydantic's errors in our words, under the variable's name such as ICM_QUEUE__LEASE_SECONDS."""
-    first, *inner = found["loc"] or ("",)
-    if first == "backends":  # behind a backend's number pydantic names its kind
-        inner[1:2] = ["kind"] if found["type"] == "union_tag_invalid" else []
-    name = "ICM_" + str(first).upper().removeprefix("ICM_")
-    for part in inner:
-        name += f"[{part}]" if isinstance(part, int) else f".{part}" if "[" in name else f"__{part.upper()}"
-    if found["type"] == "extra_forbidden":
-        return Fault("there is no such setting" if "[" in name else _no_such_setting(name), field=name)
-    plain = found["msg"].removeprefix("Value error, ").replace("Input should be ", "must be ")
-    return Fault(_SAID_OTHERWISE.get(found["type"], plain), field=name)

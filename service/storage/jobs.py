@@ -72,7 +72,7 @@ class JobTable:
     async def remove(self, job_id: JobId) -> None:
         """Delete a finished job with all its data. Raises JobNotFound, WrongState."""
         await lock_items(self._connection, owned(job_id, self._project))
-        await self._apply_event(job_id, DeleteRequested())
+        await self._journal.apply_event(job_id, DeleteRequested(), owned(job_id, self._project))
         await erase(self._connection, job_id)
 
     async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:

@@ -176,7 +176,7 @@ def test_another_reward_model_is_another_training(whole: Any, judges: Path, tmp_
         ({"method": "full"}, "method: lora is the only one for kind policy"),
         ({"controls": ["shuffled"]}, "controls: there are none for kind policy"),
         ({"holdout": 0}, "holdout: kind policy is measured on held-out prompts"),
-        ({"labels": ["a", "b"]}, "labels: leave labels and separator out for kind policy"),
+        ({"labels": ["a", "b"]}, "labels: leave labels, separator and spellings out for kind policy"),
         ({"kind": "reward"}, "policy: is for kind policy alone"),
         ({"policy": {"reward": "r", "kl_weight": 0}}, "policy.kl_weight"),
         ({"policy": {"reward": "r", "beta": 1}}, "policy.beta: there is no such field"),

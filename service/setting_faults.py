@@ -1,0 +1,43 @@
+"""Says in plain words what is wrong with a setting, under the name of its environment variable."""
+
+from collections.abc import Callable
+
+from pydantic_core import ErrorDetails
+
+from service.errors import Fault
+from service.scoring.kinds import KINDS
+
+# What pydantic calls its errors, in words that do not need it.
+_PLAIN_WORDS = {
+    "missing": "is missing",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "tuple_type": "must be a list",
+    "dict_type": 'must be an object, such as {"default": "..."}',
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "union_tag_invalid": f"must be {', '.join(map(repr, list(KINDS)[:-1]))} or {list(KINDS)[-1]!r}",
+}
+
+
+def fault_of(found: ErrorDetails, no_such_setting: Callable[[str], str]) -> Fault:
+    """The fault of one of pydantic's errors, under the variable's name, such as ICM_QUEUE__LEASE_SECONDS.
+
+    `no_such_setting` says of a variable that no setting has its name.
+    """
+    first, *inner = found["loc"] or ("",)
+    if first == "backends":  # behind a backend's number pydantic names its kind
+        inner[1:2] = ["kind"] if found["type"] == "union_tag_invalid" else []
+    name = "ICM_" + str(first).upper().removeprefix("ICM_")
+    for part in inner:
+        name += f"[{part}]" if isinstance(part, int) else f".{part}" if "[" in name else f"__{part.upper()}"
+    if found["type"] == "extra_forbidden":
+        return Fault("there is no such setting" if "[" in name else no_such_setting(name), field=name)
+    plain = found["msg"].removeprefix("Value error, ").replace("Input should be ", "must be ")
+    return Fault(_PLAIN_WORDS.get(found["type"], plain), field=name)
