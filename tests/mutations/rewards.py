@@ -23,7 +23,7 @@ REWARDS = (
     Mutation(
         "a shard that was cut off asks for all its texts again",
         "service/jobs/running/rewards.py",
-        "    return [RewardedText(reward, tokens) for reward, tokens in heard]\n",
+        "    return [RewardedText(reward, tokens) for reward, tokens in rewards]\n",
         "    return []\n",
         (f"{JOBS}::test_stopped_on_its_way_it_ends_the_same_and_asks_for_no_text_twice",),
     ),
