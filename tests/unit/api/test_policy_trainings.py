@@ -248,7 +248,7 @@ async def test_rows_that_make_no_prompts_are_refused_by_field(service: Service) 
     reward = await reward_model(service)
     for job_id, prompt, holdout, field, told in (
         (enough, "{qestion}", 0.25, "policy.prompt", "no column 'qestion' (did you mean 'question'?); it has"),
-        (enough, "{gold}", 0.25, "policy.prompt", "holds gold, which reports alone may read"),
+        (enough, "{gold}", 0.25, "policy.prompt", "holds gold, which only reports may read"),
         (enough, "{topic}:", 0.25, "rows.holdout", "no group of related rows fits into 0.25 of 1 rows"),
         (few, None, 0.25, "job_ids", "of 9 distinct prompts 7 are left to train on, and a step reads 8; give jobs"),
         (enough, None, 0.01, "rows.holdout", "fits into 0.01 of 12 rows: the smallest has 1; give a larger share"),
@@ -284,7 +284,7 @@ async def test_what_makes_a_policy_doubtful_is_warned_of(service: Service) -> No
     [no_judge, comparing] = (await asked(service, job["id"], {"reward": reward}))["warnings"]
     assert "no win rate is measured" in no_judge
     assert f"questions of job {job['id']} about two texts" in comparing
-    assert comparing.endswith('policy.prompt "{topic}\\n"')
+    assert 'policy.prompt "{topic}\\n" gives the text' in comparing
     rows = [{"n": number, "question": f"{number}" if number < 12 else None} for number in range(14)]
     job = await service.labelled(rows, task={"template": "{n} is"})
     policy = {"reward": reward, "judge": judge, "prompt": "{question} "}

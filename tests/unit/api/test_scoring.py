@@ -173,7 +173,7 @@ async def test_a_reward_model_that_is_slow_is_worth_another_try(
     answer = await service.client.post("/v1/score", json={"reward": reward, "texts": ["1"]})
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:icm:problem:rewards-unavailable")
     assert int(answer.headers["retry-after"]) > 0
-    assert "ask again" in answer.json()["detail"]
+    assert "send the request again" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
