@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from training.errors import Stopped, TrainingError
 from training.progress import Progress
-from training.rewards import Asked, give_rewards
+from training.rewards import RewardOptions, answer_requests
 from training.run import Options, run
 from training.spec import Device
 from training.supervision import StopRequest, locked
@@ -47,8 +47,8 @@ def _train(given: argparse.Namespace, progress: Progress, stop: StopRequest) -> 
 
 def _reward(given: argparse.Namespace, progress: Progress, stop: StopRequest) -> None:
     stop.end_at_once()  # between two lines there is nothing to save
-    asked = Asked(given.folder, given.base, Device(given.device))
-    give_rewards(asked, sys.stdin.buffer, progress)
+    options = RewardOptions(given.folder, given.base, Device(given.device))
+    answer_requests(options, sys.stdin.buffer, progress)
 
 
 def _held(folder: Path) -> AbstractContextManager[None]:

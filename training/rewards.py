@@ -1,6 +1,6 @@
-"""Give texts their rewards by a finished reward model: requests come in line by line, answers go out in their order.
+"""Score texts by a finished reward model: read requests line by line, and write the answers in their order.
 
-The reward model stays loaded for as long as somebody holds standard input open (docs/training.md#reward-models-in-use).
+The reward model stays loaded while standard input is open (docs/training.md#reward-models-in-use).
 """
 
 import json
@@ -18,19 +18,19 @@ from training.spec import Device, Method
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The options of the command: the folder of a finished training, the base that it needs, the device."""
+class RewardOptions:
+    """The command's arguments: the folder of a finished training, the base of an adapter, the device."""
 
     folder: Path
     base: str | None = None
     device: Device = Device.AUTO
 
 
-def give_rewards(asked: Asked, lines: Iterable[bytes], progress: Progress) -> None:
-    """Load the reward model, tell `ready`, and answer each line until there are no more. Raises TrainingError."""
-    finished = find_reward_model("DIR", str(asked.folder), Path())
-    reader = RewardReader.of(finished, _base(finished, asked))
-    device = device_of(asked.device)
+def answer_requests(options: RewardOptions, lines: Iterable[bytes], progress: Progress) -> None:
+    """Load the reward model, write the event `ready`, and answer each line until input ends. Raises TrainingError."""
+    finished = find_reward_model("DIR", str(options.folder), Path())
+    reader = RewardReader.of(finished, _base(finished, options))
+    device = device_of(options.device)
     model = RewardModel(reader, device)
     progress.tell("ready", sha256=finished.sha256, context_tokens=reader.context_tokens, device=str(device))
     for number, line in enumerate(lines, 1):
@@ -40,13 +40,13 @@ def give_rewards(asked: Asked, lines: Iterable[bytes], progress: Progress) -> No
     progress.tell("end", outcome="finished")
 
 
-def _base(finished: FinishedRewardModel, asked: Asked) -> Base:
-    """The language model that the weights belong to: the artifact itself where all of them were trained."""
+def _base(finished: FinishedRewardModel, options: RewardOptions) -> Base:
+    """The language model that the weights belong to: the artifact itself if all weights were trained."""
     if finished.method is Method.FULL:
         return find_base(str(finished.artifact), Path())
-    if asked.base is None:
+    if options.base is None:
         raise Refused("--base: the reward model is an adapter; name the language model that it was trained on")
-    return find_base(asked.base, Path())
+    return find_base(options.base, Path())
 
 
 def _request(number: int, line: bytes) -> tuple[str, Sequence[str]]:
@@ -54,7 +54,7 @@ def _request(number: int, line: bytes) -> tuple[str, Sequence[str]]:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise Refused(f"standard input, line {number}: is no JSON; send an object with texts") from error
+        raise Refused(f"standard input, line {number}: is not JSON; send an object with texts") from error
     texts = row.get("texts") if isinstance(row, dict) else None
     if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
         raise Refused(f"standard input, line {number}: texts: must be a list of texts, none of them empty")
@@ -62,11 +62,11 @@ def _request(number: int, line: bytes) -> tuple[str, Sequence[str]]:
 
 
 def _answer(model: RewardModel, reader: RewardReader, texts: Sequence[str]) -> dict[str, Any]:
-    """The reward and the tokens of each text; null for one over the context, since nothing is cut off."""
+    """The reward and the tokens of each text. A text over the context is not cut off: its reward is null."""
     ids = [reader.tokenizer.ids(text) for text in texts]
     fits = [0 < len(one) <= reader.context_tokens for one in ids]
-    found = iter(_rewards(model, [one for one, fit in zip(ids, fits, strict=True) if fit]))
-    return {"rewards": [next(found) if fit else None for fit in fits], "tokens": [len(one) for one in ids]}
+    rewards = iter(_rewards(model, [one for one, fit in zip(ids, fits, strict=True) if fit]))
+    return {"rewards": [next(rewards) if fit else None for fit in fits], "tokens": [len(one) for one in ids]}
 
 
 def _rewards(model: RewardModel, ids: Sequence[Ids]) -> list[float]:

@@ -1,6 +1,6 @@
-"""What the page about a training shows, read from the report that its process left (docs/training.md).
+"""Reads the content of a training's page from the report that its process wrote (docs/training.md).
 
-Reports of earlier releases and of other kinds lack some of it; what is not there is not shown.
+Reports of earlier releases and of other kinds lack some fields; the page leaves these out.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from service.trainings.request import TrainingRequest
 _MOST_POINTS = 300  # of a curve
 _FIGURES = {  # of held-out rows and of steps: name, unit
     "agreement": ("agreement with the labels", "share"),
-    "accuracy": ("told right", "share"),
+    "accuracy": ("accuracy", "share"),
     "nats": ("loss on held-out rows", "nats"),
     "loss": ("loss", "nats"),
     "reward": ("reward", ""),
@@ -29,7 +29,7 @@ Facts = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured on held-out rows at one point, in the order of the table's columns; None: it was not."""
+    """Measurements on held-out rows at one point, in the order of the table's columns; None: not measured."""
 
     name: str
     values: Sequence[float | None]
@@ -37,7 +37,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class TrainingPage:
-    """What the page shows beside the training itself."""
+    """The content of the page beside the training's own fields."""
 
     warnings: Sequence[Facts]  # of a policy: code, message
     outcome: Facts  # of a policy: the published one beside the base; empty for other kinds
@@ -51,7 +51,7 @@ class TrainingPage:
 
     @classmethod
     def of(cls, report: Facts, config: TrainingRequest) -> "TrainingPage":
-        """Read the report of a training that was asked for so."""
+        """Read the report of a training with this configuration."""
         training, outcome = _part(report, "training"), _part(report, "after")
         points = dict(_points(report, training))
         shown = [name for name in _FIGURES if any(facts.get(name) is not None for facts in points.values())]
@@ -69,7 +69,7 @@ class TrainingPage:
 
 
 def _points(report: Facts, training: Facts) -> Iterator[tuple[str, Facts]]:
-    """Figures of held-out rows: of the base, behind each epoch, and of controls at their end."""
+    """Figures of held-out rows: of the base, after each epoch, and of controls at their end."""
     before = _part(report, "before")
     yield "base", next((_part(before, name) for name in _BEFORE if name in before), {})
     for one in training.get("epochs") or ():
@@ -80,10 +80,10 @@ def _points(report: Facts, training: Facts) -> Iterator[tuple[str, Facts]]:
 
 
 def _curves(training: Facts, kl_limit: float | None) -> Iterator[Curve]:
-    """A policy's figures; else the loss, which of a policy says nothing."""
-    found = _part(training, "curves") or {"loss": training.get("loss") or ()}
-    for name, told in found.items():
-        points = [(float(step), float(value)) for step, value in told if value is not None]
+    """A policy's curves; for other kinds the loss, which means nothing for a policy."""
+    curves = _part(training, "curves") or {"loss": training.get("loss") or ()}
+    for name, values in curves.items():
+        points = [(float(step), float(value)) for step, value in values if value is not None]
         if points:
             title, unit = _FIGURES.get(name, (name, ""))
             limit = kl_limit if name == "kl_nats" else None
@@ -92,10 +92,10 @@ def _curves(training: Facts, kl_limit: float | None) -> Iterator[Curve]:
 
 def _cost(training: Facts) -> Facts:
     memory = _part(training, "peak_memory")
-    told = {name: training.get(name) for name in ("steps", "tokens", "tokens_per_second", "seconds", "cpu_seconds")}
-    return told | {"bytes": memory.get("bytes"), "gpu_bytes": memory.get("gpu_bytes")}
+    cost = {name: training.get(name) for name in ("steps", "tokens", "tokens_per_second", "seconds", "cpu_seconds")}
+    return cost | {"bytes": memory.get("bytes"), "gpu_bytes": memory.get("gpu_bytes")}
 
 
 def _part(facts: Facts, name: str) -> Facts:
-    """What stands under this name; nothing where it is left out."""
+    """The part of this name; empty if the report lacks it."""
     return facts.get(name) or {}

@@ -1,4 +1,4 @@
-"""Bodies of answers about trainings; the request's is `service.trainings.request.TrainingRequest`."""
+"""Bodies of responses about trainings; the request's body is `service.trainings.request.TrainingRequest`."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,13 +17,13 @@ def _links(training_id: str) -> dict[str, str]:
     return {"self": here} | {name: f"{here}/{name}" for name in _LINKED}
 
 
-def _as_it_is(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What was asked for, unchecked: an earlier release may have taken what this one refuses."""
+def _unchecked(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The stored configuration, unchecked: an earlier release may have accepted values that this one refuses."""
     return config
 
 
 class LineageBody(Body):
-    """What a training was made of; some of it may have been deleted since."""
+    """The jobs and trainings that a training learned from; some may have been deleted since."""
 
     jobs: list[str] = Field(description="ids of the jobs whose rows were learned")
     reward: str | None = Field(description="id of the training whose rewards a policy was trained to raise")
@@ -31,9 +31,9 @@ class LineageBody(Body):
 
 
 class ArtifactBody(Body):
-    """What was trained."""
+    """The files that were trained: an adapter or a whole model."""
 
-    sha256: str = Field(description="of its files' names and content, as `sha256sum * | sha256sum` has it")
+    sha256: str = Field(description="of its files' names and content, as `sha256sum * | sha256sum` computes it")
     bytes: int
 
 
@@ -46,7 +46,7 @@ class TrainingBody(Body):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    config: Annotated[Mapping[str, Any], PlainValidator(_as_it_is, json_schema_input_type=TrainingRequest)]
+    config: Annotated[Mapping[str, Any], PlainValidator(_unchecked, json_schema_input_type=TrainingRequest)]
     base: str = Field(description="the language model that it starts from, by the operator's name")
     lineage: LineageBody
     rows: int = Field(description="examples or prompts, those held out among them")
@@ -61,25 +61,25 @@ class TrainingBody(Body):
 
 
 class TrainingEstimateBody(Body):
-    """What a training would be made of, and what it would cost; nothing was stored."""
+    """The rows and the cost of a training before it is created; the service has stored nothing."""
 
     object: Literal["training_estimate"] = "training_estimate"
     base: str
     rows: int = Field(description="examples or prompts, those held out among them")
     held_out: int
-    left_out: int = Field(description="rows of the jobs that would teach nothing")
+    left_out: int = Field(description="rows of the jobs that become no example")
     tokens: int = Field(
-        description="of all epochs, by the tokens of a sample of rows; controls come on top. Of a policy those of "
-        "prompts and completions, these as long as they may get"
+        description="of all epochs, scaled up from a sample of rows, without controls. For a policy, of prompts and of "
+        "completions at their full length"
     )
     seconds: float | None = Field(description="at the speed of `measured_by`; null without such a training")
-    memory_bytes: int | None = Field(description="the most that `measured_by` had; null without such a training")
+    memory_bytes: int | None = Field(description="the peak of `measured_by`; null without such a training")
     measured_by: str | None = Field(description="the latest training of that base by that method, of the same kind")
     warnings: list[str]
 
 
 class TrainingReportBody(Body):
-    """What a training measured and what it was made of (docs/training.md)."""
+    """The measurements of a training, and the jobs, settings and files behind them (docs/training.md)."""
 
     object: Literal["training_report"] = "training_report"
     training_id: str = read_at("training", "id")

@@ -1,4 +1,4 @@
-"""Trainings: create, read, list, follow, pause, resume, cancel, remove; their report and what was trained."""
+"""Routes of trainings: create, estimate, read, list, follow, pause, resume, cancel and remove; report and adapter."""
 
 from typing import Annotated
 
@@ -47,7 +47,7 @@ _CREATED = documented_headers(Location="where the training is", Retry_After="sec
 def _training_id(
     training_id: Annotated[str, Path(description="the training's id", examples=["train_" + "0" * 32])],
 ) -> JobId:
-    """Ids that were never handed out do not reach the database."""
+    """Refuse ids in another form than the service's before they reach the database. Raises TrainingNotFound."""
     if not is_training_id(training_id):
         raise TrainingNotFound(f"there is no training {training_id!r}")
     return JobId(training_id)
@@ -70,7 +70,7 @@ _TheEventReads = Annotated[EventReads, Depends(_event_reads)]
     responses={**problems(400, 408, 413, 415, 503), 202: {"headers": _CREATED}},
 )
 async def create(request: Request, application: TheApplication, store: TheStore, key: IdempotencyKey) -> Response:
-    """Train a language model on the rows of finished jobs; nothing is stored where anything is wrong."""
+    """Train a language model on the rows of finished jobs; a request with a fault stores nothing."""
     wanted = parse_request(await read_json(request, _MAX_BYTES))
     bases = BasesOnDisk(application.settings.training.bases)
     receipt = await create_training(wanted, store, application.artifacts, bases, idempotency_key=key)
@@ -80,7 +80,7 @@ async def create(request: Request, application: TheApplication, store: TheStore,
 
 @router.post("/v1/trainings/estimate", openapi_extra=_BODY, responses=problems(400, 408, 413, 415, 503))
 async def estimate(request: Request, application: TheApplication, store: TheStore) -> TrainingEstimateBody:
-    """Check jobs as for a training and say what it would cost, as far as that is known; nothing is stored."""
+    """Check jobs as for a training and estimate its cost, as far as earlier trainings tell; stores nothing."""
     wanted = parse_request(await read_json(request, _MAX_BYTES))
     bases = BasesOnDisk(application.settings.training.bases)
     return TrainingEstimateBody.model_validate(await estimate_training(wanted, store, application.scorers, bases))
@@ -134,7 +134,7 @@ async def get_training_events(
     limit: Limit = 100,
     last_event_id: LastEventId = None,
 ) -> Response:
-    """Events as they happen until the training has ended; with `Accept: application/json` those there are."""
+    """Events as they happen until the training has ended; with `Accept: application/json`, the events so far."""
     asked = EventsAsked.of(request, limit, last_event_id)
     return await answer(store, training_id, asked, reads=reads, places=places, stopping=stopping)
 
@@ -152,7 +152,7 @@ async def get_training_report(
         ReportFormat | None, Query(alias="format", description="default: the format that Accept names")
     ] = None,
 ) -> Response:
-    """What a training that has succeeded measured, and what it was made of."""
+    """The report of a training that has succeeded, with its manifest and its lineage."""
     found = await control.read_report(store, training_id)
     body = TrainingReportBody.model_validate(found)
     headers = {"Vary": "Accept"}
@@ -168,7 +168,7 @@ async def get_training_report(
     responses={**problems(404, 409, 503), 200: {"description": "A tar archive", "content": {_TAR: {}}}},
 )
 async def get_adapter(training_id: TheTrainingId, application: TheApplication, store: TheStore) -> Response:
-    """What was trained, as a tar archive of safetensors and JSON."""
+    """The adapter or whole model that was trained, as a tar archive of safetensors and JSON."""
     download = await find_artifact(store, application.artifacts, training_id)
     headers = {
         "Content-Disposition": f'attachment; filename="{training_id}.tar"',
@@ -185,7 +185,7 @@ async def get_adapter(training_id: TheTrainingId, application: TheApplication, s
     responses=problems(404, 409, 503),
 )
 async def pause_training(training_id: TheTrainingId, store: TheStore) -> Response:
-    """Let a training wait until it is resumed; it goes on from where it was saved, to the same bytes."""
+    """Pause a training until a person resumes it; it then continues from its last checkpoint to the same bytes."""
     return _accepted(await control.pause(store, training_id))
 
 
@@ -196,7 +196,7 @@ async def pause_training(training_id: TheTrainingId, store: TheStore) -> Respons
     responses=problems(404, 409, 503),
 )
 async def resume_training(training_id: TheTrainingId, store: TheStore) -> Response:
-    """Let a paused training go on."""
+    """Resume a paused training."""
     return _accepted(await control.resume(store, training_id))
 
 
@@ -207,13 +207,13 @@ async def resume_training(training_id: TheTrainingId, store: TheStore) -> Respon
     responses=problems(404, 409, 503),
 )
 async def cancel_training(training_id: TheTrainingId, store: TheStore) -> Response:
-    """Ask a training to stop; nothing of it is kept."""
+    """Cancel a training; the service keeps none of its files."""
     return _accepted(await control.cancel(store, training_id))
 
 
 @router.delete("/v1/trainings/{training_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409, 503))
 async def delete_training(training_id: TheTrainingId, application: TheApplication, store: TheStore) -> None:
-    """Remove a training that has ended, with all its files; its Idempotency-Key is free again."""
+    """Remove a training that has ended, with all its files; frees its Idempotency-Key."""
     await control.remove(store, application.artifacts, training_id)
 
 

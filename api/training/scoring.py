@@ -1,4 +1,4 @@
-"""Scores texts by a reward model."""
+"""The route that scores texts by a reward model."""
 
 from typing import Literal
 
@@ -34,11 +34,11 @@ class ScoresBody(Body):
     reward: str = read_at("model", "training_id", description="the training that made the reward model")
     sha256: str = read_at("model", "sha256", description="of the reward model's files")
     data: list[ScoredTextBody] = read_at("texts")
-    tokens: int = Field(description="that were computed, and counted for the project's day")
+    tokens: int = Field(description="of all texts, which count towards the project's daily quota")
 
 
 @router.post("/v1/score", openapi_extra=_BODY, responses=problems(400, 404, 408, 409, 413, 415, 503))
 async def score(request: Request, application: TheApplication, store: TheStore) -> ScoresBody:
-    """Score texts by a reward model, which the first request loads; nothing is stored of the texts."""
+    """Score texts by a reward model, which the first request loads; the service stores no text."""
     wanted = parse_scoring_request(await read_json(request, _MAX_BYTES))
     return ScoresBody.model_validate(await score_texts(wanted, store, application.scorers.rewards))

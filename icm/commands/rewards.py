@@ -1,4 +1,4 @@
-"""Commands about reward models: score texts by one, or label comparisons by way of two."""
+"""Commands for reward models: score texts by one, or train two to label many comparisons from a few searched ones."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ from icm.commands.label import LanguageModel, OptionalUrl, Workers, connected
 from icm.commands.options import ApiKey, Config, Failing, Json, Url, check_verdict, read_config, read_json
 from icm.commands.output import on_stderr, on_stdout, write_json, write_line
 from icm.commands.progress import shown_progress
-from icm.data.comparisons import Parted, Row, comparison_columns, digest, parted, together
+from icm.data.comparisons import Parts, Row, comparison_columns, digest, divided, merged
 from icm.data.files import saved
 from icm.documents import Job, Training
 from icm.requests import DEFAULT_URL
@@ -35,7 +35,7 @@ def score(
     *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the rows with their scores.")] = None,
     text: Annotated[str, typer.Option("--text", help="The column with the text.")] = "text",
-    prompt: Annotated[str | None, typer.Option("--prompt", help="A column that stands in front of the text.")] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="A column to put directly before the text.")] = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
 ) -> None:
@@ -47,23 +47,25 @@ def score(
     with Client(url, api_key=api_key) as client, _written(output) as file:
         for start in range(0, len(read), TEXTS_AT_ONCE):
             chunk = read[start : start + TEXTS_AT_ONCE]
-            found = client.score(training, ["".join(str(row[name]) for name in columns) for row in chunk])
-            for row, reward in zip(chunk, found, strict=True):
+            rewards = client.score(training, ["".join(str(row[name]) for name in columns) for row in chunk])
+            for row, reward in zip(chunk, rewards, strict=True):
                 scored = json.dumps({**row, "score": reward}, ensure_ascii=output is None)  # plain in a terminal
                 file.write(scored.encode() + b"\n")
 
 
-def reward_labels(  # noqa: PLR0913 - each is an option that people give
+def reward_labels(  # noqa: PLR0913 - each is an option of the command
     rows: Rows,
     output: Annotated[Path, typer.Option("--output", "-o", help="File for the labelled rows, as JSON lines.")],
     config: Config,
     *,
     share: Annotated[float, typer.Option(min=0.001, max=0.9, help="The share of pairs that the search labels.")] = 0.1,
     base: Annotated[str | None, typer.Option(help="The language model that both reward models start from.")] = None,
-    first_epochs: Annotated[int, typer.Option(min=1, help="Of the first reward model, which sees few pairs.")] = 12,
-    epochs: Annotated[int, typer.Option(min=1, help="Of the final one.")] = 3,
-    holdout: Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of pairs to measure both with.")] = 0.2,
-    force: Annotated[bool, typer.Option("--force", help="Go on where a report says do_not_use.")] = False,
+    first_epochs: Annotated[int, typer.Option(min=1, help="Epochs of the first reward model.")] = 12,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the final reward model.")] = 3,
+    holdout: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="The share of pairs held out to measure both.")
+    ] = 0.2,
+    force: Annotated[bool, typer.Option("--force", help="Continue even if a report says do_not_use.")] = False,
     fail_on: Failing = None,
     url: OptionalUrl = None,
     model: LanguageModel = None,
@@ -81,26 +83,26 @@ def reward_labels(  # noqa: PLR0913 - each is an option that people give
     settings: dict[str, Any] = {"kind": "reward", "force": force, "rows": {"holdout": holdout}}
     settings |= {} if base is None else {"base": base}
     with connected(url, model, workers, api_key=api_key, quiet=as_json) as client:
-        way = _Way(client, read, parted(read, columns, share), content, settings, as_json=as_json)
-        lineage = way.walk(first_epochs, epochs, output)
+        pipeline = _Pipeline(client, read, divided(read, columns, share), content, settings, as_json=as_json)
+        lineage = pipeline.run(first_epochs, epochs, output)
     if as_json:
         write_json({"output": str(output), **lineage})
     check_verdict(fail_on, lineage["rest"]["report"])
 
 
 @dataclass
-class _Way:
-    """From rows to the final reward model. Every step has a key, so that the command, run again, finds what it made."""
+class _Pipeline:
+    """The steps from rows to the final reward model. Each has an Idempotency-Key, so a second run reuses its result."""
 
     client: Client
     rows: Sequence[Row]
-    parts: Parted
+    parts: Parts
     config: dict[str, Any]
     settings: dict[str, Any]
     as_json: bool
 
-    def walk(self, first_epochs: int, epochs: int, output: Path) -> dict[str, Any]:
-        """Take every step; the ids and reports of all that was made, in their order."""
+    def run(self, first_epochs: int, epochs: int, output: Path) -> dict[str, Any]:
+        """Run all steps; return the jobs with their reports, and the trainings."""
         part = self._labelled(self.parts.first, self.config)
         first = self._trained([part], first_epochs)
         by_reward = {**self.config, "method": "reward_model", "reward": first.id}
@@ -124,26 +126,28 @@ class _Way:
             ended = self.client.wait(job.id, on_change=show)
         if ended.status != "succeeded":
             raise JobEndedBadly(ended)
-        report, how = self.client.report(job.id), config.get("reward") or "search"
-        self._tell(f"{job.id}: {ended.progress.labeled} of {ended.progress.rows} rows labelled by {how}")
-        self._tell(f"  verdict: {report['verdict']}")
+        report, labeller = self.client.report(job.id), config.get("reward") or "search"
+        self._write(f"{job.id}: {ended.progress.labeled} of {ended.progress.rows} rows labelled by {labeller}")
+        self._write(f"  verdict: {report['verdict']}")
         for reason in report.get("reasons", []):
-            self._tell(f"  {reason['verdict']}: {reason['message']}")
+            self._write(f"  {reason['verdict']}: {reason['message']}")
         return ended
 
     def _trained(self, jobs: Sequence[Job], epochs: int) -> Training:
         """The finished training on the labels of these jobs. Raises JobEndedBadly."""
         ids = [job.id for job in jobs]
-        wanted = {**self.settings, "epochs": epochs}
-        made = self.client.train(*ids, idempotency_key=f"reward-labels-{digest(ids, wanted)}", **wanted)
+        settings = {**self.settings, "epochs": epochs}
+        training = self.client.train(*ids, idempotency_key=f"reward-labels-{digest(ids, settings)}", **settings)
         with self._shown() as show:
-            ended = self.client.trainings.wait(made.id, on_change=show)
+            ended = self.client.trainings.wait(training.id, on_change=show)
         if ended.status != "succeeded":
             raise JobEndedBadly(ended)
-        measured = self.client.trainings.report(made.id)["report"]["training"]["epochs"][-1]["held_out"]
-        right = "nothing held out" if measured["accuracy"] is None else f"{measured['accuracy']:.3f}"
-        told = f"{made.id}: reward model of {ended.rows} pairs of {', '.join(ids)}"
-        self._tell(f"{told}; held-out pairs as their labels: {right} of {measured['rows']}")
+        measured = self.client.trainings.report(training.id)["report"]["training"]["epochs"][-1]["held_out"]
+        accuracy = "none" if measured["accuracy"] is None else f"{measured['accuracy']:.3f}"
+        self._write(
+            f"{training.id}: reward model of {ended.rows} pairs of {', '.join(ids)}; "
+            f"accuracy on {measured['rows']} held-out pairs, by their labels: {accuracy}"
+        )
         return ended
 
     def _save(self, part: Job, rest: Job, output: Path) -> None:
@@ -153,8 +157,8 @@ class _Way:
             for job, file in zip((part, rest), files, strict=True):
                 self.client.result(job.id, to=file)
             with files[0].open("rb") as one, files[1].open("rb") as other, saved(output) as target:
-                target.writelines(together(self.parts, one, other))
-        self._tell(f"{output}: {part.progress.labeled + rest.progress.labeled} of {len(self.rows)} rows labelled")
+                target.writelines(merged(self.parts, one, other))
+        self._write(f"{output}: {part.progress.labeled + rest.progress.labeled} of {len(self.rows)} rows labelled")
 
     @contextmanager
     def _shown(self) -> Iterator[Any]:
@@ -164,12 +168,12 @@ class _Way:
         with shown_progress(as_json=False) as show:
             yield show
 
-    def _tell(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         write_line(on_stderr() if self.as_json else on_stdout(), line)
 
 
 def _without_unknown(config: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
-    """The configuration without its known_field where none of these rows has a known label, which would be refused."""
+    """The configuration, without `known_field` if none of these rows has a known label: the service refuses that."""
     task = config.get("task")
     field = task.get("known_field") if isinstance(task, dict) else None
     if not isinstance(task, dict) or field is None or not all(is_blank(row.get(field)) for row in rows):

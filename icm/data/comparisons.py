@@ -1,4 +1,4 @@
-"""Rows that compare two texts: a part of them to be labelled first, and both parts' results in the old order again."""
+"""Divides rows that compare two texts into a part to label first and the rest, and merges the results of both."""
 
 import hashlib
 import json
@@ -15,8 +15,8 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Parted:
-    """The positions of the rows to be labelled first, and those of the others; twins stand on one side."""
+class Parts:
+    """The positions of the rows to label first, and those of the others; a row and its twin are in the same part."""
 
     first: Sequence[int]
     rest: Sequence[int]
@@ -35,12 +35,12 @@ def comparison_columns(config: Mapping[str, Any]) -> tuple[str, str, tuple[str, 
             columns = (group,) if isinstance(group, str) else tuple(group)
             return str(relation.get("first")), str(relation.get("second")), columns
     raise UnsendableData(
-        "the configuration has no relation antisymmetric, so that nothing says which two texts a row compares"
+        "the configuration has no relation antisymmetric, which names the columns of the two texts that a row compares"
     )
 
 
-def parted(rows: Sequence[Row], columns: tuple[str, str, tuple[str, ...]], share: float) -> Parted:
-    """Choose a share of the pairs, spread evenly over the data. Raises UnsendableData where nothing is left to part."""
+def divided(rows: Sequence[Row], columns: tuple[str, str, tuple[str, ...]], share: float) -> Parts:
+    """Choose a share of the pairs, spread evenly over the data. Raises UnsendableData if that leaves no other pairs."""
     pairs: dict[str, list[int]] = {}
     for position, row in enumerate(rows):
         pairs.setdefault(_key(row, columns), []).append(position)
@@ -51,10 +51,10 @@ def parted(rows: Sequence[Row], columns: tuple[str, str, tuple[str, ...]], share
     groups = list(pairs.values())
     first = sorted(position for place in spread for position in groups[place])
     chosen = set(first)
-    return Parted(first, [position for position in range(len(rows)) if position not in chosen], count)
+    return Parts(first, [position for position in range(len(rows)) if position not in chosen], count)
 
 
-def together(parts: Parted, first: Iterable[bytes], rest: Iterable[bytes]) -> Iterator[bytes]:
+def merged(parts: Parts, first: Iterable[bytes], rest: Iterable[bytes]) -> Iterator[bytes]:
     """The lines of both results in the order of the rows that they came from."""
     chosen, one, other = set(parts.first), iter(first), iter(rest)
     for position in range(len(parts.first) + len(parts.rest)):
@@ -62,12 +62,12 @@ def together(parts: Parted, first: Iterable[bytes], rest: Iterable[bytes]) -> It
 
 
 def digest(*parts: object) -> str:
-    """Names what was asked for, so that a command which was cut off finds what it had made."""
+    """A hash of a step's request for its Idempotency-Key, by which an interrupted command finds its earlier results."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
 
 def _key(row: Row, columns: tuple[str, str, tuple[str, ...]]) -> str:
-    """The same for a row and its twin."""
+    """The key of a pair, the same for a row and its twin."""
     first, second, group = columns
     texts = sorted(json.dumps(row.get(name), sort_keys=True) for name in (first, second))
     return json.dumps([texts, [row.get(name) for name in group]], sort_keys=True)

@@ -1,4 +1,4 @@
-"""Gives inference servers the files of trained adapters in a folder that they share with the service."""
+"""Puts the files of trained adapters into a folder that inference servers share with the service."""
 
 import shutil
 import uuid
@@ -15,8 +15,8 @@ from service.records.adapters import TrainedAdapter
 class AdapterFolder:
     """A folder with one folder for each adapter, laid out as `FileSystemArtifacts` lays out artifacts.
 
-    Where artifacts are in a local folder, that one serves: nothing is copied. Where they are in an object store, each
-    adapter is copied at its first use.
+    If artifacts are in a local folder, this is that folder, and nothing is copied. If they are in an object store, the
+    first use of each adapter copies it.
     """
 
     def __init__(self, artifacts: Artifacts, folder: Path) -> None:
@@ -24,9 +24,9 @@ class AdapterFolder:
         self.folder = folder.absolute()
 
     async def place(self, adapter: TrainedAdapter) -> str:
-        """Have an adapter's files there; their folder, relative to this one.
+        """Copy an adapter's files into the folder unless they are there; return their path below it.
 
-        Raises ArtifactsUnavailable, and ArtifactMissing where the training's files are gone or have changed.
+        Raises ArtifactsUnavailable, and ArtifactMissing if the training's files are gone or have changed.
         """
         place = f"{adapter.training_id}/{adapter.sha256}"
         try:
@@ -39,7 +39,7 @@ class AdapterFolder:
         return place
 
     async def _copy(self, adapter: TrainedAdapter, target: Path) -> None:
-        """Fetch the files beside their place, so that another process that does the same is no harm."""
+        """Fetch the files into a folder of their own and rename it, so that several processes may do so at once."""
         staged = target.with_name(f".{uuid.uuid4().hex}")
         await self._artifacts.fetch(adapter.training_id, adapter.sha256, staged)
         await to_thread.run_sync(_publish, staged, target)
@@ -56,7 +56,7 @@ def _publish(staged: Path, target: Path) -> None:
 
 
 def _check(folder: Path, adapter: TrainedAdapter) -> None:
-    """Raise ArtifactMissing if the content is not that of the adapter's hash, which is its name at servers."""
+    """Raise ArtifactMissing if the content does not have the adapter's hash, which is its name at servers."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     if content_sha256({path.relative_to(folder).as_posix(): sha256_of(path) for path in files}) != adapter.sha256:
         raise ArtifactMissing("the files of this training are not as they were stored")

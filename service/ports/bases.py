@@ -7,7 +7,7 @@ from service.records.trainings import BaseIdentity
 
 
 class Bases(Protocol):
-    """Those that the operator names."""
+    """The bases that the operator names."""
 
     def __contains__(self, name: object, /) -> bool:
         """Whether there is a base of this name."""
@@ -22,4 +22,4 @@ class Bases(Protocol):
         """The folder or hub name of a base."""
 
     async def identity(self, name: str) -> BaseIdentity | None:
-        """What the base is; None where this process cannot read it."""
+        """The name and fingerprint of the base; None if this process cannot read it."""

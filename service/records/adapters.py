@@ -1,4 +1,4 @@
-"""The record of a trained adapter: what a job's `model` means where it names a finished training."""
+"""The record of a trained adapter, to which a job's `model` resolves if it names a finished training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +12,7 @@ class TrainedAdapter:
     """The LoRA adapter of a finished training, and the language model that it was trained on.
 
     `sha256` is the hash of its content, and its name at inference servers: a name that never gets another content.
-    `backend` is the operator's name of the base;
-    `base`, `fingerprint` and `revision` are what the training found there.
+    `backend` is the operator's name of the base; the training read `base`, `fingerprint` and `revision` from its files.
     """
 
     training_id: JobId
@@ -31,7 +30,7 @@ class TrainedAdapter:
 
 
 def trained_adapter(training_id: JobId, backend: str, sha256: str, manifest: Mapping[str, Any]) -> TrainedAdapter:
-    """The record by a training's manifest (docs/training.md#what-is-left-in-dir)."""
+    """Read the record from a training's manifest (docs/training.md#files-in-dir)."""
     base = manifest.get("base") or {}
     return TrainedAdapter(
         training_id=training_id,

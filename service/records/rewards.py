@@ -1,4 +1,4 @@
-"""Records of reward models: finished trainings of kind reward, and what they say of texts."""
+"""Records of reward models, which are finished trainings of kind reward, and of the rewards that they give texts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from typing import Any, Self
 from service.identifiers import JobId
 from service.records.trainings import TrainingReport
 
-KIND = "reward"  # of trainings that make one
+REWARD = "reward"  # the kind of training that makes a reward model
 
 
 @dataclass(frozen=True, slots=True)
 class RewardedText:
-    """What a reward model says of a text, and the text's length in its tokens; None of one over its context."""
+    """The reward of a text (None for a text over the context), and the text's length in the reward model's tokens."""
 
     reward: float | None
     tokens: int
@@ -20,7 +20,7 @@ class RewardedText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardModel:
-    """A finished training of kind reward, with what is known of its worth."""
+    """A finished training of kind reward, with the measurements of how good it is."""
 
     training_id: JobId
     base: str  # the operator's name of the language model that it was trained on
@@ -29,16 +29,16 @@ class RewardModel:
     job_ids: tuple[str, ...]  # whose labels it learned
     forced: bool  # learned from labels whose report says do_not_use
     pairs: int  # trained on
-    held_out: int  # pairs that it did not see
+    held_out: int  # pairs left out of its training
     agreement: float | None  # share of these that it ranks as the jobs' labels do
     calibration_error: float | None  # mean distance of its probability of the better text from how often that is right
-    text_tokens: float  # of a text that it learned from, in the mean
+    text_tokens: float  # mean length of the texts that it learned from
 
     @classmethod
     def of(cls, found: TrainingReport) -> Self | None:
-        """The reward model that a training has made; None where it is of another kind, or has no files."""
+        """The reward model that a training has made; None if it is of another kind or has no files."""
         training, report = found.training, found.report
-        if training.artifact is None or report.get("kind") != KIND:
+        if training.artifact is None or report.get("kind") != REWARD:
             return None
         rows, epochs = report["rows"], report["training"]["epochs"]
         measured: Mapping[str, Any] = epochs[-1].get("held_out", {}) if epochs else {}
@@ -58,9 +58,9 @@ class RewardModel:
 
     @property
     def learned(self) -> Mapping[str, Any]:
-        """What a job's report tells of the reward model that labelled it."""
-        told = ("training_id", "base", "sha256", "forced", "pairs", "held_out", "agreement", "calibration_error")
-        return {name: getattr(self, name) for name in told} | {"job_ids": list(self.job_ids)}
+        """The facts about the reward model in the report of a job that it labelled."""
+        names = ("training_id", "base", "sha256", "forced", "pairs", "held_out", "agreement", "calibration_error")
+        return {name: getattr(self, name) for name in names} | {"job_ids": list(self.job_ids)}
 
 
 Rewarded = Sequence[RewardedText]

@@ -14,7 +14,7 @@ from service.records.work import UNKNOWN_ORIGIN, Origin
 
 @dataclass(frozen=True, slots=True)
 class TrainingEvent:
-    """An event that a training reported, by its name (docs/training.md#what-it-tells)."""
+    """An event that a training reported, by its name (docs/training.md#output)."""
 
     name: str
     facts: Mapping[str, Any]
@@ -50,7 +50,7 @@ class BaseIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A folder of files that was stored, named by its content (docs/training.md#what-is-left-in-dir)."""
+    """A folder of files that was stored, named by its content (docs/training.md#files-in-dir)."""
 
     sha256: str
     bytes: int
@@ -114,7 +114,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingReport:
-    """What a training leaves besides what was trained (docs/training.md#what-is-left-in-dir)."""
+    """What a training leaves besides what was trained (docs/training.md#files-in-dir)."""
 
     training: Training
     manifest: Mapping[str, Any]

@@ -8,7 +8,7 @@ from service.scoring.wires.adapters import LoadableAdapter
 
 @runtime_checkable
 class AdaptableScorer(Protocol):
-    """A scorer that knows whether its server loads adapters while it runs."""
+    """A scorer that makes a scorer of an adapter over the same server, if the server loads adapters while it runs."""
 
     def adapted(self, adapter: LoadableAdapter) -> Scorer:
         """The scorer of the same server with this adapter. Raises AdapterRefused."""
@@ -17,5 +17,5 @@ class AdaptableScorer(Protocol):
 def adapted(name: str, scorer: Scorer, adapter: LoadableAdapter) -> Scorer:
     """The scorer of the backend `name` with this adapter. Raises AdapterRefused."""
     if not isinstance(scorer, AdaptableScorer):
-        raise adapter.refused(f"the backend {name!r} has no server that could load an adapter; name another model")
+        raise adapter.refused(f"the backend {name!r} has no server that loads adapters; name another model")
     return scorer.adapted(adapter)

@@ -1,8 +1,8 @@
-"""Configurations of jobs and trainings as the database keeps them: with a version, for later releases to read.
+"""Writes and reads the configurations of jobs and trainings that the database keeps, with a version.
 
-A field that this release does not know is passed over. A field that is missing has the value that it had in releases of
-that version, which stands here literally: a new default for new jobs changes no stored one. Whoever renames a field, or
-changes what it means, raises the version and converts older values here.
+Reading ignores fields that this release does not know. A missing field gets the default of that version, which this
+module states literally, so that a new default for new jobs changes no stored job. If you rename a field, or change its
+meaning, raise the version and convert older values here.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ Member = TypeVar("Member", bound=StrEnum)
 Values = Mapping[str, Any]
 
 VERSION = 2
-_UNVERSIONED = 1  # of configurations without a version
+_UNVERSIONED = 1  # the version of configurations stored without one
 _RELATIONS = TypeAdapter[list[AnyKind]](list[Relation])
 
 _TASK: Values = {
@@ -79,7 +79,7 @@ _JOB: Values = {
     "search": _SEARCH,
     "limits": {"max_tokens_computed": None, "max_seconds": None},
 }
-# What a field had by version where nothing was stored. Before the objective was a choice, searches raised the utility.
+# Defaults of missing fields by version. Before the objective was a choice, searches maximised the utility.
 _MISSING: Mapping[int, Values] = {1: {**_JOB, "search": {**_SEARCH, "objective": "utility"}}, 2: _JOB}
 
 _TRAINING_VERSION = 1
@@ -101,7 +101,7 @@ _TRAINING: Mapping[int, Values] = {
 
 
 def stored_config(config: JobConfig) -> dict[str, Any]:
-    """The configuration as `read_config` reads it in this release and in later ones."""
+    """The configuration as JSON that `read_config` of this release and later ones reads."""
     return {"version": VERSION, **config.as_json()}
 
 
@@ -126,7 +126,7 @@ def stored_training(config: Values) -> dict[str, Any]:
 
 
 def read_training(stored: Values) -> dict[str, Any]:
-    """Every field of a training's configuration, which this or an earlier release stored. Raises ConfigUnreadable."""
+    """A training's configuration with every field, as this or an earlier release stored it. Raises ConfigUnreadable."""
     values = _filled(stored, _of_version(stored, _TRAINING))
     rows = _only(values["rows"], RowSelection.model_fields)
     return {**_only(values, TrainingRequest.model_fields), "rows": rows}
@@ -139,7 +139,7 @@ def read_training_spec(stored: Values) -> dict[str, Any]:
 
 
 def _of_version(stored: Values, missing: Mapping[int, Values]) -> Values:
-    """What was the default in the version of these values. Raises ConfigUnreadable."""
+    """The defaults in the version of these values. Raises ConfigUnreadable."""
     version = stored.get("version", _UNVERSIONED)
     if version not in missing:
         raise ConfigUnreadable(
@@ -150,7 +150,7 @@ def _of_version(stored: Values, missing: Mapping[int, Values]) -> Values:
 
 
 def _filled(stored: Values, missing: Values) -> dict[str, Any]:
-    """The stored values, with those that are missing; objects are filled field by field."""
+    """The stored values, with defaults for missing ones; nested objects are filled field by field."""
     filled = {**missing, **stored}
     parts = {name: part for name, part in missing.items() if isinstance(part, Mapping) and part}
     return filled | {name: {**part, **(filled[name] or {})} for name, part in parts.items()}
@@ -192,8 +192,10 @@ def _optional(kind: type[Member], values: Values, name: str) -> Member | None:
 
 
 def _unreadable(field: str, value: str) -> ConfigUnreadable:
-    told = f"another release stored {value} as {field} in this configuration, which this release does not know"
-    return ConfigUnreadable(f"{told}: it needs a release that does")
+    return ConfigUnreadable(
+        f"another release stored {value} as {field} in this configuration, which this release does not know: it needs "
+        "a release that does"
+    )
 
 
 def _only(values: Values, names: Iterable[str]) -> dict[str, Any]:
@@ -201,8 +203,8 @@ def _only(values: Values, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _record(kind: type[Record], values: Values, **parts: object) -> Record:
-    """The record with the values of its fields' names, and these parts. Raises ConfigUnreadable."""
-    names = [each.name for each in fields(kind) if each.name not in parts]  # type: ignore[arg-type]  # all are dataclasses
+    """Make a record of the values named like its fields, and of these parts. Raises ConfigUnreadable."""
+    names = [field.name for field in fields(kind) if field.name not in parts]  # type: ignore[arg-type]  # all are dataclasses
     if absent := [name for name in names if name not in values]:
         raise ConfigUnreadable(f"this configuration was stored without {', '.join(absent)}")
     return kind(**{name: values[name] for name in names}, **parts)

@@ -1,4 +1,4 @@
-"""Finds the language models that trainings start from on this machine, and tells what they are."""
+"""Finds the language models that trainings start from on this machine, and fingerprints their files."""
 
 import asyncio
 import hashlib
@@ -36,7 +36,7 @@ class BasesOnDisk(Mapping[str, str]):
         return len(self._places)
 
     async def identity(self, name: str) -> BaseIdentity | None:
-        """What the base is; None where this process cannot read it, since only workers need to."""
+        """The name and fingerprint of the base; None if this process cannot read it, since only workers need to."""
         try:
             return await asyncio.to_thread(identity_of, self._places[name])
         except (OSError, TrainingFailed):
@@ -44,7 +44,7 @@ class BasesOnDisk(Mapping[str, str]):
 
 
 def identity_of(place: str) -> BaseIdentity:
-    """What the base in a folder or behind a hub name is. Raises TrainingFailed where there is none, and OSError."""
+    """The identity of the base in a folder or of a hub name. Raises TrainingFailed if there is none, and OSError."""
     folder = Path(place).expanduser()
     if folder.is_dir():
         return BaseIdentity(folder.resolve().name, fingerprint_of(folder))
@@ -53,9 +53,9 @@ def identity_of(place: str) -> BaseIdentity:
 
 
 def fingerprint_of(folder: Path) -> str:
-    """Tells one base from another: SHA-256 over the name, the size and both ends of each of its files.
+    """The hash that distinguishes bases: SHA-256 over the name, the size and both ends of each file.
 
-    Raises TrainingFailed where the folder has no language model.
+    Raises TrainingFailed if the folder has no language model.
     """
     if not (folder / "config.json").is_file():
         raise _no_base(str(folder))
@@ -78,6 +78,6 @@ def _downloaded(name: str) -> Path:
 
 def _no_base(name: str) -> TrainingFailed:
     return TrainingFailed(
-        f"{name!r}, the base that may be trained, is neither the folder of a Hugging Face model nor one "
+        f"{name!r}, which ICM_TRAINING__BASES names, is neither the folder of a Hugging Face model nor the name of one "
         "that was downloaded before"
     )

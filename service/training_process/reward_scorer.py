@@ -1,4 +1,4 @@
-"""Gives texts the rewards of finished trainings, by a child process that keeps the reward model in use loaded."""
+"""Scores texts by finished reward models, in a child process that keeps the one in use loaded."""
 
 import asyncio
 import json
@@ -23,15 +23,15 @@ from service.training_process.trained_scorer import as_folder, remove_idle
 
 logger = structlog.get_logger(__name__)
 
-IDLE_SECONDS = 300.0  # after which a reward model that nobody uses gives its memory back
-MOST_WAITING = 32  # requests that wait for the one reward model that is loaded
+IDLE_SECONDS = 300.0  # without a request, after which the process with the reward model ends
+MOST_WAITING = 32  # requests that wait for their turn, or are being scored
 _LEFT_SECONDS = 3600.0  # a folder as old as this was left by a process that was killed while it loaded
 _MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardSettings:
-    """The operator's bases by name, where they compute, and a folder for files on their way into a process."""
+    """The operator's bases by name, the device, and a folder for files that a process reads while it loads."""
 
     bases: Mapping[str, str]
     folder: Path
@@ -41,7 +41,7 @@ class RewardSettings:
 
 
 class ChildRewardScorer:
-    """One reward model at a time, since the memory of a large one may not suffice for two."""
+    """Loads one reward model at a time, since the memory may not suffice for two large ones."""
 
     def __init__(self, settings: RewardSettings, artifacts: Artifacts, *, program: Sequence[str] = TRAINING) -> None:
         self._settings = settings
@@ -54,20 +54,20 @@ class ChildRewardScorer:
         self._closing: set[asyncio.Task[None]] = set()
 
     def problem(self, base: str) -> str | None:
-        """What is missing here."""
+        """The message about a missing module or base; None if nothing is missing."""
         if missing := missing_modules():
             return (
                 f"reward models need {', '.join(missing)}, which is not installed here: install the extra `training` "
-                "wherever the API and workers run (docs/training.md)"
+                "wherever the API and the workers run (docs/training.md)"
             )
         if base not in self._settings.bases:
-            return f"there is no language model {base!r} in ICM_TRAINING__BASES here, which the reward model belongs to"
+            return f"the reward model belongs to the base {base!r}, and ICM_TRAINING__BASES does not name it here"
         return None
 
     async def score(self, model: RewardModel, texts: Sequence[str]) -> Rewarded:
-        """Load the reward model where it is not, and ask it."""
-        if (told := self.problem(model.base)) is not None:
-            raise RewardModelUnusable(told)
+        """Load the reward model unless it is loaded, and score the texts."""
+        if (problem := self.problem(model.base)) is not None:
+            raise RewardModelUnusable(problem)
         async with self._my_turn():
             child = await self._child(model)
             await child.ready()
@@ -75,7 +75,7 @@ class ChildRewardScorer:
 
     async def close(self) -> None:
         """End the process that has a reward model loaded."""
-        self._stay()
+        self._cancel_timer()
         await self._unload()
         await asyncio.gather(*self._closing)
 
@@ -86,20 +86,20 @@ class ChildRewardScorer:
         self._waiting += 1
         try:
             async with self._turn:
-                self._stay()
+                self._cancel_timer()
                 try:
                     yield
                 finally:
-                    self._idle = asyncio.get_running_loop().call_later(self._settings.idle_seconds, self._rest)
+                    self._idle = asyncio.get_running_loop().call_later(self._settings.idle_seconds, self._when_idle)
         finally:
             self._waiting -= 1
 
-    def _stay(self) -> None:
+    def _cancel_timer(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
 
-    def _rest(self) -> None:
-        """Nobody has asked for long."""
+    def _when_idle(self) -> None:
+        """Start unloading in a task of its own, after `idle_seconds` without a request."""
         task = asyncio.create_task(self._unload_unused())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -124,7 +124,7 @@ class ChildRewardScorer:
             await child.close()
 
     async def _started(self, model: RewardModel) -> RewardChild:
-        """A process that loads the reward model from files which are gone once it has."""
+        """Start a process that loads the reward model; its files are deleted once it has loaded them."""
         try:
             folder = await to_thread.run_sync(self._new_folder)
         except OSError as error:
@@ -151,6 +151,6 @@ class ChildRewardScorer:
         return Path(tempfile.mkdtemp(dir=self._settings.folder))
 
     async def _lay_out(self, model: RewardModel, folder: Path) -> None:
-        """Have the files as the command has left them. Raises ArtifactsUnavailable and ArtifactMissing."""
+        """Write the files as the command wrote them. Raises ArtifactsUnavailable and ArtifactMissing."""
         (folder / _MANIFEST).write_text(json.dumps(model.manifest), "utf-8")
         await self._artifacts.fetch(model.training_id, model.sha256, folder / model.manifest["artifact"]["folder"])

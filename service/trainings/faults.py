@@ -1,4 +1,4 @@
-"""What is wrong with a request, in plain words under dotted fields."""
+"""Words the faults of a request plainly, each under its dotted field."""
 
 from collections.abc import Sequence
 
@@ -9,20 +9,20 @@ from service.jobs.checks.plain_words import sentence, unknown_field
 
 
 def faults_of(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
-    """Each fault of a request once, under its field; `model` is the request's own."""
+    """Each fault of a request once, under its field; `model` is the class of the request."""
     faults = []
     for found in error.errors(include_url=False, include_input=False):
-        told = sentence(found["type"], found["msg"], found.get("ctx", {}))
+        message = sentence(found["type"], found["msg"], found.get("ctx", {}))
         if found["type"] == "extra_forbidden":
-            told = unknown_field(found["loc"], model)
-        faults.append(_fault(told, found["loc"], model))
+            message = unknown_field(found["loc"], model)
+        faults.append(_fault(message, found["loc"], model))
     return list(dict.fromkeys(faults))
 
 
-def _fault(told: str, location: Sequence[str | int], model: type[BaseModel]) -> Fault:
-    """The fault under its field; what speaks of several fields at once begins with the one to change."""
+def _fault(message: str, location: Sequence[str | int], model: type[BaseModel]) -> Fault:
+    """The fault under its field; a message about several fields begins with the name of the one to change."""
     field = ".".join(map(str, location))
-    named, colon, rest = told.partition(": ")
+    named, colon, rest = message.partition(": ")
     if not field and colon and named.partition(".")[0] in model.model_fields:
         return Fault(rest, field=named)
-    return Fault(told, field=field or None)
+    return Fault(message, field=field or None)

@@ -1,7 +1,7 @@
 """Compares the base of a training with the language models that labelled its jobs.
 
-The labels of a language model are what it finds coherent itself: another one may learn them, but then the training
-elicits nothing of what the labels came from. That may be wanted, so it is a warning and no refusal.
+A job's labels are those that its language model finds coherent. Another language model can learn them, but such a
+training no longer elicits what the first one knows. A user may want that, so the result is a warning, not a fault.
 """
 
 import re
@@ -20,42 +20,42 @@ _SHOWN_JOBS = 3
 
 @dataclass(frozen=True, slots=True)
 class _Labeller:
-    """A language model as the server that had it named it."""
+    """A language model by the name and revision that its server reported."""
 
     model: str
     revision: str
 
 
 def warnings_of_base(labelled_by: Mapping[JobId, str], name: str, base: BaseIdentity) -> tuple[str, ...]:
-    """One warning for each model that labelled jobs and is not the base of this name, or may be another one.
+    """One warning for each model that labelled jobs and is not, or seems not to be, the base of this name.
 
-    `labelled_by` has the fingerprint of each job's backend. Nothing is said where both may well be the same.
+    `labelled_by` has the fingerprint of each job's backend.
     """
     jobs: dict[_Labeller, list[JobId]] = {}
     for job_id, fingerprint in labelled_by.items():
         if (labeller := _labeller(fingerprint)) is not None:
             jobs.setdefault(labeller, []).append(job_id)
     return tuple(
-        f"the base {name!r} ({_shown(base.name, hash_)}) {told}, which labelled {_listed(jobs[labeller])}: "
+        f"the base {name!r} ({_shown(base.name, hash_)}) {difference}, which labelled {_listed(jobs[labeller])}: "
         "the training starts from another language model than the one whose labels it learns. If you do not want that, "
         "give another base, or have the operator correct ICM_TRAINING__BASES"
         for labeller in jobs
-        for told, hash_ in _differences(labeller, base)
+        for difference, hash_ in _differences(labeller, base)
     )
 
 
 def _labeller(fingerprint: str) -> _Labeller | None:
-    """What a backend's fingerprint says; None of a backend that has no language model."""
+    """The language model in a backend's fingerprint; None for a backend without a language model."""
     kind, *rest = fingerprint.split("|", 1)
     parts = [kind, *rest[0].rsplit("|", 2)] if rest else []
     if len(parts) != _PARTS or parts[1] in ("", "None"):
         return None
-    model = PurePosixPath(parts[1]).name if parts[1].startswith("/") else parts[1]  # where it lies is nobody's business
+    model = PurePosixPath(parts[1]).name if parts[1].startswith("/") else parts[1]  # the path stays private
     return _Labeller(model, parts[2].partition(" ")[0])
 
 
 def _differences(labeller: _Labeller, base: BaseIdentity) -> Iterator[tuple[str, str]]:
-    """How the base differs, with the hash of it that was compared, if any."""
+    """How the base differs, with its hash if hashes were compared."""
     for form, own in ((_FINGERPRINT, base.fingerprint), (_COMMIT, base.revision)):
         if form.fullmatch(labeller.revision) and own is not None:
             if labeller.revision != own:

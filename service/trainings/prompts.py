@@ -1,7 +1,7 @@
-"""Makes prompts of rows: what `python -m training` reads for kind policy (docs/training.md#policies).
+"""Turns jobs' rows into the prompts of a training of kind policy (docs/training.md#policies).
 
-A prompt is the text that `policy.prompt` makes of a row, as it stands; without one it is the text that the job's own
-template makes, as the service has scored it. Labels have no part in it.
+A prompt is the template `policy.prompt` with a row's columns, taken literally. Without it, a prompt is the text that
+the job's own template makes of the row, as the service has scored it. Labels do not affect prompts.
 """
 
 import hashlib
@@ -24,25 +24,25 @@ _SHOWN_COLUMNS = 10
 
 
 class Prompts:
-    """Tells each distinct prompt of all jobs once, so that no held-out prompt is among those trained on."""
+    """Keeps each distinct prompt of all jobs once, so that no held-out prompt is also trained on."""
 
     def __init__(self, prompt: str | None) -> None:
         self._prompt = prompt
-        self._told: set[bytes] = set()
+        self._seen: set[bytes] = set()
         self.repeated = 0  # rows whose prompt an earlier row had
         self.blank = 0  # rows without a value in a column that the prompt reads
 
     def of_job(self, job: Job) -> "JobPrompts":
-        """What makes prompts of this job's rows."""
+        """The object that turns this job's rows into prompts."""
         if self._prompt is None:
             return JobPrompts(self, Template(job.config.task.template), is_exact=False)
         return JobPrompts(self, Template(self._prompt), is_exact=True)
 
     def is_new(self, prompt: str) -> bool:
-        """Whether no row before has told it; from now on one has."""
+        """Whether this prompt is new; notes it, and counts it if it is repeated."""
         digest = hashlib.blake2b(prompt.encode(), digest_size=16).digest()
-        is_new = digest not in self._told
-        self._told.add(digest)
+        is_new = digest not in self._seen
+        self._seen.add(digest)
         self.repeated += not is_new
         return is_new
 
@@ -54,7 +54,7 @@ class JobPrompts:
         self._prompts, self._template, self._is_exact = prompts, template, is_exact
 
     def of(self, row: LabeledRow, group: str) -> Example | None:
-        """The row's prompt; none where it lacks a value that the prompt reads, or an earlier row had the same."""
+        """The row's prompt; None if it lacks a value that the prompt reads, or repeats an earlier row's prompt."""
         fields: Fields = orjson.loads(row.data)
         if self._is_exact and any(is_blank(fields.get(name)) for name in self._template.fields):
             self._prompts.blank += 1
@@ -66,7 +66,7 @@ class JobPrompts:
 
 
 async def lacking_columns(store: ProjectStore, request: TrainingRequest, jobs: Sequence[Job]) -> list[Fault]:
-    """Columns that `policy.prompt` reads and a job's rows do not have, or may not show."""
+    """A fault for each column that `policy.prompt` reads and that a job's rows do not have, or that holds gold."""
     prompt = None if request.policy is None else request.policy.prompt
     if prompt is None:
         return []
@@ -77,8 +77,10 @@ async def lacking_columns(store: ProjectStore, request: TrainingRequest, jobs: S
         for name in Template(prompt).fields:
             usable = [column for column in columns if column != gold_field]
             if name == gold_field:
-                told = f"the column {name!r} of job {job.id} holds gold, which reports alone may read; name another one"
-                faults.append(Fault(told, field="policy.prompt"))
+                message = (
+                    f"the column {name!r} of job {job.id} holds gold, which only reports may read; name another one"
+                )
+                faults.append(Fault(message, field="policy.prompt"))
             elif name not in columns:
                 faults.append(Fault(f"the job {job.id} has no column {_unknown(name, usable)}", field="policy.prompt"))
     return faults
@@ -91,7 +93,7 @@ def _unknown(name: str, columns: Sequence[str]) -> str:
 
 
 def doubts_of_prompts(request: TrainingRequest, jobs: Sequence[Job], prompts: Prompts) -> Iterator[str]:
-    """What makes these prompts other ones than the user may have meant."""
+    """Warnings about prompts that the user may not have meant."""
     if request.policy is None:
         return
     prompt = request.policy.prompt
@@ -99,7 +101,7 @@ def doubts_of_prompts(request: TrainingRequest, jobs: Sequence[Job], prompts: Pr
     job_id, comparison = next(((job_id, found) for job_id, found in comparing if found is not None), ("", None))
     if prompt is None and comparison is not None:
         columns = "".join(f"{{{name}}}\\n" for name in names_of(comparison.group))
-        meant = f'; what stood before both texts for kind reward is policy.prompt "{columns}"' if columns else ""
+        meant = f'; policy.prompt "{columns}" gives the text that kind reward puts before both texts' if columns else ""
         yield f"the prompts are the questions of job {job_id} about two texts, with both texts in them{meant}"
     if prompt is not None and prompt.endswith(" "):
         yield "policy.prompt ends with a space, behind which few language models begin a word; leave the space out"

@@ -1,4 +1,4 @@
-"""A request for the rewards of texts, checked field by field."""
+"""Checks a request for the rewards of texts, field by field."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
@@ -10,7 +10,7 @@ from service.strict_model import StrictModel
 from service.trainings.faults import faults_of
 from service.values import is_blank
 
-MOST_TEXTS = 256  # of a request, so that it is answered while somebody waits for it
+MOST_TEXTS = 256  # of a request, so that the answer comes while the caller waits
 MOST_CHARACTERS = 100_000  # of a text; the reward model's context is shorter
 WRONG = "the texts cannot be scored"
 
@@ -26,14 +26,14 @@ class Responses(StrictModel):
 
 
 class ScoringRequest(StrictModel):
-    """Texts for a reward model: whole ones, or a prompt with several responses, whichever is at hand."""
+    """Texts for a reward model: whole texts, prompts with several responses each, or both."""
 
     reward: str = Field(description="a finished training of kind reward", examples=["train_" + "0" * 32])
     texts: list[Text] = Field(default_factory=list, max_length=MOST_TEXTS)
     prompts: list[Responses] = Field(
         default_factory=list,
         max_length=MOST_TEXTS,
-        description="the text that is scored is the prompt with the response behind it, as it is; "
+        description="a scored text is the prompt with the response directly behind it; "
         "a job's pairs have a line for each group column as their prompt",
     )
 
@@ -43,7 +43,7 @@ class ScoringRequest(StrictModel):
         if not count:
             raise ValueError("texts: send texts, or prompts with responses")
         if count > MOST_TEXTS:
-            raise ValueError(f"texts: there are {count} with all responses, and a request may have {MOST_TEXTS}")
+            raise ValueError(f"texts: the request has {count} with all responses, and a request may have {MOST_TEXTS}")
         return self
 
     @model_validator(mode="after")
@@ -54,7 +54,7 @@ class ScoringRequest(StrictModel):
         return self
 
     @property
-    def asked(self) -> Sequence[tuple[str, str]]:
+    def located_texts(self) -> Sequence[tuple[str, str]]:
         """Every text with the field that it comes from, in the request's order."""
         whole = [(f"texts.{place}", text) for place, text in enumerate(self.texts)]
         behind = [

@@ -22,7 +22,7 @@ _SHOWN_CHARACTERS = 60
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The jobs of a request, and for kind policy the finished trainings of kind reward by their fields."""
+    """The jobs of a request, and for kind policy the reward model and the judge, by the fields that name them."""
 
     jobs: Sequence[Job]
     reward_models: Mapping[str, Training]
@@ -34,7 +34,7 @@ class Sources:
 
 
 async def read_sources(store: ProjectStore, request: TrainingRequest) -> Sources:
-    """The sources of a request. Raises InvalidConfig, which names everything at fault by its field."""
+    """The sources of a request. Raises InvalidConfig with a fault for each unusable one, by its field."""
     jobs: list[Job] = []
     models, faults = await find_reward_models(store, request)
     for number, job_id in enumerate(request.job_ids):
@@ -51,7 +51,7 @@ async def read_sources(store: ProjectStore, request: TrainingRequest) -> Sources
 
 
 async def _unfit(store: ProjectStore, request: TrainingRequest, jobs: Sequence[Job]) -> list[Fault]:
-    """What keeps these jobs from being learned by this kind of training."""
+    """A fault for each reason why this kind of training cannot use these jobs."""
     match request.kind:
         case TrainingKind.LABEL:
             return list(_differences(jobs))
@@ -72,13 +72,13 @@ async def _source(store: ProjectStore, request: TrainingRequest, job_id: JobId) 
         return f"there is no job {job_id!r}"
     if job.status is not JobStatus.SUCCEEDED:
         return f"the job {job_id} is {job.status}; its {_learned(request)} can be learned once it has succeeded"
-    if request.force or request.kind is TrainingKind.POLICY:  # which reads no labels
+    if request.force or request.kind is TrainingKind.POLICY:  # a policy reads no labels
         return job
     judged = await report(store, job_id)
     if judged.verdict is not Verdict.DO_NOT_USE:
         return job
     why = next((reason.message for reason in judged.reasons if reason.verdict is Verdict.DO_NOT_USE), "")
-    return f"the report of job {job_id} says do_not_use ({why}); with force: true its labels are learned all the same"
+    return f"the report of job {job_id} says do_not_use ({why}); force: true trains on its labels all the same"
 
 
 def _learned(request: TrainingRequest) -> str:

@@ -51,7 +51,7 @@ BEYOND_SCHEMA = (
     "there is no job",  # that a training names, as are the next
     "there is no training",  # that scores texts or labels a job, as are the next
     "name one of kind reward",
-    "only then can it be used",
+    "it can be used once it has succeeded",
     "send texts, or prompts with responses",
     "a request may have 256",
     "is blank",

@@ -23,7 +23,7 @@ REWARDS = (
     Mutation(
         "a shard that was cut off asks for all its texts again",
         "service/jobs/running/rewards.py",
-        "    return [RewardedText(reward, tokens) for reward, tokens in heard]\n",
+        "    return [RewardedText(reward, tokens) for reward, tokens in rewards]\n",
         "    return []\n",
         (f"{JOBS}::test_stopped_on_its_way_it_ends_the_same_and_asks_for_no_text_twice",),
     ),
@@ -44,15 +44,15 @@ REWARDS = (
     Mutation(
         "scores cost nothing",
         "service/trainings/scoring.py",
-        "    await _charge(store, found)\n",
+        "    await _charge(store, rewarded)\n",
         "",
         (f"{SCORES}::test_tokens_count_for_the_day_and_its_quota_holds",),
     ),
     Mutation(
         "a late answer is taken for the next one",
         "service/training_process/reward_child.py",
-        'self._asked.get(str(event.facts["id"]))',
-        'self._asked.get(next(iter(self._asked), ""))',
+        'self._answers.get(str(event.facts["id"]))',
+        'self._answers.get(next(iter(self._answers), ""))',
         (f"{PROCESS}::test_an_answer_that_nobody_waits_for_is_nobody_elses",),
     ),
     Mutation(

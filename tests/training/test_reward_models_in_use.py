@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from icm import Client
 from icm.cli import build_app
 from icm.commands import label, rewards
-from icm.data.comparisons import parted
+from icm.data.comparisons import divided
 from inference.settings import SMALL_MODEL
 from service.bootstrap import Application, build_application
 from service.identifiers import WorkerId, new_training_id
@@ -220,7 +220,7 @@ async def test_one_command_leads_from_a_part_to_a_final_reward_model(
     service: Place, command: Callable[..., Any], tmp_path: Path
 ) -> None:
     rows = twins(100, 2)
-    sure = parted(rows, ("a", "b", ()), 0.5).first[::2]  # the labels of half of those that are searched, but for one
+    sure = divided(rows, ("a", "b", ()), 0.5).first[::2]  # the labels of half of those that are searched, but for one
     rows = [{**row, "known": row["gold"] if place in sure[1:] else None} for place, row in enumerate(rows)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "job.json").write_text(json.dumps({"task": TASK}))

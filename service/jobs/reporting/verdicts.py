@@ -20,7 +20,7 @@ from service.search.measures.ranking import FIRST_IMPRESSION
 from service.search.state.steps import StopReason
 
 IMBALANCE = 0.95  # share of the commonest label from which the rarer ones may be mistakes: suspicious
-UNCERTAIN = (0.2, 0.5)  # share of uncertain rows: suspicious from the first, hardly better than random from the second
+UNCERTAIN = (0.2, 0.5)  # share of uncertain rows: suspicious from the first, unusable from the second
 EXPECTED_ERRORS = 0.15  # share of wrong labels that confidence expects: one label in seven is worth a look
 CONFLICTS = 0.05  # unresolved conflicts per row above which the labels are unusable
 POLARITY_SEQUENCE_NATS = 1.5  # per short sequence: from odds of four to one the language model decides the polarity
@@ -39,7 +39,7 @@ AGREES_KAPPA = 0.4  # from about here agreement beyond chance is called moderate
 AGREES_ERRORS = 3.0  # standard errors of kappa (about 1 / sqrt(rows)) that exceed chance
 KNOWN_SKILL = (0.1, 0.3)  # of the way from chance to certainty on known rows: useless below the first, weak below both
 REWARD_CHANCE = 0.5  # a coin ranks half of the held-out pairs right
-WEAK_REWARD = 0.75  # with one label in four like the opposite of what the labels would say
+WEAK_REWARD = 0.75  # of the held-out pairs: below this the reward model contradicts one label in four
 FEW_ROWS = 8  # with fewer rows, neither a single label nor the gain over chance proves anything
 
 
@@ -148,7 +148,7 @@ def _uncertain(evidence: Evidence) -> list[Reason]:
 
 
 def _expected_errors(evidence: Evidence) -> list[Reason]:
-    """A search without trainings calibrates its confidence, so that it tells how many labels are wrong."""
+    """A search without trainings calibrates its confidence, so its mean estimates the share of wrong labels."""
     accuracy = evidence.search.expected_accuracy
     if accuracy is None or evidence.search.trainings or 1 - accuracy < EXPECTED_ERRORS:
         return []
@@ -166,9 +166,9 @@ def _conflicts(evidence: Evidence) -> list[Reason]:
 
 
 def _known(evidence: Evidence) -> list[Reason]:
-    """Labels that miss known rows, left out of the prompts, as often as a guess does mean something else or nothing.
+    """Labels that are right on left-out known rows hardly more often than a guess mean something else, or nothing.
 
-    Nothing can be told if the known rows have so much of one label that a guess hits nearly all of them.
+    The rule is silent if so many known rows have the same label that a guess is right on nearly all of them.
     """
     known, guess = _enough_known(evidence), _guess(evidence)
     if known is None or wilson(1.0, known.rows)[0] <= guess:
@@ -284,7 +284,7 @@ def _polarity(evidence: Evidence) -> list[Reason]:
 
 
 def _polarity_trial(evidence: Evidence) -> list[Reason]:
-    """Whether the labels turned round are learned faster, which what a language model knows beforehand makes them."""
+    """Labels are doubtful if a training learns swapped ones faster, since it learns faster what the model knows."""
     trial = evidence.search.polarity_trial
     if trial is None or trial.found_nats - trial.permuted_nats <= POLARITY_TRIAL_ERRORS * trial.error_nats:
         return []
@@ -314,27 +314,27 @@ def _shortcut(evidence: Evidence) -> list[Reason]:
 
 
 def _reward(evidence: Evidence) -> list[Reason]:
-    """Labels by a reward model are worth what it is worth, which pairs held out of its training tell."""
+    """Labels by a reward model are as good as the model, which pairs held out of its training measure."""
     basis = evidence.reward
     if basis is None:
         return []
     agreement = basis.agreement
     if agreement is None:
-        told = "no pairs were held out of the training of the reward model, so nothing tells how good it is"
-        return _suspicious("reward_unmeasured", told)
-    seen = f"the reward model ranks {agreement.hits} of {agreement.rows} held-out pairs as their labels do"
+        message = "no pairs were held out of the training of the reward model, so nothing measures how good it is"
+        return _suspicious("reward_unmeasured", message)
+    message = f"the reward model ranks {agreement.hits} of {agreement.rows} held-out pairs as their labels do"
     if agreement.lower <= REWARD_CHANCE:
-        return _unusable("reward_chance", f"{seen}, which may be chance")
-    return _suspicious("reward_weak", seen) if agreement.share < WEAK_REWARD else []
+        return _unusable("reward_chance", f"{message}, which may be chance")
+    return _suspicious("reward_weak", message) if agreement.share < WEAK_REWARD else []
 
 
 def _reward_source(evidence: Evidence) -> list[Reason]:
-    """Whatever was wrong with the labels that a reward model learned, is wrong with those that it gives."""
+    """A reward model repeats the faults of the labels that it learned."""
     if evidence.reward is None or not evidence.reward.forced:
         return []
     jobs = ", ".join(evidence.reward.job_ids)
-    told = f"the reward model was trained with force, so a report of {jobs} may say do_not_use: read it first"
-    return _suspicious("reward_forced", told)
+    message = f"the reward model was trained with force, so the report of {jobs} may say do_not_use: read it first"
+    return _suspicious("reward_forced", message)
 
 
 def name_of(shortcut: Shortcut) -> str:

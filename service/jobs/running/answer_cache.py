@@ -26,7 +26,7 @@ from service.search.prompting.recall import Answers, KeyedRequest, PromptKey, an
 from service.search.state.steps import Answer
 
 MAX_ANSWERS = 2_000_000
-CACHED_ANSWERS = 20_000  # that one run of a shard keeps in this process; they take a few megabytes
+CACHED_ANSWERS = 20_000  # kept in this process for one run of a shard; they take a few megabytes
 _EVICTION_SHARE = 20  # the memory evicts answers whenever 1 / 20 of its size has been added
 _EVICTION_BATCH = 5_000  # in one transaction, so that nobody waits for it
 
@@ -132,12 +132,12 @@ class CachedScorer:
         Raises BackendError, LeaseLost and StorageUnavailable; RowsUnscorable if the backend cannot score a few rows,
         after storing all other answers; TooManyUnscorable if it is more than a few.
         """
-        self.count_remembered(recalled.request.prompts - sum(asked.prompts for asked in recalled.open))
+        self.count_remembered(recalled.request.prompts - sum(request.prompts for request in recalled.open))
         most, keys = max_unscorable(self._rows) - self.left_out, recalled.request.distinct_keys
         self._refuse_many_fatal(keys, most)
         has_died = bool(self._crashes.suspects(keys))
         isolation = Isolation(self._scored, most=most, crashes=self._crashes, has_died=has_died)
-        tasks = {asyncio.create_task(self._score(asked, isolation)) for asked in recalled.open}
+        tasks = {asyncio.create_task(self._score(request, isolation)) for request in recalled.open}
         try:
             await self._store_while(tasks, recalled)
         except BackendUnavailable:  # the answers are unchecked, and the backend may return changed: store the cost only
@@ -154,10 +154,7 @@ class CachedScorer:
         return answered(recalled.request, recalled.answers)
 
     def _refuse_many_fatal(self, keys: set[PromptKey], most: int) -> None:
-        """Refuse to score if the server crashed on so many single prompts that it is not the fault of a row.
-
-        Raises TooManyUnscorable.
-        """
+        """Raise TooManyUnscorable if the server crashed on more single prompts than a few rows can explain."""
         if self._crashes.accused(keys) > max(most, SPREAD):
             raise TooManyUnscorable(BackendRefused(FATAL))
 
@@ -182,8 +179,8 @@ class CachedScorer:
             if time.monotonic() >= self._store_at or not under_way:
                 await self._store_answers(recalled)
 
-    async def _score(self, asked: KeyedRequest, isolation: Isolation) -> None:
-        for tree, keys in zip(asked.trees, asked.keys, strict=True):
+    async def _score(self, request: KeyedRequest, isolation: Isolation) -> None:
+        for tree, keys in zip(request.trees, request.keys, strict=True):
 
             def collect(scores: TreeScores, keys: Mapping[Row, PromptKey] = keys) -> None:
                 known = {row: key for row, key in keys.items() if row in scores.log_probabilities}

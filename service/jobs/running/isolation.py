@@ -1,8 +1,8 @@
 """Isolates rows that the backend always fails on, and scores all other rows.
 
 A server may fail on one prompt every time: the text meets a defect or a filter, has an impossible label, or crashes the
-server. The service names such a row and leaves it without a label. Otherwise the row would pause the job for ever, or
-fail all of it.
+server. The service names such a row and leaves it without a label. Otherwise the row would pause the job for ever or
+make it fail.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from service.search.prompting.recall import PromptKey, pruned
 
 FEW_ROWS = 3  # that may be left out of a shard of any size
 FEW_SHARE = 20  # one row in 20 may be left out
-TRIES = 2  # failed ones of a row alone, each followed by an answer to the control
+TRIES = 2  # failures on a row alone, each followed by an answer to the control
 CONTROL_SECONDS = 30.0
 CONTROL = PromptTree("", (Query(Row(0), "The sky is blue. I think this claim is"),))
 
 FATAL = (
-    "the inference server crashed each time it was asked for this prompt alone, and answers others in between: its own "
+    "the inference server crashed each time it scored this prompt alone, and answered others in between: its own "
     "log says why. Fewer demonstrations (`search.max_demonstrations`) or another server may help"
 )
 Score = Callable[[PromptTree], Awaitable[TreeScores]]
@@ -55,7 +55,7 @@ class Isolation:
 
     `reasons` holds those rows with the backend's last error, at most `most` rows. After the backend has crashed during
     a call, it makes one call at a time, since any of several concurrent calls may have caused the crash. `crashes` has
-    the suspects of earlier pauses, and `scored` adds those of this request.
+    the suspects from before earlier pauses of the job, and `scored` adds those of this request.
     """
 
     def __init__(self, score: Score, *, most: int, crashes: ServerCrashes, has_died: bool = False) -> None:
@@ -94,8 +94,8 @@ class Isolation:
     def _without_suspects(self, tree: PromptTree, keys: Mapping[Row, PromptKey]) -> list[PromptTree]:
         """The tree in parts, in reverse order: first the rows that are no suspects, then each suspect alone.
 
-        Suspects with fewer crashes come first. Otherwise another client's prompt, which crashes the server meanwhile,
-        would always accuse the same one. Raises TooManyUnscorable.
+        Suspects with fewer crashes come first. Otherwise crashes that another client's prompt causes meanwhile would
+        always count against the same suspect. Raises TooManyUnscorable.
         """
         suspects = self._crashes.suspects(keys.values())
         if not suspects:

@@ -1,7 +1,7 @@
-"""What follows from the rewards of texts for rows that compare them, by Bradley and Terry.
+"""Labels rows that compare two texts by the rewards of the texts, with probabilities by Bradley and Terry.
 
-The probability that `first` is better is sigmoid(reward(first) - reward(second)). A text has one reward wherever it
-stands in a shard, so twins never contradict each other, and no circle of comparisons arises.
+The probability that `first` is better is sigmoid(reward(first) - reward(second)). A text has the same reward in all
+rows of a shard, so twins never contradict each other, and comparisons are never circular.
 """
 
 import math
@@ -27,29 +27,29 @@ class Unlabelled(StrEnum):
 
     SAME = "the row compares nothing: a column of the comparison is blank, or both texts are the same"
     TIE = "both texts have the same reward"
-    LONG = "a text is longer than the reward model reads at once"
+    LONG = "a text is longer than the context of the reward model"
 
 
 @dataclass(frozen=True)
 class ComparedRows:
-    """The rows of a shard, what each compares, and all their texts in a fixed order."""
+    """The rows of a shard, the two texts that each compares, and all distinct texts in a fixed order."""
 
     task: Task
     problem: Problem  # the rules between the rows, and known labels
-    compared: Mapping[Row, Compared]  # of rows that compare something
-    positive: Label  # says that `first` is better
+    compared: Mapping[Row, Compared]  # without rows that compare nothing
+    positive: Label  # means that `first` is better
     texts: Sequence[str]
 
     @classmethod
     def of(cls, task: Task, rows: Sequence[ShardRow]) -> "ComparedRows":
-        """Read the rows. Raises RewardModelUnusable where the task compares nothing."""
+        """Read the rows. Raises RewardModelUnusable if the task compares nothing."""
         comparison = comparison_of(task)
         if comparison is None:
-            raise RewardModelUnusable("the task has no relation antisymmetric, so that its rows compare nothing")
+            raise RewardModelUnusable("the task has no relation antisymmetric, so its rows compare nothing")
         comparer, known = Comparer(task, comparison), KnownLabels(task)
         fields = {row.position: orjson.loads(row.data) for row in rows}
         read = {row: comparer.of(cells) for row, cells in fields.items()}
-        compared = {row: found for row, found in read.items() if found is not None}
+        compared = {row: pair for row, pair in read.items() if pair is not None}
         given = {row: known.of(cells) for row, cells in fields.items()}
         rules = compile_constraints(task.relations, task.labels, fields, id_field=task.id_field)
         problem = Problem(
@@ -58,17 +58,17 @@ class ComparedRows:
             constraint_list=tuple(rules),
             known={row: label for row, label in given.items() if label is not None},
         )
-        texts = tuple(dict.fromkeys(text for found in compared.values() for text in found.texts))
+        texts = tuple(dict.fromkeys(text for pair in compared.values() for text in pair.texts))
         return cls(task, problem, compared, comparer.positive, texts)
 
     def decided(self) -> dict[tuple[str, str], Label]:
-        """The labels of comparisons that a known row decides, for its twin, too."""
-        found: dict[tuple[str, str], Label] = {}
+        """The labels of comparisons that a known row decides, by their texts; its twin gets the opposite label."""
+        labels: dict[tuple[str, str], Label] = {}
         for row, label in self.problem.known.items():
             if row in self.compared:
                 first, second = self.compared[row].texts
-                found[first, second], found[second, first] = label, self.other(label)
-        return found
+                labels[first, second], labels[second, first] = label, self.other(label)
+        return labels
 
     def other(self, label: Label) -> Label:
         """The opposite of a label."""
@@ -77,47 +77,47 @@ class ComparedRows:
 
 @dataclass
 class Labelling:
-    """What follows from the rewards so far: labels, the probabilities of both labels, and why others have none."""
+    """The labels by the rewards so far, the log-probabilities of both labels, and why other rows have no label."""
 
     labels: dict[Row, Label] = field(default_factory=dict)
     scores: dict[Row, LogProbabilities] = field(default_factory=dict)
     without: dict[Row, Unlabelled] = field(default_factory=dict)
-    agreeing: int = 0  # known rows that the reward model labels as they are
+    agreeing: int = 0  # known rows whose label the rewards predict
 
 
 def labelling_of(shard: ComparedRows, rewarded: Mapping[str, float | None]) -> Labelling:
-    """Label every row whose texts have been read; a tie is none."""
-    found, decided = Labelling(), shard.decided()
+    """Label every row whose texts have rewards. A tie gives no label."""
+    labelling, decided = Labelling(), shard.decided()
     for row in shard.problem.rows:
         known = shard.problem.known.get(row)
         compared = shard.compared.get(row)
         if compared is None:
-            _keep(found, row, known, Unlabelled.SAME)
+            _keep(labelling, row, known, Unlabelled.SAME)
             continue
         if not all(text in rewarded for text in compared.texts):
             continue
         first, second = (rewarded[text] for text in compared.texts)
         label = known if known is not None else decided.get(compared.texts)
         if first is None or second is None:
-            _keep(found, row, label, Unlabelled.LONG)
+            _keep(labelling, row, label, Unlabelled.LONG)
             continue
-        likelier = _compare(shard, found, row, first - second)
-        found.agreeing += known is not None and likelier == known
-        _keep(found, row, likelier if label is None else label, Unlabelled.TIE)
-    return found
+        likelier = _compare(shard, labelling, row, first - second)
+        labelling.agreeing += known is not None and likelier == known
+        _keep(labelling, row, likelier if label is None else label, Unlabelled.TIE)
+    return labelling
 
 
-def _keep(found: Labelling, row: Row, label: Label | None, why_not: Unlabelled) -> None:
+def _keep(labelling: Labelling, row: Row, label: Label | None, why_not: Unlabelled) -> None:
     if label is None:
-        found.without[row] = why_not
+        labelling.without[row] = why_not
     else:
-        found.labels[row] = label
+        labelling.labels[row] = label
 
 
-def _compare(shard: ComparedRows, found: Labelling, row: Row, gap: float) -> Label | None:
-    """Note the probabilities of both labels, nats; the likelier one, none where the rewards are equal."""
+def _compare(shard: ComparedRows, labelling: Labelling, row: Row, gap: float) -> Label | None:
+    """Note both labels' log-probabilities in nats; return the likelier label, None for equal rewards."""
     better, worse = -_softplus(-gap), -_softplus(gap)
-    found.scores[row] = (better, worse) if shard.positive == 0 else (worse, better)
+    labelling.scores[row] = (better, worse) if shard.positive == 0 else (worse, better)
     if gap == 0:
         return None
     return shard.positive if gap > 0 else shard.other(shard.positive)

@@ -1,7 +1,7 @@
-"""Labels the rows of a shard by a reward model: of two texts, the better is that with the higher reward.
+"""Runs a shard of a job that a reward model labels: of two texts, the one with the higher reward is the better.
 
-Every distinct text of a shard is asked about once, in a fixed order and in requests of a fixed size. So an interrupted
-shard ends with the same numbers.
+The worker scores every distinct text of a shard once, in a fixed order and in requests of a fixed size. So an
+interrupted shard ends with the same numbers.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from service.records.work import WorkOutcome, WorkStatus
 from service.search.predictions.prompt_tree import Usage
 from service.search.state.steps import StopReason
 
-TEXTS_AT_ONCE = 64  # in one request: a stop or a limit is noticed between two
+TEXTS_AT_ONCE = 64  # in one request; the worker notices a stop or a limit between two requests
 _VERSION = 1  # of checkpoints
 
 
@@ -43,10 +43,10 @@ async def run_rewarded_shard(
     observer: WorkObserver = UNOBSERVED,
     quotas: Quotas = NO_QUOTAS,
 ) -> WorkOutcome:
-    """Label the shard to the end, or until told to stop; a paused job goes on.
+    """Label the shard to the end, or until `stop` is set; a paused job resumes first.
 
-    Raises LeaseLost, StorageUnavailable, RewardModelUnusable where the reward model was deleted or does not load,
-    RewardsUnavailable, ArtifactsUnavailable, and QuotaExhausted where the project has no tokens left today.
+    Raises LeaseLost, StorageUnavailable, RewardModelUnusable if the reward model was deleted or does not load,
+    RewardsUnavailable, ArtifactsUnavailable, and QuotaExhausted if the project has no tokens left today.
     """
     allowance = Allowance(store, claimed, quotas)
     if claimed.paused:
@@ -58,7 +58,7 @@ async def run_rewarded_shard(
         rows = await unit.rows.of(claimed.dataset_id, claimed.lease.number)
     shard = await asyncio.to_thread(ComparedRows.of, claimed.config.task, rows)
     run = _Run(store, rewards, claimed, model, shard, allowance, observer, _stored(claimed, model, shard))
-    limited = await run.ask_on(checkpoint_seconds, stop)
+    limited = await run.score(checkpoint_seconds, stop)
     if stop.is_set() and run.is_open and not limited:
         await run.save()
         return WorkOutcome.STOPPED
@@ -67,14 +67,15 @@ async def run_rewarded_shard(
 
 
 async def _reward_model(store: Store, claimed: ClaimedShard) -> RewardModel:
-    """The job's reward model. Raises RewardModelUnusable where it is gone."""
+    """The job's reward model. Raises RewardModelUnusable if it was deleted."""
     named = claimed.config.reward
     try:
         async with store.worker_unit() as unit:
             found = await unit.trainings.finished(claimed.lease, JobId(str(named)))
     except (TrainingNotFound, TrainingNotFinished) as error:
-        told = f"the reward model {named} of this job was deleted before the job was done; make a job with another one"
-        raise RewardModelUnusable(told) from error
+        raise RewardModelUnusable(
+            f"the reward model {named} of this job was deleted before the job ended; create a job with another one"
+        ) from error
     model = RewardModel.of(found)
     if model is None:
         raise RewardModelUnusable(f"the training {named} has made no reward model")
@@ -82,19 +83,19 @@ async def _reward_model(store: Store, claimed: ClaimedShard) -> RewardModel:
 
 
 def _stored(claimed: ClaimedShard, model: RewardModel, shard: ComparedRows) -> list[RewardedText]:
-    """What an earlier worker has heard, if it was of this reward model and these texts."""
+    """The rewards in an earlier worker's checkpoint, if they are of this reward model and these texts."""
     if claimed.checkpoint is None:
         return []
     saved: dict[str, Any] = orjson.loads(claimed.checkpoint)
-    heard = saved.get("rewards", [])
-    if (saved.get("version"), saved.get("model")) != (_VERSION, model.sha256) or len(heard) > len(shard.texts):
+    rewards = saved.get("rewards", [])
+    if (saved.get("version"), saved.get("model")) != (_VERSION, model.sha256) or len(rewards) > len(shard.texts):
         return []
-    return [RewardedText(reward, tokens) for reward, tokens in heard]
+    return [RewardedText(reward, tokens) for reward, tokens in rewards]
 
 
 @dataclass
 class _Run:
-    """A shard at work: which texts have their reward, and what is stored of it."""
+    """One worker's run of a shard: the rewards so far, and the label states that are stored."""
 
     store: Store
     rewards: RewardScorer
@@ -103,8 +104,8 @@ class _Run:
     shard: ComparedRows
     allowance: Allowance
     observer: WorkObserver
-    heard: list[RewardedText]  # in the order of the shard's texts
-    labelled: int = field(init=False)
+    rewarded: list[RewardedText]  # in the order of the shard's texts
+    labelled: int = field(init=False)  # rows with a stored label
     stored: dict[Row, LabelState] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -112,24 +113,24 @@ class _Run:
 
     @property
     def is_open(self) -> bool:
-        """Whether texts are left to ask about."""
-        return len(self.heard) < len(self.shard.texts)
+        """Whether texts without a reward are left."""
+        return len(self.rewarded) < len(self.shard.texts)
 
-    async def ask_on(self, checkpoint_seconds: float, stop: asyncio.Event) -> bool:
-        """Ask until the end, a limit or a stop, saving now and then; says whether a limit was reached."""
+    async def score(self, checkpoint_seconds: float, stop: asyncio.Event) -> bool:
+        """Score texts until the end, a limit or a stop, and save at intervals; return whether a limit was reached."""
         saved = time.monotonic()
         while self.is_open and not stop.is_set():
-            if not await self._may_ask():
+            if not await self._has_allowance():
                 return True
-            texts = self.shard.texts[len(self.heard) : len(self.heard) + TEXTS_AT_ONCE]
-            self.heard += await self.rewards.score(self.model, texts)
+            texts = self.shard.texts[len(self.rewarded) : len(self.rewarded) + TEXTS_AT_ONCE]
+            self.rewarded += await self.rewards.score(self.model, texts)
             if self.is_open and time.monotonic() - saved >= checkpoint_seconds:
                 await self.save()
                 saved = time.monotonic()
         return False
 
-    async def _may_ask(self) -> bool:
-        """Whether the job's own limits leave room. Raises QuotaExhausted, everything being saved."""
+    async def _has_allowance(self) -> bool:
+        """Whether the job's own limits allow another request. Saves, then raises QuotaExhausted, at the daily quota."""
         if await self.allowance.is_used_up():
             return False
         try:
@@ -140,35 +141,35 @@ class _Run:
         return True
 
     async def save(self) -> Labelling:
-        """Store the rewards, the labels that changed and the cost, in one transaction."""
-        found = await asyncio.to_thread(labelling_of, self.shard, self._rewarded())
-        states = self._states(found)
+        """Store the rewards, the changed label states and the cost in one transaction; return the labelling."""
+        labelling = await asyncio.to_thread(labelling_of, self.shard, self._rewards_by_text())
+        states = self._states(labelling)
         changed = [state for state in states if self.stored.get(state.position) != state]
-        heard = [[one.reward, one.tokens] for one in self.heard]
-        checkpoint = orjson.dumps({"version": _VERSION, "model": self.model.sha256, "rewards": heard})
+        rewards = [[one.reward, one.tokens] for one in self.rewarded]
+        checkpoint = orjson.dumps({"version": _VERSION, "model": self.model.sha256, "rewards": rewards})
         began = time.monotonic()
         async with self.store.worker_unit() as unit:
             await unit.labels.write(self.claimed.lease, changed)
-            await unit.shards.save(self.claimed.lease, checkpoint=checkpoint, progress=self._progress(found))
+            await unit.shards.save(self.claimed.lease, checkpoint=checkpoint, progress=self._progress(labelling))
             await unit.shards.spend(self.claimed.lease, self._usage(), remembered=0)
         self.stored.update({state.position: state for state in changed})
-        self.observer.saved(time.monotonic() - began, rows_labelled=max(len(found.labels) - self.labelled, 0))
-        self.labelled = len(found.labels)
-        return found
+        self.observer.saved(time.monotonic() - began, rows_labelled=max(len(labelling.labels) - self.labelled, 0))
+        self.labelled = len(labelling.labels)
+        return labelling
 
     async def finish(self, reason: StopReason | None) -> None:
         """Store the last labels and end the shard."""
-        found = await self.save()
-        summary = self._summary(found, reason)
+        labelling = await self.save()
+        summary = self._summary(labelling, reason)
         async with self.store.worker_unit() as unit:
             await unit.shards.summarize(self.claimed.lease, summary)
             await unit.work.finish(self.claimed.lease, WorkStatus.SUCCEEDED, summary=summary)
 
-    def _rewarded(self) -> dict[str, float | None]:
-        return {text: one.reward for text, one in zip(self.shard.texts, self.heard, strict=False)}
+    def _rewards_by_text(self) -> dict[str, float | None]:
+        return {text: one.reward for text, one in zip(self.shard.texts, self.rewarded, strict=False)}
 
-    def _states(self, found: Labelling) -> list[LabelState]:
-        told = label_states(self.shard.problem.rows, found.labels, found.scores, {})
+    def _states(self, labelling: Labelling) -> list[LabelState]:
+        states = label_states(self.shard.problem.rows, labelling.labels, labelling.scores, {})
         return [
             LabelState(
                 position=state.position,
@@ -176,42 +177,42 @@ class _Run:
                 confidence=None,
                 margin=None,
                 status=LabelStatus.UNLABELED,
-                reason=found.without[state.position].value,
+                reason=labelling.without[state.position].value,
             )
-            if state.position in found.without
+            if state.position in labelling.without
             else state
-            for state in told
+            for state in states
         ]
 
     def _usage(self) -> Usage:
-        tokens = sum(one.tokens for one in self.heard if one.reward is not None)
-        return Usage(len(self.heard), tokens, tokens)
+        tokens = sum(one.tokens for one in self.rewarded if one.reward is not None)
+        return Usage(len(self.rewarded), tokens, tokens)
 
-    def _progress(self, found: Labelling) -> Progress:
+    def _progress(self, labelling: Labelling) -> Progress:
         usage = self._usage()
         return Progress(
             rows=len(self.shard.problem.rows),
-            labeled=len(found.labels),
-            inconsistencies=len(self.shard.problem.constraints.conflicts(found.labels)),
+            labeled=len(labelling.labels),
+            inconsistencies=len(self.shard.problem.constraints.conflicts(labelling.labels)),
             prompts=usage.prompts,
             tokens_sent=usage.tokens_sent,
             tokens_computed=usage.tokens_computed,
         )
 
-    def _summary(self, found: Labelling, reason: StopReason | None) -> dict[str, Any]:
+    def _summary(self, labelling: Labelling, reason: StopReason | None) -> dict[str, Any]:
         """Facts for the report."""
-        why_not = Counter(found.without.values())
-        known = [row for row in self.shard.problem.known if row in found.scores]
+        reasons = Counter(labelling.without.values())
+        known = [row for row in self.shard.problem.known if row in labelling.scores]
         return {
             "rows": len(self.shard.problem.rows),
             "stop_reason": None if reason is None else reason.value,
-            "expected_counts": expected_counts(self.shard.problem, found.scores),
+            "expected_counts": expected_counts(self.shard.problem, labelling.scores),
             "reward": {
                 "model": self.model.learned,
-                "ties": why_not[Unlabelled.TIE],
-                "too_long": why_not[Unlabelled.LONG],
-                "compare_nothing": why_not[Unlabelled.SAME],
+                "ties": reasons[Unlabelled.TIE],
+                "too_long": reasons[Unlabelled.LONG],
+                "compare_nothing": reasons[Unlabelled.SAME],
                 "known_rows": len(known),
-                "known_right": found.agreeing,
+                "known_right": labelling.agreeing,
             },
         }

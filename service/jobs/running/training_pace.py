@@ -1,8 +1,8 @@
-"""Measures how fast the trainings of a shard's search go, so that the job can tell the time left.
+"""Measures the speed of the trainings in a shard's search, from which the job's `eta_seconds` follows.
 
-The measure begins anew with each worker, and counts no training that was remembered. Its unit is the token, which for a
-large language model costs about the same in every training; the seconds that a training's process takes to start
-are shared out among them.
+The measurement begins anew with each worker and counts no training whose answers were stored. Its unit is the token,
+which for a large language model costs about the same in every training. The seconds until a training's process has
+started count as spent on its tokens.
 """
 
 from collections.abc import Sequence
@@ -18,34 +18,34 @@ from service.search.strategies.trained import tokens_read
 
 @dataclass
 class PaceOfTrainings:
-    """That of one worker's turn at a shard."""
+    """The pace of one worker's run of a shard."""
 
     store: Store
     claimed: ClaimedShard
     search: Search
     left: TokensLeft
     _since_seconds: float | None = None
-    _read: int = 0  # tokens of the trainings that have ended in this turn
-    _answered: int = 0  # tokens of the trainings of the step under way that have ended or were remembered
+    _read: int = 0  # tokens of the trainings that have ended in this run
+    _answered: int = 0  # tokens of the current step's trainings that have ended or were stored before
     _step: int = -1
 
-    async def begin(self, asked: Sequence[RecalledTraining]) -> None:
+    async def begin(self, trainings: Sequence[RecalledTraining]) -> None:
         """Note that the trainings of a step begin. Raises LeaseLost and StorageUnavailable."""
         self._step = self.search.state.step
-        self._answered = sum(self._tokens(one) for one in asked if not one.is_open)
+        self._answered = sum(self._tokens(training) for training in trainings if not training.is_open)
         if self._since_seconds is None:
             async with self.store.worker_unit() as unit:
                 _, self._since_seconds = await unit.shards.job_totals(self.claimed.lease.job_id)
                 await unit.shards.set_pace(self.claimed.lease, None)  # an earlier worker's
 
     def ended(self, training: RecalledTraining) -> None:
-        """Count a training that was made."""
+        """Count a training that has ended."""
         self._read += self._tokens(training)
         self._answered += self._tokens(training)
 
     @property
     def measured(self) -> TrainingPace | None:
-        """The pace so far, and how much is left; None until a training has ended."""
+        """The pace so far and the tokens left; None until a training has ended."""
         if self._since_seconds is None or not self._read:
             return None
         state = self.search.state

@@ -1,4 +1,4 @@
-"""A trained adapter as one inference server gets it: where its files are, and whether it fits the server's base."""
+"""Prepares a trained adapter for one inference server: shares its files, and compares its base with the server's."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from service.scoring.wires.wire import Wire
 
 @dataclass(frozen=True, slots=True)
 class LoadableAdapter:
-    """A trained adapter, and the folder of adapters as the server sees it (None: as the service does)."""
+    """A trained adapter, its files, and the path of the folder of adapters at the server (None: the service's path)."""
 
     trained: TrainedAdapter
     files: AdapterFiles
@@ -25,16 +25,19 @@ class LoadableAdapter:
         return self.trained.sha256
 
     async def relative_path(self) -> str:
-        """Have the files in the shared folder; their folder below it. Raises AdapterRefused, BackendUnavailable."""
+        """Put the files into the shared folder; return their path below it.
+
+        Raises AdapterRefused and BackendUnavailable.
+        """
         try:
             return await self.files.place(self.trained)
         except ArtifactMissing as error:
             raise self.refused(f"{error}; train it again") from error
         except ArtifactsUnavailable as error:
-            raise BackendUnavailable(f"the adapter of {self.trained.training_id} is not at hand: {error}") from error
+            raise BackendUnavailable(f"the adapter of {self.trained.training_id} cannot be read: {error}") from error
 
     async def path(self) -> str:
-        """The same as the server's absolute path."""
+        """Put the files into the shared folder; return their absolute path at the server. Raises as `relative_path`."""
         return str(PurePosixPath(self.folder_at_server or str(self.files.folder), await self.relative_path()))
 
     def refused(self, why: str) -> AdapterRefused:
@@ -42,7 +45,7 @@ class LoadableAdapter:
         return AdapterRefused(f"the training {self.trained.training_id} cannot be served: {why}")
 
     def check_fingerprint(self, served: str | None, name: str | None) -> None:
-        """Compare the base with a server's fingerprint or revision. Raises AdapterRefused if it is another one."""
+        """Compare the base with a server's fingerprint or revision, `served`. Raises AdapterRefused if they differ."""
         trained = self.trained
         known = {each for each in (trained.fingerprint, trained.revision) if each and len(each) == len(served or "")}
         if known and served not in known:
@@ -73,8 +76,8 @@ class AdapterWire(Protocol):
     def adapted(self, adapter: LoadableAdapter) -> Wire:
         """The wire to the same server with this adapter, over the same connections.
 
-        It loads the adapter whenever the server lacks it: at first, after a restart, after the server made room for
-        others. Its calls raise AdapterRefused if the server does not take the adapter.
+        It loads the adapter whenever the server lacks it: at the first call, after a restart, and after the server has
+        removed it for another one. Its calls raise AdapterRefused if the server refuses the adapter.
         """
 
 

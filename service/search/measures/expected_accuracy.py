@@ -1,4 +1,4 @@
-"""Estimates without gold labels what share of the labels is right: as large as that of rows on which two looks agree.
+"""Estimates the accuracy of labels without gold labels: by the share of rows on which two looks agree.
 
 If the probabilities pooled from many looks were calibrated, two of the looks would disagree exactly as often as
 one of them is wrong (generalization disagreement equality, Jiang et al., arXiv 2106.13799). The looks are the views and
@@ -19,9 +19,9 @@ _PRIOR = (1, 2)  # successes and trials before the first row: no estimate from f
 
 def expected_accuracy(looks: Sequence[Scores], shares: Shares) -> float:
     """The estimated share of right labels, between 0 and 1, from two looks or more, each calibrated to the shares."""
-    told = [_labels(scores, shares) for scores in looks]
-    rows = len(set().union(*told))
-    agreeing = statistics.fmean(itertools.starmap(_agreement, itertools.combinations(told, 2)))
+    labels = [_labels(scores, shares) for scores in looks]
+    rows = len(set().union(*labels))
+    agreeing = statistics.fmean(itertools.starmap(_agreement, itertools.combinations(labels, 2)))
     hits, trials = _PRIOR
     return (agreeing * rows + hits) / (rows + trials)
 
@@ -31,6 +31,6 @@ def _labels(scores: Scores, shares: Shares) -> dict[Row, Label]:
 
 
 def _agreement(one: Mapping[Row, Label], other: Mapping[Row, Label]) -> float:
-    """The share of the rows of both with equal labels; 0 without such a row."""
+    """The share of equal labels among the rows that both looks label; 0 if there is no such row."""
     both = [row for row in one if row in other]
     return sum(one[row] == other[row] for row in both) / max(1, len(both))

@@ -19,6 +19,7 @@ from tests.unit.api.test_trainings import claimed, examples, refusal
 
 BASES = {"default": "a-model", "alias": "a-model", "other": "another-model"}
 REWARD_REPORT = {"kind": "reward"}
+FORM = "its id is train_ and 32 hexadecimal digits, as `icm trainings` lists it"
 MANIFEST = {"artifact": {"folder": "adapter"}}
 REPORT = {
     "kind": "policy",
@@ -187,15 +188,15 @@ async def test_a_reward_model_that_gives_no_rewards_is_refused_by_its_field(serv
     waiting, stopped = [await queued(service, "reward") for _ in range(2)]
     await service.client.post(f"/v1/trainings/{stopped}/cancel")
     for training_id, told in (
-        (label, f"the training {label} is of kind label; name one of kind reward"),
-        (waiting, f"the training {waiting} is queued; it gives rewards once it has succeeded"),
-        (stopped, f"the training {stopped} is cancelled, so that it gives no rewards; name one that succeeded"),
-        (job_id, f"there is no training {job_id!r}"),
+        (label, f"the training {label} is of kind label, which predicts labels; name one of kind reward"),
+        (waiting, f"the training {waiting} is queued; it can be used once it has succeeded"),
+        (stopped, f"the training {stopped} is cancelled; name one that has succeeded"),
+        (job_id, f"there is no training {job_id!r}: {FORM}"),
     ):
         faults = await refusal(service, **body(job_id, {"reward": training_id, "judge": training_id + " "}))
         assert {fault["field"]: fault["message"] for fault in faults} == {
             "policy.reward": told,
-            "policy.judge": f"there is no training '{training_id} '",
+            "policy.judge": f"there is no training '{training_id} ': {FORM}",
         }
     assert len(await service.artifacts.stored()) == 1, "nothing of what was refused is stored"
 
@@ -211,13 +212,14 @@ async def test_a_reward_model_of_others_or_deleted_is_as_unknown_as_one_that_nev
     for training_id in (theirs, deleted, "train_" + "0" * 32):
         answer = await stranger.post("/v1/trainings", json=body(job_id, {"reward": training_id}))
         [fault] = answer.json()["errors"]
-        assert (fault["field"], fault["message"]) == ("policy.reward", f"there is no training {training_id!r}")
+        told = f"there is no training {training_id!r}; it was deleted, or the project never had it"
+        assert (fault["field"], fault["message"]) == ("policy.reward", told)
 
 
 async def test_a_judge_with_the_weights_of_the_reward_model_is_no_second_one(service: Service) -> None:
     reward, twin, job_id = await reward_model(service), await reward_model(service), await prompting(service)
     [fault] = await refusal(service, **body(job_id, {"reward": reward, "judge": twin}))
-    assert (fault["field"], "has the very weights" in fault["message"]) == ("policy.judge", True)
+    assert (fault["field"], "has the same weights" in fault["message"]) == ("policy.judge", True)
     [fault] = await refusal(service, **body(job_id, {"reward": reward, "judge": reward}))
     assert (fault["field"], "is the reward model itself" in fault["message"]) == ("policy.judge", True)
 
@@ -246,7 +248,7 @@ async def test_rows_that_make_no_prompts_are_refused_by_field(service: Service) 
     reward = await reward_model(service)
     for job_id, prompt, holdout, field, told in (
         (enough, "{qestion}", 0.25, "policy.prompt", "no column 'qestion' (did you mean 'question'?); it has"),
-        (enough, "{gold}", 0.25, "policy.prompt", "holds gold, which reports alone may read"),
+        (enough, "{gold}", 0.25, "policy.prompt", "holds gold, which only reports may read"),
         (enough, "{topic}:", 0.25, "rows.holdout", "no group of related rows fits into 0.25 of 1 rows"),
         (few, None, 0.25, "job_ids", "of 9 distinct prompts 7 are left to train on, and a step reads 8; give jobs"),
         (enough, None, 0.01, "rows.holdout", "fits into 0.01 of 12 rows: the smallest has 1; give a larger share"),
@@ -282,7 +284,7 @@ async def test_what_makes_a_policy_doubtful_is_warned_of(service: Service) -> No
     [no_judge, comparing] = (await asked(service, job["id"], {"reward": reward}))["warnings"]
     assert "no win rate is measured" in no_judge
     assert f"questions of job {job['id']} about two texts" in comparing
-    assert comparing.endswith('policy.prompt "{topic}\\n"')
+    assert 'policy.prompt "{topic}\\n" gives the text' in comparing
     rows = [{"n": number, "question": f"{number}" if number < 12 else None} for number in range(14)]
     job = await service.labelled(rows, task={"template": "{n} is"})
     policy = {"reward": reward, "judge": judge, "prompt": "{question} "}

@@ -116,8 +116,8 @@ async def test_tokens_count_for_the_day_and_its_quota_holds(service: Scoring) ->
         ({"reward": "TRAINING", "prompts": [{"prompt": "a"}]}, "prompts.0.responses", "is missing"),
         ({"reward": "TRAINING", "prompts": [{"prompt": "a", "response": ["b"]}]}, "prompts.0.response", "'responses'"),
         ({"reward": "TRAINING", "text": ["a"]}, "text", "did you mean 'texts'"),
-        ({"reward": "train_1", "texts": ["a"]}, "reward", "there is no training 'train_1'"),
-        ({"reward": "train_" + "0" * 32, "texts": ["a"]}, "reward", "there is no training"),
+        ({"reward": "train_1", "texts": ["a"]}, "reward", "there is no training 'train_1': its id is train_ and 32"),
+        ({"reward": "train_" + "0" * 32, "texts": ["a"]}, "reward", "it was deleted, or the project never had it"),
     ],
 )
 async def test_what_is_wrong_with_a_request_is_told_by_field(
@@ -139,8 +139,12 @@ async def test_a_text_over_the_context_is_named_and_nothing_is_cut_off(service: 
 
 async def test_what_is_no_finished_reward_model_is_refused(service: Scoring) -> None:
     for training, words in (
-        (await trained(service, {**reward_report(), "kind": "label"}), "is of kind label; name one of kind reward"),
-        (await trained(service, finish=False), "the training is queued"),
+        (
+            await trained(service, {**reward_report(), "kind": "label"}),
+            "is of kind label, which predicts labels; name one of kind reward",
+        ),
+        (await trained(service, {"kind": "policy"}, finish=False), "is of kind policy, which writes completions; name"),
+        (await trained(service, finish=False), "is queued; it can be used once it has succeeded"),
     ):
         [(field, message)] = await fields(service, reward=training, texts=["1"])
         assert (field, words in message) == ("reward", True), message
@@ -169,7 +173,7 @@ async def test_a_reward_model_that_is_slow_is_worth_another_try(
     answer = await service.client.post("/v1/score", json={"reward": reward, "texts": ["1"]})
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:icm:problem:rewards-unavailable")
     assert int(answer.headers["retry-after"]) > 0
-    assert "ask again" in answer.json()["detail"]
+    assert "send the request again" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -196,15 +200,14 @@ async def test_failures_of_the_reward_model_are_problems_without_places(
 async def test_reward_models_of_others_are_not_there(service: Scoring) -> None:
     reward = await trained(service)
     stranger = await service.member("others")
+    told = f"there is no training {reward!r}; it was deleted, or the project never had it"
     for path, body in (
         ("/v1/score", {"reward": reward, "texts": ["1"]}),
         ("/v1/jobs", {"config": {**CONFIG, "method": "reward_model", "reward": reward}, "examples": pairs(8)}),
     ):
         answer = await stranger.post(path, json=body)
         assert answer.status_code == 422
-        assert answer.json()["errors"] == [
-            {"line": None, "field": "reward", "message": f"there is no training {reward!r}"}
-        ]
+        assert answer.json()["errors"] == [{"line": None, "field": "reward", "message": told}]
     assert service.rewards.requests == []
 
 
@@ -239,8 +242,8 @@ async def test_an_estimate_counts_texts_and_shows_what_the_reward_model_reads(se
         ({"reward": None}, "reward", "needs the id of a training of kind reward"),
         ({"method": "icm"}, "reward", "is for method 'reward_model', and the method is 'icm'"),
         ({"task": {"relations": []}}, "task.relations", "needs a relation antisymmetric"),
-        ({"task": {"labels": ["Yes", "No", "Same"]}}, "task.labels", "needs two labels; there are 3"),
-        ({"task": {"shares": {"Yes": 0.5}}}, "task.shares", "keeps no shares"),
+        ({"task": {"labels": ["Yes", "No", "Same"]}}, "task.labels", "needs two labels; the task has 3"),
+        ({"task": {"shares": {"Yes": 0.5}}}, "task.shares", "cannot keep shares"),
         (
             {"task": {"relations": [*CONFIG["task"]["relations"], {"kind": "same_label", "group": "a"}]}},
             "task.relations.1",

@@ -147,7 +147,7 @@ async def test_a_finished_training_labels_a_job_with_nothing_restarted(place: Pl
 
 async def test_a_training_that_is_not_there_is_a_fault_of_the_model(place: Place) -> None:
     training = await place.trained()
-    told = "there is no training {}; it was deleted, or the project never had it"
+    told = "there is no training {!r}; it was deleted, or the project never had it"
     assert await place.refusals(UNKNOWN) == {("model", told.format(UNKNOWN))}
     async with await place.service.member("others") as others:
         assert await place.refusals(training, others) == {("model", told.format(training))}
@@ -157,10 +157,12 @@ async def test_a_training_that_is_not_there_is_a_fault_of_the_model(place: Place
 
 async def test_a_training_that_has_not_succeeded_is_a_fault_of_the_model(place: Place) -> None:
     training = await place.queued()
-    told = f"the training {training} is queued; a job can name it once it has succeeded"
+    told = f"the training {training} is queued; it can be used once it has succeeded"
     assert await place.refusals(training) == {("model", told)}
     await place.service.client.post(f"/v1/trainings/{training}/cancel")
-    assert await place.refusals(training) == {("model", f"the training {training} is cancelled; train again")}
+    assert await place.refusals(training) == {
+        ("model", f"the training {training} is cancelled; name one that has succeeded")
+    }
 
 
 @pytest.mark.parametrize(
@@ -168,7 +170,7 @@ async def test_a_training_that_has_not_succeeded_is_a_fault_of_the_model(place: 
     [
         (
             {"kind": "reward", "rows": {"holdout": 0.5}},
-            "is of kind reward, which gives a text a number: a job needs one of kind label",
+            "is of kind reward, which scores texts; name one of kind label",
         ),
         ({"method": "full"}, "has trained a whole language model, and servers load only adapters"),
     ],

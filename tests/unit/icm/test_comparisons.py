@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icm.data.comparisons import comparison_columns, digest, parted, together
+from icm.data.comparisons import comparison_columns, digest, divided, merged
 from icm.errors import UnsendableData
 
 COLUMNS = ("a", "b", ("q",))
@@ -21,33 +21,33 @@ PAIRS = rows(*((place, place + 1) for place in range(0, 40, 2)), *((place + 1, p
 
 @given(share=st.floats(0.01, 0.9))
 def test_twins_stand_on_one_side_and_every_row_on_one(share: float) -> None:
-    parts = parted(PAIRS, COLUMNS, share)
+    parts = divided(PAIRS, COLUMNS, share)
     assert sorted([*parts.first, *parts.rest]) == list(range(40))
     assert len(parts.first) == 2 * parts.pairs == 2 * max(1, round(share * 20))
     assert {position % 20 for position in parts.first}.isdisjoint({position % 20 for position in parts.rest})
 
 
 def test_a_part_is_spread_over_the_data() -> None:
-    chosen = [position for position in parted(PAIRS, COLUMNS, 0.2).first if position < 20]
+    chosen = [position for position in divided(PAIRS, COLUMNS, 0.2).first if position < 20]
     assert len(chosen) == 4
     assert {position // 10 for position in chosen} == {0, 1}
 
 
 def test_the_same_texts_in_another_group_are_another_pair() -> None:
-    parts = parted([*rows((1, 2)), *rows((2, 1), q="!"), *rows((1, 2), q="?")], COLUMNS, 0.5)
+    parts = divided([*rows((1, 2)), *rows((2, 1), q="!"), *rows((1, 2), q="?")], COLUMNS, 0.5)
     assert sorted(map(len, (parts.first, parts.rest))) == [1, 2]
 
 
 def test_a_share_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(UnsendableData, match=r"0\.9 of 1 pairs leaves none"):
-        parted(rows((1, 2), (2, 1)), COLUMNS, 0.9)
+        divided(rows((1, 2), (2, 1)), COLUMNS, 0.9)
 
 
 @given(share=st.floats(0.01, 0.9))
 def test_results_come_back_in_the_order_of_the_rows(share: float) -> None:
-    parts = parted(PAIRS, COLUMNS, share)
+    parts = divided(PAIRS, COLUMNS, share)
     lines = [[b"%d\n" % position for position in side] for side in (parts.first, parts.rest)]
-    assert list(together(parts, *lines)) == [b"%d\n" % position for position in range(40)]
+    assert list(merged(parts, *lines)) == [b"%d\n" % position for position in range(40)]
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ async def test_what_is_missing_here_is_told_before_anything_is_loaded(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = await place.model()
-    with pytest.raises(RewardModelUnusable, match="no language model 'other' in ICM_TRAINING__BASES"):
+    with pytest.raises(RewardModelUnusable, match="base 'other', and ICM_TRAINING__BASES does not name it"):
         await place.scorer.score(replace(model, base="other"), ["a"])
     monkeypatch.setattr(reward_scorer, "missing_modules", lambda: ("peft", "trl"))
     with pytest.raises(RewardModelUnusable, match="need peft, trl, which is not installed here"):

@@ -134,7 +134,7 @@ async def test_the_reason_why_the_base_cannot_be_trained_is_reported(
     assert await trainer(base).problem() is None
     problem = await trainer(base.parent / "nowhere").problem()
     assert problem is not None
-    assert "is neither the folder of a Hugging Face model nor one that was downloaded before" in problem
+    assert "is neither the folder of a Hugging Face model nor the name of one that was downloaded before" in problem
     monkeypatch.setattr(installed, "NEEDED", ("training", "no_such_module"))
     problem = await trainer(base).problem()
     assert problem is not None

@@ -76,7 +76,7 @@ async def test_one_fatal_row_is_left_out_after_a_few_crashes(row: int) -> None:
     job = await case.ended(40)
     assert (job.status, await case.unlabeled(job)) == (JobStatus.SUCCEEDED, [row])
     assert case.backend.crashes <= 16
-    assert "crashed each time it was asked for this prompt alone" in job.warnings[-1]
+    assert "crashed each time it scored this prompt alone" in job.warnings[-1]
 
 
 async def test_two_fatal_rows_are_left_out() -> None:
@@ -91,7 +91,7 @@ async def test_a_server_that_crashes_on_every_prompt_with_demonstrations_ends_th
     job = await case.ended(40)
     assert job.status is JobStatus.FAILED
     assert job.error is not None
-    assert "crashed each time it was asked for this prompt alone" in job.error["message"]
+    assert "crashed each time it scored this prompt alone" in job.error["message"]
     assert "search.max_demonstrations" in job.error["message"]
     assert case.backend.crashes <= 16
 

@@ -156,7 +156,7 @@ async def test_a_text_over_the_context_leaves_its_row_without_a_label_and_no_oth
     place = Place()
     job_id = await place.labelled(twins(("word " * CONTEXT_WORDS + "9", 1), (2, 1)))
     assert await place.labels(job_id) == [None, 0, None, 1]
-    assert "longer than the reward model reads" in str((await place.rows(job_id))[0].state.reason)
+    assert "longer than the context of the reward model" in str((await place.rows(job_id))[0].state.reason)
     assert (await place.job(job_id)).status is JobStatus.SUCCEEDED
 
 
@@ -258,7 +258,7 @@ async def test_a_reward_model_that_was_deleted_fails_the_job_and_says_so() -> No
     await place.worker().work_once()
     error = (await place.job(job_id)).error
     assert error is not None
-    assert "was deleted before the job was done" in error["message"]
+    assert "was deleted before the job ended" in error["message"]
 
 
 @pytest.mark.usefixtures("small_requests")
