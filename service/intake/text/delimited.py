@@ -35,7 +35,7 @@ def read_csv(file: IO[bytes], limits: Limits, faults: FaultLog, dialect: Dialect
         header = header_of(first, source.record_line, faults) if first else None
         if header is None:
             return
-        checks = _Checks(header, source, faults)
+        checks = _Checks(header, first, source, faults)
         for number, cells in records:
             blank += not cells
             limits.check_rows(number - blank, blank=blank)
@@ -170,8 +170,8 @@ def _without_blanks(cells: list[str], faults: FaultLog) -> list[str]:
 class _Checks:
     """Checks that a record can be used: its size, its number of cells and its characters."""
 
-    def __init__(self, header: list[str], source: _Source, faults: FaultLog) -> None:
-        self._header, self._source, self._faults = header, source, faults
+    def __init__(self, header: list[str], as_written: list[str], source: _Source, faults: FaultLog) -> None:
+        self._header, self._as_written, self._source, self._faults = header, as_written, source, faults
         self._not_utf8 = NotUtf8(faults)
 
     def passes(self, cells: list[str]) -> bool:
@@ -181,7 +181,13 @@ class _Checks:
             self._faults.add(f"the row has more than {limit} bytes", line=line)
             return False
         if len(cells) != len(header):
-            self._faults.add(f"the row has {len(cells)} cells, the header {len(header)}", line=line)
+            self._faults.add(
+                f"the row has {len(cells)} cell{'' if len(cells) == 1 else 's'}, the header {len(header)}", line=line
+            )
+            return False
+        if len(cells) > 1 and cells == self._as_written:
+            message = "the row repeats the names of the columns, as where files were joined; remove the line"
+            self._faults.add(message, line=line)
             return False
         passed = True
         for name, cell in zip(header, cells, strict=True):
