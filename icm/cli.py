@@ -75,9 +75,7 @@ ENTRIES = (
     Entry("resume", "jobs", "resume", "Resume a paused job from its last checkpoints."),
     Entry("cancel", "jobs", "cancel", "Cancel a job; it keeps its labels so far."),
     Entry("delete", "jobs", "delete", "Delete a finished job with its rows, labels and report, for good."),
-    Entry(
-        "train", "trainings", "train", "Train a language model on the labels of finished jobs; print the training's id."
-    ),
+    Entry("train", "trainings", "train", "Train a language model on finished jobs; print the training's id."),
     Entry("trainings", "trainings", "trainings", "List trainings, newest first; --json prints one line for each."),
     Entry("adapters", "trainings", "adapters", "Download the files of a finished training into a new folder."),
     Entry("score", "rewards", "score", "Score the texts of a file by a reward model; print each row with its score."),
@@ -138,8 +136,9 @@ class _Commands(TyperGroup):
             failures = import_module("icm.commands.failures")
             if isinstance(error, KeyboardInterrupt | typer.Abort):
                 raise typer.Exit(failures.ExitCode.INTERRUPTED) from None
-            if not isinstance(error, failures.EXPECTED):
-                raise
+            failures.in_plain_words(error)
+            if not isinstance(error, failures.EXPECTED) or isinstance(error, BrokenPipeError):
+                raise  # typer ends quietly where the reader of a pipe has left
             raise typer.Exit(failures.report_failure(error, as_json=ctx.meta.get(AS_JSON, False))) from error
 
 
