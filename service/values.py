@@ -30,6 +30,14 @@ def is_blank(value: Any) -> bool:
     )
 
 
+def without_blank_end(text: str) -> str:
+    """The text without white space and invisible characters at its end."""
+    end = len(text)
+    while end and is_blank(text[end - 1]):
+        end -= 1
+    return text[:end]
+
+
 def spellings_of(label: str) -> list[str]:
     """The label unchanged, in lower case, in upper case and capitalized: first with a leading space, then without."""
     cases = dict.fromkeys((label, label.lower(), label.upper(), label.capitalize()))

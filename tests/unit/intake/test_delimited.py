@@ -45,6 +45,7 @@ def test_blank_lines_before_the_header_are_skipped() -> None:
         ("0,1,2", False),
         ("id,text", False),
         ("Is the claim true?,score", False),
+        ("Survey 2024,,", True),
     ],
 )
 def test_a_header_that_reads_like_a_row_is_doubted(header: str, is_doubtful: bool) -> None:
