@@ -136,8 +136,9 @@ class _Commands(TyperGroup):
             failures = import_module("icm.commands.failures")
             if isinstance(error, KeyboardInterrupt | typer.Abort):
                 raise typer.Exit(failures.ExitCode.INTERRUPTED) from None
-            if not isinstance(error, failures.EXPECTED):
-                raise
+            failures.in_plain_words(error)
+            if not isinstance(error, failures.EXPECTED) or isinstance(error, BrokenPipeError):
+                raise  # typer ends quietly where the reader of a pipe has left
             raise typer.Exit(failures.report_failure(error, as_json=ctx.meta.get(AS_JSON, False))) from error
 
 

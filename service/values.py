@@ -6,7 +6,9 @@ from difflib import get_close_matches
 from typing import Any
 
 _INVISIBLE = ("Cc", "Cf")  # controls and format characters, such as the zero-width space and the byte order mark
-_MISSING = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", "\\n"})
+_MISSING = frozenset(
+    {"na", "n/a", "n.a.", "#n/a", "<na>", "nan", "nat", "null", "none", "nil", "\\n", "missing", "unknown", "(blank)"}
+) | frozenset({"-", "--", "\u2013", "\u2014", "?", "."})
 _FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"  # letters and marks by category, of which nothing shows
 
 
@@ -26,6 +28,14 @@ def is_blank(value: Any) -> bool:
         character.isspace() or character in _FILLERS or unicodedata.category(character) in _INVISIBLE
         for character in value
     )
+
+
+def without_blank_end(text: str) -> str:
+    """The text without white space and invisible characters at its end."""
+    end = len(text)
+    while end and is_blank(text[end - 1]):
+        end -= 1
+    return text[:end]
 
 
 def spellings_of(label: str) -> list[str]:

@@ -24,7 +24,13 @@ from service.errors import HostNotAllowed, NotAuthenticated, ServiceError
 from service.records.access import Caller
 
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)
-_OTHER_HEADERS = ("x-api-key", "api-key", "x-auth-token", "x-access-token")  # where other services look for keys
+_OTHER_HEADERS = (
+    "x-api-key",
+    "api-key",
+    "x-auth-token",
+    "x-access-token",
+    "x-api-token",
+)  # where other services look for keys
 _HOW_TO_SEND = "send `Authorization: Bearer icm_...`, the key without quotes"
 _QUERY_NAMES = re.compile(r"(?:^|&)(?:api[_-]?key|access[_-]?token)=", re.IGNORECASE)
 
@@ -105,12 +111,17 @@ def _key_of(headers: Headers) -> str | None:
     bearer = _BEARER.fullmatch(given[0]) if given else None
     if bearer is not None:
         return bearer[1]
-    misplaced = next((name for name in _OTHER_HEADERS if name in headers), None)
+    misplaced = next((name for name in headers if name in _OTHER_HEADERS or _holds_key(name, headers)), None)
     if misplaced is not None:
         raise NotAuthenticated(f"an API key is not read from the header {misplaced}; {_HOW_TO_SEND}")
     if given and not _is_foreign_password(given[0]):
         raise NotAuthenticated(f"the Authorization header cannot be read; {_HOW_TO_SEND}")
     return None
+
+
+def _holds_key(name: str, headers: Headers) -> bool:
+    """Whether a header from which keys are not read has one of ours, in whatever gateway's header that may be."""
+    return name != "authorization" and any(redacted(value) != value for value in headers.getlist(name))
 
 
 def _is_foreign_password(credential: str) -> bool:

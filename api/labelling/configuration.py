@@ -64,6 +64,8 @@ def _dotted(location: Sequence[str | int], raw: Any) -> str:
     value = raw
     for depth, part in enumerate(location):
         last = depth == len(location) - 1
+        if isinstance(value, dict) and value.get("kind") == part and isinstance(location[depth - 1], int) and not last:
+            continue  # the kind of a relation, which may also be the name of its field
         if isinstance(value, dict) and (part in value or last):
             value = value.get(part)
         elif isinstance(value, list) and isinstance(part, int) and part < len(value):

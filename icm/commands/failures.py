@@ -5,6 +5,9 @@ import sys
 from enum import IntEnum
 from typing import Any
 
+import typer
+from pydantic import ValidationError
+
 from icm.commands.output import on_stderr, write_line
 from icm.data.conversion import NotAsPublished
 from icm.documents import Job, Training
@@ -13,6 +16,7 @@ from icm.local_stack.postgres_binaries import EmbeddedPostgresError
 from icm.local_stack.supervisor import PartFailed, PartMisused
 from icm.local_stack.temporary_service import PrivateServiceFailed
 from service.errors import InvalidInput, ServiceError, StorageUnavailable
+from service.jobs.checks.plain_words import sentence
 from service.terminal import visible_line
 
 _SHOWN_FAULTS = 20
@@ -81,7 +85,7 @@ def report_failure(error: Exception, *, as_json: bool) -> ExitCode:
         return code
     console = on_stderr()
     # A service's message is one line; the failure of a part includes the last lines of its log.
-    said = error.detail if isinstance(error, ApiError) else str(error)
+    said = _said(error)
     message = visible_line(said) if isinstance(error, ApiError | JobEndedBadly | PartMisused) else said
     console.print(f"Error: {message}", style="red", highlight=False, soft_wrap=True)
     if isinstance(error, InvalidInput):
@@ -95,6 +99,25 @@ def report_failure(error: Exception, *, as_json: bool) -> ExitCode:
         if not error.is_invalid_input and error.request_id is not None:
             write_line(console, f"  request {error.request_id}")
     return code
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, ApiError):
+        return error.detail
+    return _of_the_system(error) if isinstance(error, OSError) else str(error)
+
+
+def in_plain_words(error: Exception) -> None:
+    """Replace the message of an option's value that typer refused with pydantic's words."""
+    cause = error.__cause__
+    if isinstance(error, typer.BadParameter) and isinstance(cause, ValidationError):
+        first = cause.errors()[0]
+        error.message = visible_line(sentence(first["type"], first["msg"], first.get("ctx", {})))
+
+
+def _of_the_system(error: OSError) -> str:
+    """What the operating system refused, and where, without its number."""
+    return str(error) if error.strerror is None else f"{error.filename or 'the system'}: {error.strerror}"
 
 
 def exit_code(error: Exception) -> ExitCode:
@@ -113,4 +136,4 @@ def _document(error: Exception) -> dict[str, Any]:
         case JobEndedBadly():
             what = "training" if isinstance(error.job, Training) else "job"
             return {"detail": str(error), what: dict(error.job.document)}
-    return {"detail": str(error)}
+    return {"detail": _said(error)}

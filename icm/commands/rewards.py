@@ -1,6 +1,8 @@
 """Commands for reward models: score texts by one, or train two to label many comparisons from a few searched ones."""
 
+import codecs
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,10 +23,13 @@ from icm.commands.progress import shown_progress
 from icm.data.comparisons import Parts, Row, comparison_columns, digest, divided, merged
 from icm.data.files import saved
 from icm.documents import Job, Training
+from icm.errors import ApiError
 from icm.requests import DEFAULT_URL
-from service.values import is_blank
+from service.values import as_text, is_blank, nearest
 
 TEXTS_AT_ONCE = 256  # the most that one request may have
+SCORE = "score"  # the column that a scored row has in addition
+_SENT_TEXT = re.compile(r"texts\.([0-9]+)")
 
 Rows = Annotated[Path, typer.Argument(metavar="ROWS", exists=True, dir_okay=False, help="Rows, as JSON lines.")]
 
@@ -43,13 +48,17 @@ def score(
     if output is not None:
         check_folder(output, "--output")
     columns = [name for name in (prompt, text) if name is not None]
-    read = list(_read_rows(rows, columns))
+    read = list(_scorable(rows, columns))
+    if not read:
+        raise BadConfigFile(f"{rows}: there are no rows to score")
     with Client(url, api_key=api_key) as client, _written(output) as file:
         for start in range(0, len(read), TEXTS_AT_ONCE):
             chunk = read[start : start + TEXTS_AT_ONCE]
-            rewards = client.score(training, ["".join(str(row[name]) for name in columns) for row in chunk])
-            for row, reward in zip(chunk, rewards, strict=True):
-                scored = json.dumps({**row, "score": reward}, ensure_ascii=output is None)  # plain in a terminal
+            with _told_by_line(rows, [number for number, _ in chunk]):
+                texts = ["".join(as_text(row[name]) for name in columns) for _, row in chunk]
+                rewards = client.score(training, texts)
+            for (_, row), reward in zip(chunk, rewards, strict=True):
+                scored = json.dumps({**row, SCORE: reward}, ensure_ascii=output is None)  # plain in a terminal
                 file.write(scored.encode() + b"\n")
 
 
@@ -79,7 +88,7 @@ def reward_labels(  # noqa: PLR0913 - each is an option of the command
         raise typer.BadParameter("the result is JSON lines; let its name end in .jsonl", param_hint="--output")
     content = read_config(config, name=rows.stem)
     columns = comparison_columns(content)
-    read = list(_read_rows(rows, [columns[0], columns[1]]))
+    read = [row for _, row in _read_rows(rows, [columns[0], columns[1]])]
     settings: dict[str, Any] = {"kind": "reward", "force": force, "rows": {"holdout": holdout}}
     settings |= {} if base is None else {"base": base}
     with connected(url, model, workers, api_key=api_key, quiet=as_json) as client:
@@ -191,14 +200,53 @@ def _written(output: Path | None) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a file, each with these columns. Raises BadConfigFile, which names the line."""
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+def _scorable(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of which each has a text to score and room for its score, with their lines. Raises BadConfigFile.
+
+    Null has no text: scored as a word it would get a number like any other.
+    """
+    for number, row in _read_rows(path, columns):
+        if SCORE in row:
+            problem = f"the row has a column {SCORE!r} already, which the score would replace; rename it"
+            raise BadConfigFile(f"{path}, line {number}: {problem}")
+        if is_blank(row[columns[-1]]):
+            raise BadConfigFile(
+                f"{path}, line {number}: {columns[-1]!r} is blank or null, so that there is nothing to score; "
+                "fill it in, or leave the row out"
+            )
+        if row[columns[0]] is None:
+            raise BadConfigFile(f"{path}, line {number}: {columns[0]!r} is null; write text, or '' for no prompt")
+        yield number, row
+
+
+@contextmanager
+def _told_by_line(path: Path, lines: Sequence[int]) -> Iterator[None]:
+    """Turn the service's faults of texts, which it counts within one request, into those of the file's lines."""
+    try:
+        yield
+    except ApiError as error:
+        faults = [(_SENT_TEXT.fullmatch(fault.field or ""), fault.message) for fault in error.errors]
+        if not faults or not all(place for place, _ in faults):
+            raise
+        told = (f"line {lines[int(place[1])]}: the text {message}" for place, message in faults if place)
+        raise BadConfigFile(f"{path}, {'; '.join(told)}") from error
+
+
+def _read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a file with their lines, each with text, a number, true/false or null in these columns.
+
+    Raises BadConfigFile, which names the line.
+    """
+    for number, line in enumerate(path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines(), 1):
         if not line.strip():
             continue
-        row = read_json(line, f"{path}, line {number}")
-        if not isinstance(row, dict):
-            raise BadConfigFile(f"{path}, line {number}: a row must be a JSON object")
+        where = f"{path}, line {number}"
+        if not line.lstrip().startswith(b"{"):
+            raise BadConfigFile(f"{where}: a row must be a JSON object, in braces; write one a line (JSON lines)")
+        row = read_json(line, where)
         if missing := next((name for name in columns if name not in row), None):
-            raise BadConfigFile(f"{path}, line {number}: the row has no column {missing!r}")
-        yield row
+            meant = "".join(f" (did you mean {name!r}?)" for name in nearest(missing, row))
+            raise BadConfigFile(f"{where}: the row has no column {missing!r}{meant}; it has {', '.join(row)}")
+        if nested := next((name for name in columns if isinstance(row[name], dict | list)), None):
+            raise BadConfigFile(f"{where}: {nested!r} holds a list or an object; write text, a number or true/false")
+        yield number, row

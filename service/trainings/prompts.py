@@ -74,6 +74,7 @@ async def lacking_columns(store: ProjectStore, request: TrainingRequest, jobs: S
     for job in jobs:
         async with store.project_unit() as unit:
             columns, gold_field = await unit.jobs.columns(job.id)
+        faults += [Fault(_in_doubled_braces(name), field="policy.prompt") for name in _quoted(prompt, columns)]
         for name in Template(prompt).fields:
             usable = [column for column in columns if column != gold_field]
             if name == gold_field:
@@ -84,6 +85,14 @@ async def lacking_columns(store: ProjectStore, request: TrainingRequest, jobs: S
             elif name not in columns:
                 faults.append(Fault(f"the job {job.id} has no column {_unknown(name, usable)}", field="policy.prompt"))
     return faults
+
+
+def _quoted(prompt: str, columns: Sequence[str]) -> list[str]:
+    return [name for name in Template(prompt).quoted if name in columns]
+
+
+def _in_doubled_braces(name: str) -> str:
+    return f"{{{{{name}}}}} writes braces and reads no column; write {{{name}}}, with single braces"
 
 
 def _unknown(name: str, columns: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Checks a request for the rewards of texts, field by field."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -23,6 +23,11 @@ class Responses(StrictModel):
 
     prompt: Prompt
     responses: list[Text] = Field(min_length=1, max_length=MOST_TEXTS)
+
+    def responses_of(self, number: int) -> Iterator[tuple[str, str]]:
+        """The responses with their fields in a request of which this is prompt `number`, from 0."""
+        for place, response in enumerate(self.responses):
+            yield f"prompts.{number}.responses.{place}", response
 
 
 class ScoringRequest(StrictModel):
@@ -48,21 +53,26 @@ class ScoringRequest(StrictModel):
 
     @model_validator(mode="after")
     def _are_not_blank(self) -> Self:
-        for place, text in enumerate(self.texts):
+        behind = ((field, text) for number, one in enumerate(self.prompts) for field, text in one.responses_of(number))
+        for field, text in (*_whole(self.texts), *behind):
             if is_blank(text):
-                raise ValueError(f"texts.{place}: is blank")
+                raise ValueError(f"{field}: is blank")
         return self
 
     @property
     def located_texts(self) -> Sequence[tuple[str, str]]:
         """Every text with the field that it comes from, in the request's order."""
-        whole = [(f"texts.{place}", text) for place, text in enumerate(self.texts)]
-        behind = [
-            (f"prompts.{number}.responses.{place}", one.prompt + response)
+        behind = (
+            (field, one.prompt + response)
             for number, one in enumerate(self.prompts)
-            for place, response in enumerate(one.responses)
-        ]
-        return whole + behind
+            for field, response in one.responses_of(number)
+        )
+        return [*_whole(self.texts), *behind]
+
+
+def _whole(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for place, text in enumerate(texts):
+        yield f"texts.{place}", text
 
 
 def parse_scoring_request(raw: Any) -> ScoringRequest:

@@ -59,7 +59,7 @@ def _broken_records(files: Files) -> None:
     files.bad("quote-without-end", PLAIN + b'3,"open\n4,x\n', "not read", 4)
     files.bad("quote-without-end-for-long", lambda: PLAIN + b'3,"' + b"x\n" * 500_000, "not read", 4)
     files.bad("text-behind-a-quote", PLAIN + b'3,"a"b\n', "not read", 4)
-    files.bad("cell-missing", PLAIN + b"3\n", "1 cells", 4)
+    files.bad("cell-missing", PLAIN + b"3\n", "1 cell,", 4)
     files.bad("cell-too-many", PLAIN + b"3,a,b\n", "3 cells", 4)
     headless = "the first line has to name the columns, and here it reads like a row ('1', 'first')"
     files.bad("no-header", b"1,first\n2,second\n", headless, None, "text")

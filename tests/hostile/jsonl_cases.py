@@ -140,7 +140,7 @@ def _broken_json(files: Files) -> None:
     files.bad("20-megabytes-without-line-end", lambda: b'{"id":"1","text":"' + b"x" * 20_000_000, "64000 bytes", 1)
     files.bad("single-quotes", row(b"{'id':'x','text':'t'}"), "in double quotes, not single ones", 2)
     files.bad("python-literals", row(b'{"id":"x","text":"t","a":None}'), "write true, false and null", 2)
-    files.bad("comma-behind-the-object", row(b'{"id":"x","text":"t"},'), "no comma stands behind an object", 2)
+    files.bad("comma-behind-the-object", row(b'{"id":"x","text":"t"},'), "a comma stands behind the object", 2)
     files.bad("comma-at-the-end", row(b'{"id":"x","text":"t",}'), "not valid JSON", 2)
     files.bad("comment", row(b'{"id":"x","text":"t"} // more'), "no comments in JSON", 2)
     files.bad("two-objects", row(b'{"id":"x","text":"t"}{"id":"y","text":"t"}'), "not valid JSON", 2)

@@ -22,7 +22,7 @@ MISTAKES = (
     Mutation(
         "labels are asked for behind the white space that a row ends with",
         "service/jobs/task/template.py",
-        "return self.filled(row).rstrip()",
+        "return without_blank_end(self.filled(row))",
         "return self.filled(row)",
         ("tests/unit/jobs/test_survey.py::test_white_space_at_the_end_of_a_row_is_not_read",),
     ),

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 from service.intake.bounds.limits import Limits
@@ -13,6 +13,7 @@ from service.intake.text.lines import lines
 from service.jobs.checks.rows import FaultLog, SourceRow
 
 _NUL = "not storable: it holds a NUL character"
+REPEATED = "the row repeats the names of the columns, as where files were joined; remove it"
 _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?([eE][-+]?\d+)?")
 _WORDS_OF_A_SENTENCE = 6
 _SLACK = 4  # the reader skips a record up to this many times too long, and stops at a longer one
@@ -35,7 +36,7 @@ def read_csv(file: IO[bytes], limits: Limits, faults: FaultLog, dialect: Dialect
         header = header_of(first, source.record_line, faults) if first else None
         if header is None:
             return
-        checks = _Checks(header, source, faults)
+        checks = _Checks(header, first, source, faults)
         for number, cells in records:
             blank += not cells
             limits.check_rows(number - blank, blank=blank)
@@ -119,7 +120,13 @@ def header_of(cells: list[str], line: int, faults: FaultLog) -> list[str] | None
         return None
     names = _without_blanks(cells, faults) if any(cell.strip() for cell in cells) else cells
     counts = Counter(names)
-    if _reads_like_a_row(cells):
+    if _reads_like_a_title(cells):
+        [title] = filter(str.strip, cells)
+        faults.doubt_about_names = (
+            f"the first line has to name the columns, and here only one cell has text ({title[:40]!r}), like a title; "
+            "remove what stands above the line with the names"
+        )
+    elif _reads_like_a_row(cells):
         shown = ", ".join(repr(cell[:40]) for cell in cells[:5])
         faults.doubt_about_names = (
             f"the first line has to name the columns, and here it reads like a row ({shown}); put a line with names "
@@ -140,6 +147,15 @@ def header_of(cells: list[str], line: int, faults: FaultLog) -> list[str] | None
         elif count > 1:
             faults.add(f"the header names the column {count} times", line=line, field=name)
     return names if len(faults) == before else None
+
+
+def _reads_like_a_title(cells: list[str]) -> bool:
+    return len(cells) > 1 and sum(bool(cell.strip()) for cell in cells) == 1
+
+
+def repeats_header(cells: Sequence[object], header: Sequence[str]) -> bool:
+    """Whether a row has the cells of the header. One cell alone may well be the name of its column."""
+    return len(cells) > 1 and list(cells) == list(header)
 
 
 def _reads_like_a_comment(cells: list[str]) -> bool:
@@ -170,8 +186,8 @@ def _without_blanks(cells: list[str], faults: FaultLog) -> list[str]:
 class _Checks:
     """Checks that a record can be used: its size, its number of cells and its characters."""
 
-    def __init__(self, header: list[str], source: _Source, faults: FaultLog) -> None:
-        self._header, self._source, self._faults = header, source, faults
+    def __init__(self, header: list[str], as_written: list[str], source: _Source, faults: FaultLog) -> None:
+        self._header, self._as_written, self._source, self._faults = header, as_written, source, faults
         self._not_utf8 = NotUtf8(faults)
 
     def passes(self, cells: list[str]) -> bool:
@@ -181,7 +197,12 @@ class _Checks:
             self._faults.add(f"the row has more than {limit} bytes", line=line)
             return False
         if len(cells) != len(header):
-            self._faults.add(f"the row has {len(cells)} cells, the header {len(header)}", line=line)
+            self._faults.add(
+                f"the row has {len(cells)} cell{'' if len(cells) == 1 else 's'}, the header {len(header)}", line=line
+            )
+            return False
+        if repeats_header(cells, self._as_written):
+            self._faults.add(REPEATED, line=line)
             return False
         passed = True
         for name, cell in zip(header, cells, strict=True):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import IO
 
 from service.intake.bounds.limits import Limits
-from service.intake.text.encodings import NotUtf8
-from service.intake.text.strict_json import BadJson, is_utf8, parse
+from service.intake.text.json_faults import JsonFaults
+from service.intake.text.strict_json import BadJson, parse
 from service.jobs.checks.rows import FaultLog, SourceRow
 
 _BOM = b"\xef\xbb\xbf"
@@ -29,25 +29,23 @@ def read_json_values(file: IO[bytes], limits: Limits, faults: FaultLog) -> Itera
 
     Reading stops at the first invalid text between objects, since the next object's beginning is then unknown.
     """
-    not_utf8 = NotUtf8(faults)
+    unread = JsonFaults(faults)
     try:
         for number, value in enumerate(_values(file, limits), 1):
             limits.check_rows(number)
             if value.content is None:
                 faults.add(f"the row has more than {limits.max_row_bytes} bytes", line=value.line)
-            elif not is_utf8(value.content):
-                not_utf8.add(value.content, line=value.line)
-            elif (fields := _fields(value.content, value.line, faults)) is not None:
+            elif (fields := _fields(value.content, value.line, unread)) is not None:
                 yield SourceRow(value.line, fields)
     except _OutOfPlace as error:
         faults.add(f"not valid JSON: {error}; what follows was not read", line=error.line)
 
 
-def _fields(content: bytes, line: int, faults: FaultLog) -> "dict[str, object] | None":
+def _fields(content: bytes, line: int, unread: JsonFaults) -> "dict[str, object] | None":
     try:
         fields: dict[str, object] = parse(content)
     except BadJson as error:
-        faults.add(f"in the object that begins here: {error}", line=line)
+        unread.add(error, content, line=line, where="in the object that begins here: ")
         return None
     return fields
 
@@ -104,6 +102,8 @@ class _Between:
             self._after_object, self._after_comma = False, True
         elif sign == b"]"[0] and self._is_list and not self._closed and not self._after_comma:
             self._closed = True
+        elif sign == b"]"[0] and self._after_comma:
+            raise _OutOfPlace("a comma stands before the ']' that ends the list; remove it", line)
         elif sign in b",]":
             raise _OutOfPlace(f"there is a {chr(sign)!r} out of place", line)
         else:

@@ -16,14 +16,34 @@ _SLIPS = (  # what people write in place of JSON, with what to do
         "names and texts stand in double quotes, not single ones; Python writes them by json.dumps",
     ),
     (re.compile(r"(?:True|False|None)\b"), "write true, false and null, as Python does by json.dumps"),
-    (re.compile(r",\s*\Z"), "no comma stands behind an object; remove it"),
+    (re.compile(r",\s*\Z"), "a comma stands behind the object; remove it"),
+    (re.compile("\ufeff"), "a byte order mark stands there, as where files were joined; remove it"),
+    (re.compile(r"\{"), "another object begins there; write one object a line"),
     (re.compile(r"//|/\*|#"), "there are no comments in JSON; remove it"),
 )
+_PLAIN_WORDS = {  # for messages of orjson, by a phrase of each
+    "trailing comma": "a comma stands before a closing bracket; remove it",
+    "unexpected end of data": "the text ends, or a line breaks, before the object is closed; is the file cut off?",
+    "expected a string key": "names of fields stand in double quotes",
+    "unexpected control character": r"a control character stands in a text; write a line break as \n, a tab as \t",
+    "invalid escaped sequence": "a backslash in a text is written twice",
+    "expected a JSON value": "a value is missing there, or a text without double quotes",
+    "invalid literal": "texts stand in double quotes; without them only numbers, true, false and null may stand",
+    "zero-length": "there is nothing in it",
+    "depth limit": f"more than {MAX_DEPTH} lists and objects inside each other",
+}
 _NOT_A_NUMBER = re.compile(r"-?(NaN|Infinity)")
 
 
 class BadJson(ValueError):
-    """The text is not JSON, or contains a value that the service cannot store unchanged."""
+    """The text is not JSON, or contains a value that the service cannot store unchanged.
+
+    `slip` names a mistake that a program which wrote a whole file has made in all of its lines.
+    """
+
+    def __init__(self, message: str, slip: str | None = None) -> None:
+        super().__init__(message)
+        self.slip = slip
 
 
 def parse(raw: bytes) -> Any:
@@ -36,7 +56,7 @@ def parse(raw: bytes) -> Any:
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise BadJson(_explain(error, raw)) from error
+        raise _explained(error, raw) from error
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise BadJson(f"more than {MAX_DEPTH} lists and objects inside each other")
     if b"\\u0000" in raw and _has_nul(value):
@@ -67,17 +87,18 @@ def _in_range(digits: str) -> int:
     return int(digits)
 
 
-def _explain(error: orjson.JSONDecodeError, raw: bytes) -> str:
+def _explained(error: orjson.JSONDecodeError, raw: bytes) -> BadJson:
     text = raw.decode("utf-8", errors="replace")
     if not is_utf8(raw):
-        return "not valid UTF-8"
+        return BadJson("not valid UTF-8")
     if _NOT_A_NUMBER.match(text, error.pos):
-        return "NaN and Infinity are not JSON; write null or text"
+        return BadJson("NaN and Infinity are not JSON; write null or text")
     if "surrogate" in error.msg:
-        return "half of a surrogate pair, which is not a character"
+        return BadJson("half of a surrogate pair, which is not a character")
     rest = text[error.pos :]
-    message = next((message for pattern, message in _SLIPS if pattern.match(rest)), error.msg)
-    return f"not valid JSON: {message} (character {error.pos + 1})"
+    slip = next((message for pattern, message in _SLIPS if pattern.match(rest)), None)
+    message = slip or next((words for phrase, words in _PLAIN_WORDS.items() if phrase in error.msg), error.msg)
+    return BadJson(f"not valid JSON: {message} (character {error.pos + 1})", message)
 
 
 def is_utf8(raw: bytes) -> bool:

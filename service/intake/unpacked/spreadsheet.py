@@ -12,7 +12,7 @@ import orjson
 from python_calamine import CalamineSheet, CalamineWorkbook, SheetVisibleEnum
 
 from service.intake.bounds.limits import Limits
-from service.intake.text.delimited import header_of
+from service.intake.text.delimited import REPEATED, header_of, repeats_header
 from service.jobs.checks.rows import FaultLog
 
 
@@ -26,15 +26,21 @@ def spreadsheet_as_lines(file: IO[bytes], limits: Limits, faults: FaultLog) -> I
     if sheet is None:
         return
     names: list[str] | None = None
+    header: list[str] = []
     row = unpacked = 0
     for cells in sheet.iter_rows():
         row += 1
         limits.check_rows(row)
         if names is None:
             if any(cell != "" for cell in cells):
-                names = header_of([str(_value(cell) or "") for cell in cells], row, faults)
+                header = [str(_value(cell) or "") for cell in cells]
+                names = header_of(header, row, faults)
                 if names is None:
                     return
+            yield b""
+            continue
+        if repeats_header(cells, header):
+            faults.add(REPEATED, line=row)
             yield b""
             continue
         line = _as_line(names, cells, row, limits, faults)

@@ -18,6 +18,8 @@ _SENTENCES = {
     "model_attributes_type": "must be an object, in braces",
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "float_parsing": "must be a number",
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
     "finite_number": "must be a number that is finite",
@@ -56,11 +58,12 @@ def _models_at(location: Sequence[str | int], model: type[BaseModel]) -> list[ty
     """The models that are valid at this path; a relation's kind, which pydantic adds to the path, selects one."""
     models = [model]
     for part in location:
+        chosen = [found for found in models if part in _kinds(found)] if len(models) > 1 else []
         fields = [found.model_fields[part] for found in models if isinstance(part, str) and part in found.model_fields]
-        if fields:
+        if chosen:  # before the fields: the kind `pairs` has a field of that name
+            models = chosen
+        elif fields:
             models = [inner for field in fields for inner in _models_in(field.annotation)]
-        elif isinstance(part, str):
-            models = [found for found in models if part in _kinds(found)] or models
     return models
 
 

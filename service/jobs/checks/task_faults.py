@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from service.config import Task
 from service.errors import Fault
-from service.jobs.task.label_names import comparable
+from service.jobs.task.label_names import comparable, plain_number
 from service.jobs.task.template import Template
 from service.relations.groups import GroupRelation
 from service.values import is_blank
@@ -82,7 +82,7 @@ def _gold_values(task: Task) -> Iterator[Fault]:
         if label not in task.labels:
             message = f"gold_values must name labels as they are written: {label!r} is not one of {task.labels}"
             yield Fault(message, field=f"{where}.{value}")
-        elif meant.setdefault(comparable(value), label) != label:
+        elif meant.setdefault(plain_number(comparable(value)), label) != label:
             yield Fault(f"gold_values must give {value!r} one label; in another spelling it has another", field=where)
 
 

@@ -60,6 +60,8 @@ class Unmatched:
 
 def unmatched_warning(task: Task, unmatched: Unmatched, gold_rows: int) -> Iterator[str]:
     """The warning of an estimate or a job about gold values that are not labels, if there are any."""
+    if task.gold_field is not None and not gold_rows:
+        yield f"no row has gold: {task.gold_field!r} is blank or null in all rows, so the report gives no accuracy"
     if not unmatched.rows:
         return
     commonest = unmatched.commonest()

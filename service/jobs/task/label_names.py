@@ -20,14 +20,14 @@ class LabelNames:
         self._labels = {comparable(name): label for name, label in names}
         self._numbers: dict[str, set[Label]] = {}
         for name, label in self._labels.items():
-            self._numbers.setdefault(_plain(name), set()).add(label)
+            self._numbers.setdefault(plain_number(name), set()).add(label)
 
     def find(self, text: str) -> Label | None:
         """The label with this name; None if there is none."""
         name = comparable(text)
         if name in self._labels:
             return self._labels[name]
-        found = self._numbers.get(_plain(name), set())
+        found = self._numbers.get(plain_number(name), set())
         return next(iter(found)) if len(found) == 1 else None
 
 
@@ -37,7 +37,7 @@ def comparable(text: str) -> str:
     return unicodedata.normalize("NFC", folded)
 
 
-def _plain(text: str) -> str:
+def plain_number(text: str) -> str:
     """The text; a whole number without zeros behind its decimal point."""
     number = _WHOLE.fullmatch(text)
     return text if number is None else number[1]

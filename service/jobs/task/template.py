@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from service.placeholders import template_parts
-from service.values import as_text
+from service.values import as_text, without_blank_end
 
 _FIELD = "\0"  # placeholder of a field; no column's name can contain it
 _IN_BRACES = re.compile(r"\{\s*([^{}\0]*[^{}\0\s])\s*\}")
@@ -29,12 +29,14 @@ class Template:
         return tuple(dict.fromkeys(_IN_BRACES.findall(shown)))
 
     def render(self, row: Mapping[str, Any]) -> str:
-        """The text of one row, without white space at its end. Raises KeyError for a field that the row lacks.
+        """The text of one row, without white space or invisible characters at its end.
+
+        Raises KeyError for a field that the row lacks.
 
         A label follows the text after one space. Behind further white space, that space would be a token that
         hardly ever precedes a word, and all labels would be about e^40 times less likely.
         """
-        return self.filled(row).rstrip()
+        return without_blank_end(self.filled(row))
 
     def filled(self, row: Mapping[str, Any]) -> str:
         """The text of one row as it stands. Raises KeyError for a field that the row lacks."""

@@ -174,7 +174,7 @@ UNREADABLE = [
 async def test_a_credential_that_cannot_be_read_is_refused_even_where_none_is_needed(service: Service) -> None:
     _, made = await create_key(service.store, project="birds", name="a", scopes=[Scope.ADMIN])
     words = {"KEY": made.text, "PASSWORD": base64.b64encode(f"{made.text}:".encode()).decode()}
-    others = ("X-API-Key", "Api-Key", "X-Auth-Token", "X-Access-Token")
+    others = ("X-API-Key", "Api-Key", "X-Auth-Token", "X-Access-Token", "X-Api-Token", "apikey", "Cookie", "X-My-Key")
     sent = [("Authorization", value) for value in UNREADABLE] + [(name, "KEY") for name in others]
     for name, value in sent:
         for path in ("/v1/jobs", "/metrics", "/nowhere"):

@@ -34,6 +34,13 @@ def test_a_label_longer_than_300_characters_is_refused_by_name() -> None:
     assert "301 characters and may have 300" in caught.value.faults[0].message
 
 
+def test_an_unknown_field_of_pairs_is_told_with_the_fields_that_there_are() -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        parse_config(with_pairs(pairs=[["1", "2"]], rules="x"))
+    [fault] = caught.value.faults
+    assert "did you mean 'rule'? The fields are: column, kind, label, pairs, rule" in fault.message
+
+
 def with_pairs(**relation: Any) -> dict[str, Any]:
     return {"task": {"template": "{a}", "relations": [{"kind": "pairs", "rule": "same_label", **relation}]}}
 
@@ -65,6 +72,7 @@ def with_pairs(**relation: Any) -> dict[str, Any]:
         ),
         (with_pairs(), "task.relations.0.pairs"),
         (with_pairs(column="x", pairs=[["1", "2"]]), "task.relations.0.pairs"),
+        (with_pairs(pairs=[["1", "2"]], relation="same_label"), "task.relations.0.relation"),
         (with_pairs(pairs=[["1", "2", "3"]]), "task.relations.0.pairs.0"),
         (with_pairs(pairs=[["1", "1"]]), "task.relations.0.pairs"),
         (with_pairs(pairs=[["1", "2"], ["2", "1"]]), "task.relations.0.pairs"),

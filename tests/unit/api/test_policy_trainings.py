@@ -252,6 +252,7 @@ async def test_rows_that_make_no_prompts_are_refused_by_field(service: Service) 
         (enough, "{topic}:", 0.25, "rows.holdout", "no group of related rows fits into 0.25 of 1 rows"),
         (few, None, 0.25, "job_ids", "of 9 distinct prompts 7 are left to train on, and a step reads 8; give jobs"),
         (enough, None, 0.01, "rows.holdout", "fits into 0.01 of 12 rows: the smallest has 1; give a larger share"),
+        (enough, "{topic} {{question}}", 0.25, "policy.prompt", "write {question}, with single braces"),
         (enough, "{question", 0.25, "policy.prompt", "the { at character 1 stands alone"),
     ):
         policy = {"reward": reward, "prompt": prompt}

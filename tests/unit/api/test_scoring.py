@@ -105,6 +105,11 @@ async def test_tokens_count_for_the_day_and_its_quota_holds(service: Scoring) ->
         ({"reward": "TRAINING"}, "texts", "send texts"),
         ({"reward": "TRAINING", "texts": [""]}, "texts.0", "at least 1 character"),
         ({"reward": "TRAINING", "texts": ["a", " \n"]}, "texts.1", "is blank"),
+        (
+            {"reward": "TRAINING", "prompts": [{"prompt": "a", "responses": ["b", " "]}]},
+            "prompts.0.responses.1",
+            "blank",
+        ),
         ({"reward": "TRAINING", "texts": ["a", 2]}, "texts.1", "must be text"),
         ({"reward": "TRAINING", "texts": ["1"] * (MOST_TEXTS + 1)}, "texts", "at most 256"),
         (

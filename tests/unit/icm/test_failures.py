@@ -1,8 +1,10 @@
 import json
 
 import pytest
+from typer.testing import CliRunner
 
 from icm import ApiError, Fault, ServerUnreachable
+from icm.cli import build_app
 from icm.commands.failures import BadConfigFile, ExitCode, JobEndedBadly, exit_code, report_failure
 from icm.documents import Job
 from icm.local_stack.postgres_binaries import EmbeddedPostgresError
@@ -60,6 +62,29 @@ def test_with_json_errors_are_json_on_standard_error(capsys: pytest.CaptureFixtu
     assert told["exit_code"] == 3
     assert told["error"]["type"] == "urn:icm:problem:invalid-dataset"
     assert told["error"]["errors"][0] == {"line": 3, "field": "claim", "message": "is missing"}
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_refusal_of_the_operating_system_names_the_file_and_no_number(
+    as_json: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report_failure(FileNotFoundError(2, "No such file or directory", "/gone"), as_json=as_json)
+    err = capsys.readouterr().err
+    assert "/gone: No such file or directory" in err
+    assert "Errno" not in err
+
+
+def test_a_reader_who_has_left_is_no_error() -> None:
+    group = build_app()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("icm.cli.on_stdout", _left)
+        done = CliRunner().invoke(group, ["--version"])
+    assert done.stderr == ""
+
+
+def _left() -> None:
+    raise BrokenPipeError(32, "Broken pipe")
 
 
 def test_a_refusal_names_the_request_for_the_operators_logs(capsys: pytest.CaptureFixture[str]) -> None:

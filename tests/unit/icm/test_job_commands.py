@@ -111,6 +111,23 @@ def test_a_person_is_asked_before_a_job_is_deleted(answer: str, code: int, monke
     assert bool(service.requests) is (code == 0)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["jobs", "--limit", "0"], "must be at least 1"),
+        (["jobs", "--limit", "many"], "must be a whole number"),
+        (["serve", "--port", "99999"], "must be at most 65535"),
+        (["convert", "foo", "x", "-o", "y"], "'foo' is not one of 'truthfulqa', 'gsm8k'"),
+        (["train", "job_1", "--learning-rate", "much"], "must be a number"),
+    ],
+)
+def test_a_value_that_an_option_cannot_have_is_refused_in_plain_words(words: list[str], told: str) -> None:
+    done = CliRunner().invoke(build_app(), words, env={"COLUMNS": "200"})
+    assert done.exit_code == ExitCode.USAGE
+    assert told in done.stderr
+    assert not any(word in done.stderr for word in ("Input should", "Value error", "parse string"))
+
+
 def test_the_version_is_shown_as_text_and_as_json() -> None:
     installed = version("icm-service")
     assert CliRunner().invoke(build_app(), ["--version"]).stdout == f"{installed}\n"

@@ -19,7 +19,7 @@ from service.identifiers import WorkerId
 from service.records.trainings import Artifact
 from service.records.work import WorkKind, WorkStatus
 from service.settings import Settings
-from tests.support.rewards import MANIFEST, reward_report
+from tests.support.rewards import CONTEXT_WORDS, MANIFEST, reward_report
 from tests.support.stores import ScratchStore
 from tests.unit.api.test_scoring import Scoring, trained
 from tests.unit.icm.fake_service import IMPATIENT
@@ -80,7 +80,15 @@ async def test_a_file_that_cannot_be_scored_is_told_by_line(
         ('{"text": "1"}\n{"txt": "2"}', 3, "line 2: the row has no column 'text'"),
         ('{"text": "1"}\n[]', 3, "line 2: a row must be a JSON object"),
         ('{"text": "1"}\n{', 3, "line 2"),
-        ('{"text": ""}', 3, "texts.0"),
+        ('{"text": "1"}\n{"text": ""}', 3, "line 2: 'text' is blank or null"),
+        ('{"text": "1"}\n\n{"text": null}', 3, "line 3: 'text' is blank or null"),
+        ('{"text": "1"}\n{"text": ["2"]}', 3, "line 2: 'text' holds a list or an object"),
+        ('{"Text": "1"}', 3, "did you mean 'Text'?"),
+        ('{"text": "1", "score": 7}', 3, "has a column 'score' already"),
+        ('{"text": "1"}\n\n{"text": "' + "long " * CONTEXT_WORDS + '1"}', 3, "rows.jsonl, line 3: the text takes"),
+        ("text\n1\n", 3, "line 1: a row must be a JSON object, in braces"),
+        ('[{"text": "1"}]', 3, "line 1: a row must be a JSON object, in braces"),
+        ("\n", 3, "there are no rows to score"),
     ):
         (tmp_path / "rows.jsonl").write_text(lines)
         done = await command("score", reward, str(tmp_path / "rows.jsonl"))

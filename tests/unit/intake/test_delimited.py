@@ -45,6 +45,7 @@ def test_blank_lines_before_the_header_are_skipped() -> None:
         ("0,1,2", False),
         ("id,text", False),
         ("Is the claim true?,score", False),
+        ("Survey 2024,,", True),
     ],
 )
 def test_a_header_that_reads_like_a_row_is_doubted(header: str, is_doubtful: bool) -> None:
@@ -57,7 +58,7 @@ def test_a_header_that_reads_like_a_row_is_doubted(header: str, is_doubtful: boo
 
 def test_a_fault_behind_quoted_line_breaks_names_its_physical_line() -> None:
     [fault] = faults_in(b'a,b\n"1\n2\n3",x\nonly one\n', "a.csv")
-    assert (fault.line, fault.message) == (5, "the row has 1 cells, the header 2")
+    assert (fault.line, fault.message) == (5, "the row has 1 cell, the header 2")
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,8 @@ def test_a_fault_behind_quoted_line_breaks_names_its_physical_line() -> None:
         (b"1,1,a film\n2,3,b\n", 1, None, "reads like a row ('1', '1', 'a film'); put a line with names before it"),
         (b",,\n1,2,3\n", 1, None, "the first line is blank"),
         (b"a,b\n1,2,3\n", 2, None, "3 cells"),
+        (b"a,b\n1,2\na,b\n3,4\n", 3, None, "the row repeats the names of the columns"),
+        (b"a,\n1,2\na,\n3,4\n", 3, None, "the row repeats the names of the columns"),
         (b'a,b\n1,"2"x\n', 2, None, "not read"),
         (b'a,b\n1,2\n3,"open\nand on\n', 3, None, "not read"),
         (b"a,b\n1,\xff\n", 2, "b", "UTF-8"),
@@ -194,7 +197,7 @@ def test_a_line_break_of_old_macs_stays_in_a_quoted_cell() -> None:
 
 def test_lines_count_behind_the_line_that_names_the_separator() -> None:
     [fault] = faults_in(b"sep=;\na;b\n1\n", "a.csv")
-    assert (fault.line, fault.message) == (3, "the row has 1 cells, the header 2")
+    assert (fault.line, fault.message) == (3, "the row has 1 cell, the header 2")
 
 
 def test_a_long_line_that_ends_with_a_carriage_return_does_not_hide_the_next() -> None:

@@ -64,7 +64,7 @@ def test_an_object_is_reported_by_the_line_where_it_begins() -> None:
     ("content", "line", "told"),
     [
         (b'[{"a":1}\n{"a":2}]', 2, "no comma"),
-        (b'[{"a":1},\n]', 2, "out of place"),
+        (b'[{"a":1},\n]', 2, "a comma stands before the ']'"),
         (b'[,{"a":1}]', 1, "out of place"),
         (b'[{"a":1}', 1, "without ']'"),
         (b'[{"a":1}\n,{"a":[1', 2, "has no end"),

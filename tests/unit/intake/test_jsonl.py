@@ -43,11 +43,17 @@ def test_values_are_kept_as_they_are() -> None:
         (b'"text"', "not a JSON object"),
         (b"3", "not a JSON object"),
         (b"null", "not a JSON object"),
-        (b'{"a":1', "not valid JSON"),
-        (b'{"a":1}{"a":2}', "not valid JSON"),
+        (b'{"a":1', "the text ends, or a line breaks"),
+        (b'{"a":1}{"a":2}', "write one object a line"),
+        (b'{"a":1},', "a comma stands behind the object; remove it"),
+        (b"{a:1}", "names of fields stand in double quotes"),
+        (b'{"a":"C:\\U"}', "a backslash in a text is written twice"),
+        (b'{"a":"x\ty"}', "a tab as"),
+        (b'{"a":yes}', "a text without double quotes"),
+        (b'\xef\xbb\xbf{"a":1}', "as where files were joined"),
         (b"{'a':1}", "not valid JSON"),
         (b'{"a":01}', "leading zero"),
-        (b'{"a":1,}', "not valid JSON"),
+        (b'{"a":1,}', "a comma stands before a closing bracket; remove it"),
         (b'{"a":"\xff"}', "UTF-8"),
         (b'{"a":"\xed\xa0\x80"}', "UTF-8"),
         (b'{"a":"\\ud800"}', "surrogate"),
@@ -76,6 +82,12 @@ def test_a_bad_line_is_reported_with_its_number_and_reason(line: bytes, told: st
     [fault] = faults_in(b'{"a":1}\n' + line + b'\n{"a":2}\n', "a.jsonl")
     assert fault.line == 2
     assert told in fault.message
+
+
+def test_a_mistake_in_every_line_is_listed_for_the_first_lines_alone() -> None:
+    faults = faults_in(b'{"a":1}\n' + b"{'a':1}\n" * 50 + b'{"a":1},\n', "a.jsonl")
+    assert [fault.line for fault in faults] == [2, 3, 4, 52]
+    assert ["not listed" in fault.message for fault in faults] == [False, False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,12 @@ def test_a_header_is_checked_as_that_of_csv_is() -> None:
     assert log.assumptions == ("column 1 has no name in the header and is called 'unnamed_1'",)
 
 
+def test_a_row_that_repeats_the_header_is_refused_by_its_number() -> None:
+    [fault] = faults_of(workbook(("one", [["a", "b"], ["1", "2"], ["a", "b"], ["3", "4"]])))
+    assert fault[:2] == (3, None)
+    assert "repeats the names" in fault[2]
+
+
 @pytest.mark.usefixtures("reader_without_a_process")
 def test_a_row_or_a_workbook_beyond_the_limits_is_refused() -> None:
     [(line, _, message)] = faults_of(workbook(("S", [["claim"], ["a" * (SMALL.max_row_bytes + 1)]])))

@@ -103,7 +103,7 @@ async def test_rows_without_a_group_are_counted_in_a_warning() -> None:
     assert found.relations.groups == 4
 
 
-@pytest.mark.parametrize("word", ["NA", "nan", " NULL ", "None", "#N/A", "\\N"])
+@pytest.mark.parametrize("word", ["NA", "nan", " NULL ", "None", "#N/A", "\\N", "-", "?", "n.a.", "unknown", "NaT"])
 async def test_words_for_missing_values_get_a_warning_if_they_make_a_group(word: str) -> None:
     chosen = config(relations=[{"kind": "at_most_one", "group": "g"}])
     found = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate([word, word, "x", "x"])))
@@ -183,6 +183,14 @@ async def test_gold_that_is_none_of_the_labels_gets_a_warning(task: dict[str, An
         warning for warning in (await estimated(config(gold_field="gold", **task), *rows)).warnings if "gold" in warning
     ]
     assert [warning.startswith(start) for warning, start in zip(warned, told, strict=True)] == [True] * len(told)
+
+
+@pytest.mark.parametrize("gold", ["", None, " "])
+async def test_a_gold_column_without_any_gold_gets_a_warning(gold: str | None) -> None:
+    found = await estimated(config(gold_field="gold"), *({"q": n, "gold": gold} for n in range(4)))
+    assert [warning for warning in found.warnings if "gold" in warning] == [
+        "no row has gold: 'gold' is blank or null in all rows, so the report gives no accuracy"
+    ]
 
 
 ONE = {"kind": "exactly_one", "group": "g"}

@@ -93,7 +93,7 @@ def test_rows_that_read_alike_and_rows_with_the_separator_are_counted() -> None:
     assert (found.repeated_texts, found.texts_with_separator) == (1, 1)
 
 
-@pytest.mark.parametrize("end", [" ", "\n", "\r\n", "\t ", "\u00a0"])
+@pytest.mark.parametrize("end", [" ", "\n", "\r\n", "\t ", "\u00a0", "\u200b", " \ufeff"])
 def test_white_space_at_the_end_of_a_row_is_not_read(end: str) -> None:
     task = config("claim: {q}").task
     found, plain = survey(task, {"q": f"a b{end}"}, {"q": "c"}), survey(task, {"q": "a b"}, {"q": "c"})

@@ -19,6 +19,7 @@ def refusals(**task: Any) -> list[tuple[str | None, str]]:
         ({"gold_values": {"yes": "True"}, "gold_field": None}, "task.gold_values", "without a gold_field"),
         ({"gold_values": {" ": "True"}}, "task.gold_values", "blank"),
         ({"gold_values": {"yes": "True", "Yes ": "False"}}, "task.gold_values", "one label"),
+        ({"gold_values": {"1": "True", "1.0": "False"}}, "task.gold_values", "one label"),
     ],
 )
 def test_a_mapping_of_gold_that_cannot_be_meant_is_refused(changes: dict[str, Any], field: str, told: str) -> None:
