@@ -193,13 +193,21 @@ def _show(job: Job, *, as_json: bool) -> None:
     write_line(on_stdout(), text.rstrip())
 
 
-def check_output(path: Path) -> None:
-    """Refuse an unusable output file before the job costs anything."""
+def check_output(path: Path, data: Path | None = None) -> None:
+    """Refuse an unusable output file before the job costs anything; also `data`, which would be written over."""
     try:
         result_format_of(path)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--output") from error
     check_folder(path, "--output")
+    if data is not None:
+        check_not_input(path, data)
+
+
+def check_not_input(path: Path, data: Path) -> None:
+    """Refuse to write the result over the data set."""
+    if path.exists() and path.samefile(data):
+        raise typer.BadParameter(f"{path} is the data set itself; give the result another name", param_hint="--output")
 
 
 def check_folder(path: Path, option: str) -> None:

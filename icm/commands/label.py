@@ -62,7 +62,7 @@ def label(  # noqa: PLR0913 - each is an option that people give
     as_json: Json = False,
 ) -> None:
     """Label a data set and download it."""
-    check_output(output)
+    check_output(output, data)
     if page is not None:
         check_folder(page, "--report")
     content = read_config(config, name=data.stem)

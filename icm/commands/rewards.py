@@ -15,7 +15,7 @@ import typer
 
 from icm.client import Client
 from icm.commands.failures import BadConfigFile, JobEndedBadly
-from icm.commands.jobs import check_folder, check_output
+from icm.commands.jobs import check_folder, check_not_input, check_output
 from icm.commands.label import LanguageModel, OptionalUrl, Workers, connected
 from icm.commands.options import ApiKey, Config, Failing, Json, Url, check_verdict, read_config, read_json
 from icm.commands.output import on_stderr, on_stdout, write_json, write_line
@@ -47,6 +47,7 @@ def score(
     """Score the texts of a file by a reward model; print each row with its score."""
     if output is not None:
         check_folder(output, "--output")
+        check_not_input(output, rows)
     columns = [name for name in (prompt, text) if name is not None]
     read = list(_scorable(rows, columns))
     if not read:
@@ -83,7 +84,7 @@ def reward_labels(  # noqa: PLR0913 - each is an option of the command
     as_json: Json = False,
 ) -> None:
     """Search labels for a part of the pairs, train a reward model on them, label the rest by it, train a final one."""
-    check_output(output)
+    check_output(output, rows)
     if output.suffix.lower() != ".jsonl":
         raise typer.BadParameter("the result is JSON lines; let its name end in .jsonl", param_hint="--output")
     content = read_config(config, name=rows.stem)

@@ -50,14 +50,15 @@ def spreadsheet_as_lines(file: IO[bytes], limits: Limits, faults: FaultLog) -> I
 
 
 def _sheet(workbook: CalamineWorkbook, faults: FaultLog) -> CalamineSheet | None:
-    """The first visible sheet with cells; reports other such sheets as an assumption."""
+    """The first visible sheet with more than one row, else the first with any; reports other such sheets."""
     visible = [sheet.name for sheet in workbook.sheets_metadata if sheet.visible is SheetVisibleEnum.Visible]
     sheets = [sheet for name in visible if (sheet := workbook.get_sheet_by_name(name)).height]
     if not sheets:
         return None
-    if others := [sheet.name for sheet in sheets[1:]]:
-        faults.assume(f"the sheet {sheets[0].name!r} was read, and {', '.join(map(repr, others[:5]))} was not")
-    return sheets[0]
+    chosen = next((sheet for sheet in sheets if sheet.height > 1), sheets[0])  # notes often stand before the table
+    if others := [sheet.name for sheet in sheets if sheet is not chosen]:
+        faults.assume(f"the sheet {chosen.name!r} was read, and {', '.join(map(repr, others[:5]))} was not")
+    return chosen
 
 
 def _as_line(names: list[str], cells: Sequence[Any], row: int, limits: Limits, faults: FaultLog) -> bytes:

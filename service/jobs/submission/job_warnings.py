@@ -13,7 +13,7 @@ from service.jobs.task.satisfiability import impossible_warnings
 from service.jobs.task.shares import unmet_by_relations
 from service.relations.relation import RelationCount
 from service.search.state.objective import Objective
-from service.search.strategies.registry import StrategyName
+from service.search.strategies.registry import Method, StrategyName
 
 _READ_BY = {
     "batch_rows": (StrategyName.ITERATIVE,),
@@ -75,8 +75,10 @@ def _count_warnings(number: int, found: RelationCount, task: Task) -> Iterator[s
 
 
 def _unread_warnings(config: JobConfig) -> Iterator[str]:
-    """Warnings about parameters that were changed and that this strategy does not read."""
+    """Warnings about parameters that were changed and that this method or strategy does not read."""
     search = config.search
+    if config.method is not Method.ICM and search.strategy is not _NEW.strategy:
+        yield f"search.strategy has no effect with method {config.method.value!r}: it is for 'icm'"
     for name, strategies in _READ_BY.items():
         if search.strategy not in strategies and getattr(search, name) != getattr(_NEW, name):
             able = " and ".join(repr(each.value) for each in strategies)

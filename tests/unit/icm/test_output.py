@@ -171,6 +171,11 @@ def test_backends_that_are_no_list_of_objects_are_refused(text: str) -> None:
 def test_an_output_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(typer.BadParameter, match="ending"):
         check_output(tmp_path / "labelled.txt")
+    data = tmp_path / "data.jsonl"
+    data.touch()
+    with pytest.raises(typer.BadParameter, match="is the data set itself"):
+        check_output(tmp_path / "." / "data.jsonl", data)
+    check_output(tmp_path / "other.jsonl", data)
     with pytest.raises(typer.BadParameter, match="no such folder"):
         check_output(tmp_path / "nowhere" / "labelled.csv")
 

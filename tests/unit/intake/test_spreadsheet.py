@@ -102,6 +102,13 @@ def test_blank_rows_are_passed_over_and_numbers_stay_those_of_the_sheet() -> Non
 
 
 @pytest.mark.usefixtures("reader_without_a_process")
+def test_a_sheet_of_one_row_before_the_table_is_taken_for_notes() -> None:
+    rows, log = read(workbook(("Read me", [["Made in May"]]), ("Data", CLAIMS)))
+    assert [fields["claim"] for _, fields in rows] == ["2 is 3", "é"]
+    assert log.assumptions == ("the sheet 'Data' was read, and 'Read me' was not",)
+
+
+@pytest.mark.usefixtures("reader_without_a_process")
 def test_the_first_visible_sheet_with_cells_is_read_and_the_others_are_named() -> None:
     content = workbook(("Notes", [["x"], ["y"]]), ("Empty", []), ("Data", CLAIMS), ("More", CLAIMS), hidden="Notes")
     rows, log = read(content)

@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 
-from service.config import JobConfig
+from service.config import JobConfig, SearchConfig
 from service.errors import InvalidDataset
 from service.jobs.submission.estimate import Estimate, estimate
 from service.scoring.registry import ConfiguredScorers
+from service.search.strategies.registry import Method, StrategyName
 from tests.support.sources import CountingScorer, config, source
 
 
@@ -224,3 +225,10 @@ async def test_twins_make_half_of_the_labels_true() -> None:
     task = replace(PAIRS.task, shares={"Yes": 0.3})
     found = await estimated(replace(PAIRS, task=task), *rows)
     assert "antisymmetric (relations.0) leaves room for 10 to 10 of 20 rows" in found.warnings[0]
+
+
+@pytest.mark.parametrize(("method", "warned"), [(Method.ICM, False), (Method.ZERO_SHOT, True)])
+async def test_a_strategy_beside_a_method_that_has_none_gets_a_warning(method: Method, warned: bool) -> None:
+    asked = replace(config(), method=method, search=SearchConfig(strategy=StrategyName.PAPER))
+    found = await estimated(asked, {"q": 1}, {"q": 2})
+    assert ("search.strategy has no effect with method 'zero_shot': it is for 'icm'" in found.warnings) is warned
