@@ -1,7 +1,7 @@
-"""Read PEFT's `adapter_config.json`, and refuse what this server cannot serve.
+"""Read PEFT's `adapter_config.json`, and refuse adapters that this server cannot serve.
 
 PEFT has several dozen variants of LoRA. This module refuses, by name, every field that might change scores in an
-unknown way, since a partly served adapter scores like none that anybody trained.
+unknown way, since an adapter of which the server ignores a part gives scores of no trained model.
 """
 
 import math
@@ -92,9 +92,9 @@ def read_config(content: bytes) -> AdapterConfig:
 
 def _faults(config: AdapterConfig) -> Iterator[str]:
     if config.peft_type != "LORA":
-        yield f"peft_type is {config.peft_type!r}; this server has LORA alone"
+        yield f"peft_type is {config.peft_type!r}; this server takes only LORA"
     if config.task_type not in (None, "CAUSAL_LM"):
-        yield f"task_type is {config.task_type!r}; this server has CAUSAL_LM alone"
+        yield f"task_type is {config.task_type!r}; this server takes only CAUSAL_LM"
     for name, value in (config.model_extra or {}).items():
         if value and name not in _WITHOUT_EFFECT:
             why = _WHAT_IT_DOES.get(name, "may change scores in a way that this server does not know")

@@ -117,7 +117,7 @@ def _check_complete(config: AdapterConfig, layers: Mapping[str, Width], found: M
     targets = config.targets(layers)
     if targets is not None and (odd := sorted(targets ^ set(found))):
         lacking = "has no matrices for" if odd[0] in targets else "has matrices, not named in target_modules, for"
-        raise AdapterRefused(f"{WEIGHTS} {lacking} {odd[0]!r}: it is not the file that {CONFIG} tells of")
+        raise AdapterRefused(f"{WEIGHTS} {lacking} {odd[0]!r}: it is not the file that {CONFIG} describes")
 
 
 def _low_rank(

@@ -1,4 +1,4 @@
-"""Read `manifest.json`, which may stand beside an adapter: its base, and the hashes of its files."""
+"""Read an adapter's `manifest.json`, if there is one, and check the base and the hashes of the files in it."""
 
 import hashlib
 import re
@@ -45,7 +45,7 @@ class Manifest(BaseModel):
         known = {file.name: file.sha256 for file in self.artifact.files}
         for name, content in contents.items():
             if hashlib.sha256(content).hexdigest() != known.get(name):
-                raise AdapterRefused(f"{name} is not the file that {MANIFEST} tells of: fetch the adapter again")
+                raise AdapterRefused(f"{name} is not the file that {MANIFEST} describes: fetch the adapter again")
 
 
 def hashes(*names: str | None) -> set[str]:
@@ -54,7 +54,7 @@ def hashes(*names: str | None) -> set[str]:
 
 
 def manifest_of(folder: Path, within: Path | None) -> Manifest | None:
-    """Read the manifest in an adapter's folder or beside it, if there is one about this folder.
+    """Read the manifest in or beside an adapter's folder; None unless one describes this folder.
 
     Reads nothing outside the optional folder `within`. Raises AdapterRefused if the file is far too long.
     """

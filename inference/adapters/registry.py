@@ -1,4 +1,4 @@
-"""The registry of a server's adapters: it loads and finds them by name, and frees them after their last request."""
+"""Keeps a server's adapters by name: loads them, and frees each unnamed one after its last request."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+@/-]{0,199}")
 
 @dataclass(frozen=True, slots=True)
 class AdapterLimits:
-    """The operator's limits. Without a folder, nobody can load or unload adapters at run time.
+    """The operator's limits. Without a folder, the server loads and unloads no adapters at run time.
 
     Where `max_adapters` names are loaded, the next one replaces the least recently used of those loaded at run time.
     """
@@ -33,9 +33,9 @@ class AdapterLimits:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """An adapter under a name; `path` is the folder in the words of the request or the operator.
+    """An adapter under a name; `path` is the folder as the request or the operator wrote it.
 
-    `stays`: the operator loaded it at the start, so that no other adapter replaces it.
+    `stays`: the operator named it at the start, so no other adapter replaces it.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Adapters:
         self._keep(Named(name, str(folder), read_adapter(folder, self.base, self.limits.max_rank), stays=True))
 
     async def load(self, name: str, path: str) -> None:
-        """Read an adapter below the operator's folder while requests run; where there is no room, another one goes.
+        """Read an adapter below the operator's folder while requests run; if there is no room, remove another name.
 
         Raises the errors of `add`.
         """
@@ -124,20 +124,20 @@ class Adapters:
         if self.limits.folder is None:
             raise AdapterNotFound(
                 "this server loads and unloads no adapters while it runs; start it with --adapter-folder FOLDER, "
-                "the folder that they are below"
+                "the folder that contains them"
             )
         return self.limits.folder.resolve()
 
     def _check_name(self, name: str) -> None:
         if not _NAME.fullmatch(name):
             raise AdapterRefused(
-                f"{name!r} is no name for an adapter: a letter or digit, then up to 199 of these, . _ : + @ / and -"
+                f"{name!r} is no name for an adapter: use a letter or digit, then up to 199 of these, . _ : + @ / and -"
             )
         if name == self.base.name:
             raise AdapterRefused(f"{name!r} is the name of the base")
         if name not in self._named and self._is_full() and self._replaceable() is None:
             raise AdapterRefused(
-                f"{len(self._named)} adapters are loaded, as many as may be (--max-adapters), all of them at the start"
+                f"{len(self._named)} adapters are loaded, as many as --max-adapters allows, all of them at the start"
             )
 
     def _keep(self, new: Named) -> None:
@@ -157,16 +157,16 @@ class Adapters:
         self._note_use(new.name)
 
     def _make_room(self) -> None:
-        """Remove the least recently used name where there are as many as may be; running requests keep its adapter."""
+        """At the limit, remove the least recently used name; running requests keep its adapter."""
         if self._is_full() and (name := self._replaceable()) is not None:
-            logger.info("adapter %s unloaded to make room: it was not used for the longest time", name)
+            logger.info("adapter %s unloaded to make room: it was least recently used", name)
             self._remove(name)
 
     def _is_full(self) -> bool:
         return len(self._named) >= self.limits.max_adapters
 
     def _replaceable(self) -> str | None:
-        """The least recently used name of those loaded at run time, of one that no request uses if there is any."""
+        """The least recently used name of those loaded at run time, if possible one that no request uses."""
         names = [name for name in self._latest if not self._named[name].stays]
         return next((name for name in names if not self._users[self._named[name].adapter.sha]), next(iter(names), None))
 
@@ -187,7 +187,7 @@ class Adapters:
 
 
 def _nothing(_adapter: Adapter) -> None:
-    """Free nothing, as long as there is no engine."""
+    """Free nothing while there is no engine."""
 
 
 def _below(root: Path, path: str) -> Path:

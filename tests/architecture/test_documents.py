@@ -16,6 +16,7 @@ SOURCES = ("service", "api", "workers", "icm", "inference", "training", "migrati
 NAMED_IN_CODE = re.compile(
     r"(?<![\w/.])((?:service|api|workers|inference|training|icm|migrations|tests|docs|examples|benchmarks)/[\w/-]+\.(?:py|md))\b"
 )
+SECTION_NAMED_IN_CODE = re.compile(r"(?<![\w/.])(docs/[\w/-]+\.md)#([\w-]+)")
 DECISION = re.compile(r"docs/decisions/(\d{4})(?![\d-])|\bADR (\d{4})")
 MODULE = re.compile(r"`((?:service|api|workers|inference|training|icm|migrations|tests|docs|examples)/[\w/.]*)`")
 
@@ -90,11 +91,13 @@ def docstrings(module: ast.Module) -> Iterator[str]:
 
 
 def lost_references(text: str, root: Path) -> list[str]:
-    """Files, decisions and a document of the first release that a text names and that do not exist."""
+    """Files, sections, decisions and a document of the first release that a text names and that do not exist."""
     files = [path for path in NAMED_IN_CODE.findall(text) if not (root / path).exists()]
     numbers = [one or other for one, other in DECISION.findall(text)]
     decisions = [number for number in numbers if not list((root / "docs/decisions").glob(f"{number}-*.md"))]
-    return files + decisions + re.findall(r"\bDESIGN\b", text)
+    named = [(root / path, section) for path, section in SECTION_NAMED_IN_CODE.findall(text)]
+    sections = [section for page, section in named if page.exists() and section not in anchors(page)]
+    return files + sections + decisions + re.findall(r"\bDESIGN\b", text)
 
 
 @pytest.mark.parametrize("folder", SOURCES)
@@ -112,5 +115,6 @@ def test_docstrings_name_files_and_decisions_that_exist(
 
 
 def test_lost_references_are_found(root: Path) -> None:
-    text = "See DESIGN, service/gone.py, docs/decisions/9999 and docs/decisions/0001."
-    assert lost_references(text, root) == ["service/gone.py", "9999", "DESIGN"]
+    text = "See DESIGN, service/gone.py, docs/probe.md#gone, docs/training.md#policies, docs/decisions/9999 and "
+    text += "docs/decisions/0001."
+    assert lost_references(text, root) == ["service/gone.py", "gone", "9999", "DESIGN"]

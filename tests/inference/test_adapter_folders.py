@@ -205,7 +205,7 @@ def test_a_manifest_vouches_for_base_and_files(*, beside: bool, folder: Path, ba
     assert f"another base: it names {OTHER}" in refusal(folder, base)
     write_manifest(folder, path)
     set_fields(folder, lora_alpha=7)
-    assert "adapter_config.json is not the file that manifest.json tells of" in refusal(folder, base)
+    assert "adapter_config.json is not the file that manifest.json describes" in refusal(folder, base)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"name": "an extension of a browser"}'])

@@ -168,7 +168,7 @@ def asked(folder: Path, lines: list[str], *options: str) -> tuple[int, list[dict
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{", "standard input, line 2: is no JSON"),
+        ("{", "standard input, line 2: is not JSON"),
         ('["a"]', "standard input, line 2: texts: must be a list of texts"),
         ('{"texts": [""]}', "standard input, line 2: texts: must be a list of texts"),
     ],
