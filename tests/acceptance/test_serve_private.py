@@ -101,6 +101,7 @@ def test_an_interrupted_labelling_leaves_no_files(
     assert until(lambda: list(temporary.iterdir()) == [])
 
 
+@pytest.mark.long
 def test_the_demo_labels_as_gold_says_which_the_search_never_saw(temporary: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "examples.demo", "--out", str(tmp_path)],

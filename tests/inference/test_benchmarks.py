@@ -15,12 +15,10 @@ from benchmarks.results import Results
 from benchmarks.runs import Run, execute
 from benchmarks.strategies import GOLD, STRATEGIES
 from inference.settings import SMALL_MODEL
-from tests.long import LONG
+
+pytestmark = pytest.mark.long  # a third of a minute
 
 TINY = replace(QUICK, rows=8, few_rows=6, counted_rows=(4, 6), many_rows=10, fresh=4, few_tasks=("cities",))
-if not LONG:  # one task, and experiments of one size, which share the runs that they have in common
-    only = ("comparisons",)
-    TINY = replace(TINY, rows=4, few_rows=4, counted_rows=(2, 4), many_rows=6, fresh=2, tasks=only, few_tasks=only)
 
 
 @pytest.fixture(scope="module")

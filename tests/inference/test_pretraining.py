@@ -42,6 +42,7 @@ def test_a_run_resumed_after_a_phase_ends_with_the_weights_of_an_uninterrupted_o
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.long
 def test_the_loss_on_plain_statements_falls(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

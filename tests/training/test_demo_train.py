@@ -76,6 +76,7 @@ async def labels_of(rows: Sequence[Any], server: str, adapter: str | None) -> li
     return [labels[found[Row(place)].index(max(found[Row(place)]))] for place in range(len(rows))]
 
 
+@pytest.mark.long
 async def test_the_adapter_labels_fresh_rows_better_than_the_base(server: str) -> None:
     rows = [row for row in FRESH if row["task"] == "comparisons_words"][:64]
     before, after = [

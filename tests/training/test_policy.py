@@ -88,7 +88,7 @@ def test_the_report_has_curves_and_both_reward_models_judge_the_same_completions
     assert {"prompt", "base", "policy"} == set(after["samples"][0])
 
 
-@pytest.mark.parametrize("end", [(1, signal.SIGTERM), (3, signal.SIGKILL)])
+@pytest.mark.parametrize("end", [(1, signal.SIGTERM), pytest.param((3, signal.SIGKILL), marks=pytest.mark.long)])
 def test_a_training_stopped_or_killed_in_either_epoch_resumes_to_the_same_bytes(
     end: tuple[int, int], whole: Any, forks: ForkServerContext, judges: Path, tmp_path: Path
 ) -> None:

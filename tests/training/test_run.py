@@ -226,6 +226,7 @@ def test_full_training_leaves_a_language_model_that_loads_by_itself(forks: ForkS
     assert second.events("evaluation")[0]["zero_shot"]["nats"] < training.events("evaluation")[0]["zero_shot"]["nats"]
 
 
+@pytest.mark.long
 def test_rows_computed_in_parts_teach_the_same_and_none_need_be_held_out(
     finished: Finished, forks: ForkServerContext, tmp_path: Path
 ) -> None:
