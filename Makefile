@@ -7,8 +7,6 @@ BIN := $(VENV)/bin
 PINNED := constraints.txt pyproject.toml
 PORT ?= 8000
 DATA_DIR ?=
-# Tests side by side: one more than there are cores, since many wait for servers, leases and time limits.
-TEST_PROCESSES ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 # For `demo-real`: a pretrained language model.
 MODEL ?=
 BENCH ?=
@@ -51,10 +49,10 @@ demo-train: $(VENV)/.trains ## label 256 rows, train an adapter on the labels, s
 	$(BIN)/python -m examples.demo_train
 
 test: $(VENV)/.develops ## run all tests in their short form
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
+	$(BIN)/pytest -n auto --dist worksteal
 
 test-long: $(VENV)/.develops ## run all tests with more repetitions, seeds and variants (before a release)
-	ICM_TESTS=long $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal -m "long or not long"
+	ICM_TESTS=long $(BIN)/pytest -n auto --dist worksteal -m "long or not long"
 
 test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## test the vllm adapter and a whole job against a real vLLM on the CPU (installs 2.5 GB)
 	$(BIN)/pytest -n0 tests/live/vllm_adapter.py tests/live/vllm_job.py tests/live/vllm_trained.py
