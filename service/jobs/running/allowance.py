@@ -1,6 +1,7 @@
 """Checks the token limits of a running job: its own limits, and its project's daily quota."""
 
 import math
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from service.access.quotas import check_tokens, overridden
@@ -19,6 +20,20 @@ class Allowance:
     store: Store
     claimed: ClaimedShard
     quotas: Quotas  # the default ones
+
+    async def permits(self, save: Callable[[], Awaitable[object]]) -> bool:
+        """Whether the job's own limits allow another request.
+
+        At the project's daily quota it saves, then raises QuotaExhausted.
+        """
+        if await self.is_used_up():
+            return False
+        try:
+            await self.check_daily_quota()
+        except QuotaExhausted:
+            await save()
+            raise
+        return True
 
     async def is_used_up(self) -> bool:
         """True if the whole job has reached one of its own limits; then it ends with the labels it has."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from service.errors import QuotaExhausted, RewardModelUnusable, TrainingNotFinished, TrainingNotFound
+from service.errors import RewardModelUnusable, TrainingNotFinished, TrainingNotFound
 from service.identifiers import JobId, Row
 from service.jobs.running.allowance import Allowance
 from service.jobs.running.expected_counts import expected_counts
@@ -120,7 +120,7 @@ class _Run:
         """Score texts until the end, a limit or a stop, and save at intervals; return whether a limit was reached."""
         saved = time.monotonic()
         while self.is_open and not stop.is_set():
-            if not await self._has_allowance():
+            if not await self.allowance.permits(self.save):
                 return True
             texts = self.shard.texts[len(self.rewarded) : len(self.rewarded) + TEXTS_AT_ONCE]
             self.rewarded += await self.rewards.score(self.model, texts)
@@ -128,17 +128,6 @@ class _Run:
                 await self.save()
                 saved = time.monotonic()
         return False
-
-    async def _has_allowance(self) -> bool:
-        """Whether the job's own limits allow another request. Saves, then raises QuotaExhausted, at the daily quota."""
-        if await self.allowance.is_used_up():
-            return False
-        try:
-            await self.allowance.check_daily_quota()
-        except QuotaExhausted:
-            await self.save()
-            raise
-        return True
 
     async def save(self) -> Labelling:
         """Store the rewards, the changed label states and the cost in one transaction; return the labelling."""

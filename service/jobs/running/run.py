@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from opentelemetry.trace import Span
 
-from service.errors import CheckpointTooNew, QuotaExhausted, TrainingFailed
+from service.errors import CheckpointTooNew, TrainingFailed
 from service.identifiers import Label, Row
 from service.jobs.running.allowance import Allowance
 from service.jobs.running.answer_cache import CachedScorer, Memory
@@ -204,14 +204,7 @@ class _Run:
 
         Stored answers need no budget, so a repeated step gets as far as before.
         """
-        if await self.allowance.is_used_up():
-            return False
-        try:
-            await self.allowance.check_daily_quota()
-        except QuotaExhausted:
-            await self.save()
-            raise
-        return True
+        return await self.allowance.permits(self.save)
 
     async def save(self) -> None:
         """Store the search's state, the changed labels and the cost in one transaction."""
