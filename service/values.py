@@ -1,4 +1,4 @@
-"""What a cell of a data set reads like."""
+"""How values read: a cell of a data set as text, and a count in a message."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -6,15 +6,24 @@ from difflib import get_close_matches
 from typing import Any
 
 _INVISIBLE = ("Cc", "Cf")  # controls and format characters, such as the zero-width space and the byte order mark
-_MISSING = frozenset(
-    {"na", "n/a", "n.a.", "#n/a", "<na>", "nan", "nat", "null", "none", "nil", "\\n", "missing", "unknown", "(blank)"}
-) | frozenset({"-", "--", "\u2013", "\u2014", "?", "."})
+_MISSING = (  # words of spreadsheets, databases, pandas and R, in lower case
+    frozenset({"na", "n/a", "n.a.", "#n/a", "#n/a n/a", "#na", "<na>", "nan", "-nan", "nat", "null", "none", "nil"})
+    | {"\\n", "missing", "unknown", "undefined", "not available", "not applicable", "no data", "(blank)", "(empty)"}
+    | {"(null)", "<null>", "[null]", "(none)", "<none>", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "#null!", "#ref!"}
+    | {"#value!", "#name?", "#div/0!", "#num!", "-", "--", "---", "\u2013", "\u2014", "?", "??", "???", ".", "..."}
+    | {"\u2026"}
+)
 _FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"  # letters and marks by category, of which nothing shows
 
 
 def as_text(value: Any) -> str:
     """A JSON value as people write it: text as it is, true as "True", 3.0 as "3.0"."""
     return value if isinstance(value, str) else str(value)
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun, as in "1 row" and "2 rows"; `plural` is for nouns that take more than an s."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def is_blank(value: Any) -> bool:

@@ -20,7 +20,7 @@ from service.intake.bounds.watching import Watch, WatchedFile
 from service.intake.formats import SNIFFED_BYTES, Format, Upload, detect_format, is_gzip, refuse_others
 from service.intake.text.delimited import read_csv
 from service.intake.text.dialects import detect_dialect
-from service.intake.text.encodings import UTF16_ASSUMED, FromUtf16, is_utf16, unread_encoding
+from service.intake.text.encodings import UTF16_ASSUMED, CutUtf16, FromUtf16, is_utf16, unread_encoding
 from service.intake.text.json_values import is_json_values, read_json_values
 from service.intake.text.jsonl import read_jsonl
 from service.intake.unpacked.unpacking import UnpackedParquet, unpack_parquet
@@ -88,7 +88,9 @@ class FileSource:
                     return
                 yield from self._read(_as_utf8(content), faults)
         except _DAMAGED as error:
-            faults.add(f"the gzip file is damaged or incomplete: {error}")
+            faults.add(_gzip_fault(error))
+        except CutUtf16 as error:
+            faults.add(str(error), line=error.line)
 
     def sha256(self) -> str:
         """The hash of the file's bytes and of its detected format."""
@@ -97,7 +99,7 @@ class FileSource:
         while block := self._file.read(_BLOCK_BYTES):
             digest.update(block)
         with (
-            contextlib.suppress(*_DAMAGED, UnsupportedFormat),
+            contextlib.suppress(*_DAMAGED, CutUtf16, UnsupportedFormat),
             self._unpacked() as content,
         ):  # the reading reports these errors
             digest.update(detect_format(self._upload, _as_utf8(content).peek(SNIFFED_BYTES)).format.encode())
@@ -138,6 +140,15 @@ class FileSource:
                 self._parquet = unpack_parquet(copy, self._limits, self._watch.check_wanted, form=form)
                 self._watch.restart()
         yield from self._parquet.rows(faults)
+
+
+def _gzip_fault(error: Exception) -> str:
+    """What is wrong with a gzip file that raised one of `_DAMAGED`."""
+    if isinstance(error, EOFError):
+        return "the gzip file is cut off, since its end is missing; fetch or pack it again, as a whole"
+    if isinstance(error, gzip.BadGzipFile) and "Not a gzipped file" in str(error):
+        return "the gzip file has something other than gzip behind its end; remove it, or pack the file again"
+    return "the gzip file is damaged: its content does not fit its checksum; fetch or pack it again"
 
 
 def _as_utf8(content: io.BufferedReader) -> io.BufferedReader:

@@ -11,6 +11,7 @@ from service.intake.text.dialects import Dialect
 from service.intake.text.encodings import NotUtf8
 from service.intake.text.lines import lines
 from service.jobs.checks.rows import FaultLog, SourceRow
+from service.values import counted
 
 _NUL = "not storable: it holds a NUL character"
 REPEATED = "the row repeats the names of the columns, as where files were joined; remove it"
@@ -197,9 +198,8 @@ class _Checks:
             self._faults.add(f"the row has more than {limit} bytes", line=line)
             return False
         if len(cells) != len(header):
-            self._faults.add(
-                f"the row has {len(cells)} cell{'' if len(cells) == 1 else 's'}, the header {len(header)}", line=line
-            )
+            message = f"the row has {counted(len(cells), 'cell')}, the header {len(header)}"
+            self._faults.add(message, line=line, cause="the row has other cells than the header")
             return False
         if repeats_header(cells, self._as_written):
             self._faults.add(REPEATED, line=line)

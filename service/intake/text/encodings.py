@@ -14,8 +14,8 @@ _SAMPLE_BYTES = 4096
 _BLOCK_BYTES = 65_536
 _WIDE_SHARE = 4  # if at least one byte in four is NUL, characters have two or four bytes
 _PRINTABLE = bytes(range(32, 127)) + b"\t\r\n"
-_NO_UTF8 = b"\xff"  # replaces invalid UTF-16; never occurs in UTF-8
 _NOT_ASCII = re.compile(rb"[\x80-\xff]+")
+_HALF_A_PAIR = re.compile("[\ud800-\udbff]\\Z")
 _SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 
 
@@ -44,14 +44,26 @@ def _is_wide(sample: bytes) -> bool:
     return nuls * _WIDE_SHARE >= len(sample) > 1 and len(others.translate(None, _PRINTABLE)) * 10 <= len(others)
 
 
+class CutUtf16(Exception):
+    """A UTF-16 file ends in the middle of a character; `line` is its last line."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__(
+            "the file is UTF-16 and ends in the middle of a character: it is cut off, or text in another encoding was "
+            "put behind its end; fetch or write it again as a whole, best as UTF-8"
+        )
+        self.line = line
+
+
 class FromUtf16(io.RawIOBase):
-    """Converts a UTF-16 file with a byte order mark to UTF-8; invalid characters become a byte that UTF-8 never has."""
+    """Converts a UTF-16 file with a byte order mark to UTF-8; raises CutUtf16 behind its last whole character."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._decoder = codecs.getincrementaldecoder("utf-16")("surrogatepass")
         self._pending = b""
         self._ended = False
+        self._line = 1
 
     def readable(self) -> bool:
         """True."""
@@ -69,10 +81,13 @@ class FromUtf16(io.RawIOBase):
         block = self._file.read(_BLOCK_BYTES)
         self._ended = not block
         try:
-            return self._decoder.decode(block, final=self._ended).encode("utf-8", "surrogatepass")
-        except UnicodeDecodeError:
-            self._ended = True
-            return _NO_UTF8
+            text = self._decoder.decode(block, final=self._ended)
+        except UnicodeDecodeError as error:
+            raise CutUtf16(self._line) from error
+        if self._ended and _HALF_A_PAIR.search(text):
+            raise CutUtf16(self._line)
+        self._line += text.count("\n")
+        return text.encode("utf-8", "surrogatepass")
 
     def close(self) -> None:
         """Close the file, too."""
@@ -99,7 +114,7 @@ def _remedy(raw: bytes) -> str:
         return ": half of a surrogate pair, which is not a character"
     advice = "save the file as UTF-8; further rows like this one are not listed"
     runs = _NOT_ASCII.findall(raw)
-    if not runs or _NO_UTF8 in runs or any(byte < 0xA0 and byte not in b"\x91\x92\x93\x94\x96\x97" for byte in runs[0]):
+    if not runs or any(byte < 0xA0 and byte not in b"\x91\x92\x93\x94\x96\x97" for byte in runs[0]):
         return f"; {advice}"
     shown = runs[0][:20].decode("cp1252", errors="replace")
     guess = "Windows-1252 or Latin-1, as Excel and older programs write it" if len(runs[0]) < 4 else "another encoding"

@@ -33,12 +33,14 @@ _PLAIN_WORDS = {  # for messages of orjson, by a phrase of each
     "depth limit": f"more than {MAX_DEPTH} lists and objects inside each other",
 }
 _NOT_A_NUMBER = re.compile(r"-?(NaN|Infinity)")
+_NAME_BEFORE = re.compile(r'"([^"\\]{1,500})"\s*:\s*\Z')
 
 
 class BadJson(ValueError):
     """The text is not JSON, or contains a value that the service cannot store unchanged.
 
-    `slip` names a mistake that a program which wrote a whole file has made in all of its lines.
+    `slip` names a mistake that a program which wrote a whole file has made in all of its lines: the message without
+    what is a line's own.
     """
 
     def __init__(self, message: str, slip: str | None = None) -> None:
@@ -77,13 +79,14 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         repeated = next(name for name in fields if names.count(name) > 1)
-        raise BadJson(f"the key {repeated!r} is given more than once")
+        raise BadJson(f"the key {repeated!r} is given more than once", "a key is given more than once")
     return fields
 
 
 def _in_range(digits: str) -> int:
     if len(digits) > _MAX_DIGITS + 2 or not -(2**63) <= int(digits) < 2**63:
-        raise BadJson(f"the integer {digits[:40]} is beyond 64 bits; write it as text to keep it as it is")
+        message = f"the integer {digits[:40]} is beyond 64 bits; write it as text to keep it as it is"
+        raise BadJson(message, "an integer is beyond 64 bits")
     return int(digits)
 
 
@@ -91,8 +94,10 @@ def _explained(error: orjson.JSONDecodeError, raw: bytes) -> BadJson:
     text = raw.decode("utf-8", errors="replace")
     if not is_utf8(raw):
         return BadJson("not valid UTF-8")
-    if _NOT_A_NUMBER.match(text, error.pos):
-        return BadJson("NaN and Infinity are not JSON; write null or text")
+    if (number := _NOT_A_NUMBER.match(text, error.pos)) is not None:
+        name = _NAME_BEFORE.search(text, 0, error.pos)
+        where = f"the field {name[1]!r} is {number[0]}; " if name else ""
+        return BadJson(f"{where}NaN and Infinity are not JSON; write null or text")
     if "surrogate" in error.msg:
         return BadJson("half of a surrogate pair, which is not a character")
     rest = text[error.pos :]

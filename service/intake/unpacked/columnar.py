@@ -128,7 +128,7 @@ def _unstorable(value: Any) -> str | None:
     if isinstance(value, float):
         return None if math.isfinite(value) else "NaN and Infinity cannot be stored; use null or text"
     if isinstance(value, int):
-        return None if value < 2**63 else f"the integer {value} is beyond 64 bits; convert it to text"
+        return None if value < 2**63 else "an integer beyond 64 bits; convert it to text"
     if isinstance(value, UnicodeDecodeError):
         return _NOT_UTF8
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

@@ -15,14 +15,15 @@ from typing import IO
 
 import orjson
 
-from service.errors import Fault, PayloadTooLarge
+from service.errors import PayloadTooLarge
 from service.intake.bounds.limits import Limits
 from service.intake.bounds.scratch import is_no_room
 from service.intake.unpacked.columnar import parquet_as_lines
+from service.intake.unpacked.damage import unreadable
 from service.intake.unpacked.spreadsheet import spreadsheet_as_lines
-from service.jobs.checks.rows import FaultLog
+from service.jobs.checks.rows import Alike, FaultLog
 
-MAX_FAULTS = 1_000  # listed one by one; further ones are only counted
+MAX_FAULTS = 1_000  # causes that are told; faults of further ones are only counted
 CPU_SECONDS = 300
 _STATM = Path("/proc/self/statm")
 _SMALLER = {"Parquet": "write smaller pages and row groups", "Excel": "send the sheet as CSV"}
@@ -39,9 +40,9 @@ class Arguments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The result: listed faults, counts of all faults by field, assumptions, types; or the reason why it failed."""
+    """The result: faults by cause, counts of all faults by field, assumptions, types; or the reason why it failed."""
 
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[Alike, ...] = ()
     counts: tuple[tuple[str | None, int], ...] = ()
     assumptions: tuple[str, ...] = ()
     arrow_schema: str | None = None  # in base 64
@@ -65,11 +66,11 @@ def unpack(file: IO[bytes], lines_fd: int, limits: Limits, form: str = "Parquet"
     except OSError as error:
         if is_no_room(error):
             return Outcome(no_room=True)
-        log.add(f"the file is not readable as {form}: {error}")
+        log.add(unreadable(file, form, error))
     except Exception as error:  # noqa: BLE001 - a malicious file may raise any error; the file is at fault in every case
-        log.add(f"the file is not readable as {form}: {error}")
+        log.add(unreadable(file, form, error))
     return Outcome(
-        faults=tuple(log.reported),
+        faults=tuple(log.alike),
         counts=tuple(log.counts.items()),
         assumptions=log.assumptions,
         arrow_schema=None if log.arrow_schema is None else b64encode(log.arrow_schema).decode(),

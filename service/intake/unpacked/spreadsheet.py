@@ -50,7 +50,12 @@ def spreadsheet_as_lines(file: IO[bytes], limits: Limits, faults: FaultLog) -> I
 
 
 def _sheet(workbook: CalamineWorkbook, faults: FaultLog) -> CalamineSheet | None:
-    """The first visible sheet with more than one row, else the first with any; reports other such sheets."""
+    """The first visible sheet with more than one row, else the first with any; reports other such sheets.
+
+    Raises ValueError for a zip archive without sheets, which the library takes for a workbook.
+    """
+    if not workbook.sheets_metadata:
+        raise ValueError("no sheets")
     visible = [sheet.name for sheet in workbook.sheets_metadata if sheet.visible is SheetVisibleEnum.Visible]
     sheets = [sheet for name in visible if (sheet := workbook.get_sheet_by_name(name)).height]
     if not sheets:

@@ -17,7 +17,7 @@ from service.errors import Fault, PayloadTooLarge, SpoolFull
 from service.intake.bounds.limits import Limits
 from service.intake.text.jsonl import read_jsonl
 from service.intake.unpacked.process import CPU_SECONDS, Arguments, Outcome
-from service.jobs.checks.rows import FaultLog, SourceRow
+from service.jobs.checks.rows import Alike, FaultLog, SourceRow
 
 _WALL_SECONDS = 2.0 * CPU_SECONDS  # other processes may slow this one down
 _LOOK_SECONDS = 0.5  # interval of the checks whether the client still waits
@@ -111,8 +111,8 @@ def _outcome(done: "subprocess.CompletedProcess[bytes]", form: str = "Parquet") 
         raise _too_slow()
     if done.returncode < 0:
         name = Signals(-done.returncode).name
-        fault = Fault(f"the file is not readable as {form} within the limits of memory: its reader crashed ({name})")
-        return Outcome(faults=(fault,), counts=((None, 1),))
+        message = f"the file is not readable as {form} within the limits of memory: its reader crashed ({name})"
+        return Outcome(faults=(Alike(message, [Fault(message)], 1),), counts=((None, 1),))
     if done.returncode:
         raise RuntimeError(f"{form} files cannot be read here: {done.stderr.decode(errors='replace')[-1_000:]}")
     result: dict[str, Any] = orjson.loads(done.stdout)
@@ -121,7 +121,7 @@ def _outcome(done: "subprocess.CompletedProcess[bytes]", form: str = "Parquet") 
     if result["no_room"]:
         raise SpoolFull("the disk for uploads is full")
     counts = tuple((field, count) for field, count in result["counts"])
-    faults = tuple(Fault(**fault) for fault in result["faults"])
+    faults = tuple(_alike(found) for found in result["faults"])
     assumptions = tuple(result["assumptions"])
     return Outcome(
         faults=faults,
@@ -130,6 +130,10 @@ def _outcome(done: "subprocess.CompletedProcess[bytes]", form: str = "Parquet") 
         arrow_schema=result["arrow_schema"],
         doubt_about_names=result["doubt_about_names"],
     )
+
+
+def _alike(found: dict[str, Any]) -> Alike:
+    return Alike(found["cause"], [Fault(**fault) for fault in found["first"]], found["count"])
 
 
 def _too_slow() -> PayloadTooLarge:

@@ -23,27 +23,62 @@ class SourceRow:
 
 MAX_COLUMNS = 1_000  # of a data set; the process that reads files counts them before it reads a row
 MAX_REPORTED = 100  # faults that one answer names
+MAX_ALIKE = 3  # faults of one cause that are listed one by one; of more, one is listed with the others' lines
+
+
+@dataclass(slots=True)
+class Alike:
+    """Faults of one cause in one field: the first of them in full, and the number of all."""
+
+    cause: str
+    first: list[Fault]  # at most MAX_ALIKE
+    count: int = 0
+
+    def add(self, fault: Fault) -> None:
+        """Count one more fault."""
+        self.count += 1
+        if len(self.first) < MAX_ALIKE:
+            self.first.append(fault)
+
+    def told(self) -> Iterator[tuple[Fault, int]]:
+        """The faults to list, each with the number of faults that it stands for."""
+        if self.count <= MAX_ALIKE:
+            yield from ((fault, 1) for fault in self.first)
+            return
+        fault = self.first[0]
+        lines = ", ".join(str(other.line) for other in self.first if other.line is not None)
+        more = f" on {self.count} lines: {lines} and {self.count - MAX_ALIKE} more" if lines else f" {self.count} times"
+        yield Fault(f"{fault.message}; likewise{more}", fault.line, fault.field), self.count
 
 
 class FaultLog:
-    """Collects the faults of a data set (the first in full, the others as counts) and the assumptions in reading it."""
+    """Collects the faults of a data set (the first in full, the others as counts) and the assumptions in reading it.
+
+    A cause that many rows share, such as an empty column, is one fault in the list, with the first lines.
+    """
 
     def __init__(self, max_reported: int = MAX_REPORTED) -> None:
         self.arrow_schema: bytes | None = None  # the columns' types, if the file has them (KeptTypes of the intake)
         self.doubt_about_names: str | None = None  # why the header may be a row instead of names, and what to do
         self._assumptions: dict[str, None] = {}
         self._max_reported = max_reported
-        self._reported: list[Fault] = []
+        self._alike: dict[tuple[str | None, str], Alike] = {}
         self._counts: Counter[str | None] = Counter()
 
     def __len__(self) -> int:
         return self._counts.total()
 
-    def add(self, message: str, *, line: int | None = None, field: str | None = None) -> None:
-        """Add one fault."""
+    def add(self, message: str, *, line: int | None = None, field: str | None = None, cause: str | None = None) -> None:
+        """Add one fault; `cause` is equal for faults whose messages differ only by row, such as by a number."""
         self._counts[field] += 1
-        if len(self._reported) < self._max_reported:
-            self._reported.append(Fault(message, line, field))
+        if (alike := self._alike_of(field, cause or message)) is not None:
+            alike.add(Fault(message, line, field))
+
+    def _alike_of(self, field: str | None, cause: str) -> Alike | None:
+        """The faults of this cause so far; None where the log has room for no further cause."""
+        if (field, cause) not in self._alike and len(self._alike) >= self._max_reported:
+            return None
+        return self._alike.setdefault((field, cause), Alike(cause, []))
 
     def assume(self, message: str) -> None:
         """Add an assumption, made in reading the data set, that its sender should know; ignores repetitions."""
@@ -54,15 +89,28 @@ class FaultLog:
         """The assumptions made in reading the data set."""
         return tuple(self._assumptions)
 
-    def add_all(self, faults: Sequence[Fault], counts: Mapping[str | None, int]) -> None:
-        """Add the faults of another log: those listed in full, and the counts of all by field."""
+    def add_all(self, faults: Sequence[Alike], counts: Mapping[str | None, int]) -> None:
+        """Add the faults of another log: its `alike`, and the counts of all by field."""
         self._counts.update(counts)
-        self._reported += faults[: max(0, self._max_reported - len(self._reported))]
+        for found in faults:
+            if (alike := self._alike_of(found.first[0].field, found.cause)) is not None:
+                alike.first = [*alike.first, *found.first][:MAX_ALIKE]
+                alike.count += found.count
+
+    @property
+    def alike(self) -> Sequence[Alike]:
+        """The faults by cause, as far as the log has room."""
+        return tuple(self._alike.values())
 
     @property
     def reported(self) -> Sequence[Fault]:
-        """The faults listed in full."""
-        return self._reported
+        """The faults to list, in the order of their lines; those that concern no single line come first."""
+        return [fault for fault, _ in self._listed()]
+
+    def _listed(self) -> list[tuple[Fault, int]]:
+        listed = [told for alike in self._alike.values() for told in alike.told()]
+        listed.sort(key=lambda told: told[0].line or 0)
+        return listed[: self._max_reported]
 
     @property
     def counts(self) -> Mapping[str | None, int]:
@@ -72,8 +120,8 @@ class FaultLog:
     def replace(self, field: str, message: str, *fields: str) -> None:
         """Replace all faults of this field and of further `fields` by a single message at the head of the list."""
         replaced = {field, *fields}
-        others = [fault for fault in self._reported if fault.field not in replaced]
-        self._reported = [Fault(message, None, field), *others]
+        others = {key: alike for key, alike in self._alike.items() if key[0] not in replaced}
+        self._alike = {(field, message): Alike(message, [Fault(message, None, field)], 1), **others}
         self._counts = Counter({name: count for name, count in self._counts.items() if name not in replaced})
         self._counts[field] = 1
 
@@ -81,8 +129,9 @@ class FaultLog:
         """Raises InvalidDataset if there is any fault; its last entry gives the number of further faults."""
         if not self._counts:
             return
-        more = len(self) - len(self._reported)
-        faults = [*self._reported, Fault(f"and {more} more")] if more > 0 else self._reported
+        listed = self._listed()
+        more = len(self) - sum(count for _, count in listed)
+        faults = [fault for fault, _ in listed] + ([Fault(f"and {more} more")] if more > 0 else [])
         count = "one fault" if len(self) == 1 else f"{len(self)} faults"
         raise InvalidDataset(f"the data set has {count}; nothing was stored", faults)
 

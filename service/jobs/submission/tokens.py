@@ -72,4 +72,5 @@ def check_rows_fit(survey: Survey, tokens: Sequence[int], context_tokens: int, f
                 f"the row has {count} tokens with label and separator, {SPECIAL_TOKENS} more are reserved, "
                 f"and the language model reads {context_tokens} at once",
                 line=line,
+                cause="the row has too many tokens",
             )

@@ -12,6 +12,7 @@ import pytest
 
 from service.errors import Fault, PayloadTooLarge
 from service.intake.unpacked.process import unpack
+from service.jobs.checks.rows import FaultLog
 from tests.unit.intake.helpers import SMALL, assumed, faults_in, read
 
 
@@ -24,7 +25,10 @@ def parquet(table: pa.Table) -> bytes:
 def told(content: bytes) -> list[Fault]:
     """The faults that the child process would report, found in this process, as starting one takes a second."""
     with tempfile.TemporaryFile() as lines:
-        return list(unpack(io.BytesIO(content), os.dup(lines.fileno()), SMALL).faults)
+        outcome = unpack(io.BytesIO(content), os.dup(lines.fileno()), SMALL)
+    log = FaultLog()
+    log.add_all(outcome.faults, dict(outcome.counts))
+    return list(log.reported)
 
 
 VALUES = {"t": ["x", None], "i": [1, -2], "f": [0.5, 1.5], "b": [True, False], "l": [[1, 2], []], "s": [{"a": 1}, None]}
@@ -86,17 +90,41 @@ def test_a_row_that_is_too_long_is_reported() -> None:
     assert (fault.line, fault.message) == (2, "the row has more than 1000 bytes")
 
 
-DAMAGED = [b"PAR1", b"PAR1" + b"x" * 100 + b"PAR1", b"{}\n", parquet(pa.table(VALUES))[:-9]]
+def test_a_column_of_numbers_that_are_none_is_one_fault_with_its_rows() -> None:
+    [fault] = told(parquet(pa.table({"a": [1.0] + [float("nan")] * 500})))
+    assert (fault.line, fault.field) == (2, "a")
+    assert fault.message.endswith("use null or text; likewise on 500 lines: 2, 3, 4 and 497 more")
+    kept = [fault.line for fault in told(parquet(pa.table({"a": [float("nan")] * 3})))]
+    assert kept == [1, 2, 3], "a few are listed one by one"
 
 
-@pytest.mark.parametrize("content", DAMAGED)
-def test_a_damaged_file_is_reported(content: bytes) -> None:
+WHOLE = parquet(pa.table(VALUES))
+DAMAGED = [
+    (b"PAR1", "damaged"),
+    (b"PAR1" + b"x" * 100 + b"PAR1", "damaged"),
+    (WHOLE[:4] + b"x" * 60 + WHOLE[64:], "damaged"),
+    (WHOLE[:-9], "cut off"),
+    (WHOLE[: len(WHOLE) // 2], "cut off"),
+    (b"PAR1" + WHOLE[4:-4] + b"PARE", "encrypted"),
+    (b"PARE" + WHOLE[4:-4] + b"PARE", "encrypted"),
+    (b"{}\n", "looks like JSON"),
+    (b"text,q\na,b\n", "plain text"),
+    (bytes(range(256)), "another format"),
+    (b"", "empty"),
+]
+
+
+@pytest.mark.parametrize(("content", "words"), DAMAGED)
+def test_a_damaged_file_is_reported_in_plain_words(content: bytes, words: str) -> None:
     [fault] = told(content)
-    assert "not readable as Parquet" in fault.message
+    assert fault.message.startswith("the file is not readable as Parquet: it")
+    assert words in fault.message
+    for word in ("thrift", "snappy comp", "footer", "magic", "Arrow", "bytes"):
+        assert word not in fault.message, "the library's words"
 
 
 def test_a_damaged_file_is_reported_by_the_process_that_reads_it() -> None:
-    assert faults_in(DAMAGED[-1], "a.parquet") == told(DAMAGED[-1])
+    assert faults_in(WHOLE[:-9], "a.parquet") == told(WHOLE[:-9])
 
 
 @pytest.mark.usefixtures("reader_without_a_process")

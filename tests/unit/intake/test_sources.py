@@ -71,11 +71,20 @@ def test_files_and_formats_have_different_digests() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [PACKED[:-9], PACKED[:-2], PACKED + b"x"], ids=["no end", "half an end", "more after it"]
+    ("content", "words"),
+    [
+        (PACKED[:-9], "cut off"),
+        (PACKED[:-2], "cut off"),
+        (PACKED + b"x", "behind its end"),
+        (PACKED[:-8] + bytes(4) + PACKED[-4:], "checksum"),
+        (PACKED[:12] + b"\xff\xff" + PACKED[14:], "damaged"),
+    ],
+    ids=["no end", "half an end", "more after it", "another sum", "another content"],
 )
-def test_a_damaged_gzip_is_reported(content: bytes) -> None:
-    [fault] = faults_in(content, "a.jsonl.gz")
-    assert "gzip" in fault.message
+def test_a_damaged_gzip_is_reported_in_plain_words(content: bytes, words: str) -> None:
+    fault, *_ = faults_in(content, "a.jsonl.gz")
+    assert fault.message.startswith("the gzip file ")
+    assert words in fault.message
 
 
 def test_a_gzip_bomb_is_too_large() -> None:
@@ -165,10 +174,14 @@ def test_utf_16_comes_back_as_the_same_characters() -> None:
 
 
 @pytest.mark.parametrize("damage", [b"x", b"\x00\xd8"], ids=["half a character", "half a pair"])
-def test_utf_16_that_is_damaged_is_reported_with_its_line(damage: bytes) -> None:
-    [fault] = faults_in(b"\xff\xfe" + "a,b\n1,2\n3,x".encode("utf-16-le") + damage, "a.csv")
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_utf_16_that_is_cut_off_is_reported_with_its_line(damage: bytes, name: str) -> None:
+    text = "a,b\n1,2\n3,x" if name == "a.csv" else '{"a":1}\n{"a":2}\n{"a":3'
+    source = FileSource(io.BytesIO(b"\xff\xfe" + text.encode("utf-16-le") + damage), Upload(name, None), SMALL)
+    assert source.sha256()
+    fault, *_ = faults_in(b"\xff\xfe" + text.encode("utf-16-le") + damage, name)
     assert fault.line == 3
-    assert "not valid UTF-8" in fault.message
+    assert "ends in the middle of a character" in fault.message
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", None])

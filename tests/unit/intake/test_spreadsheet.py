@@ -139,11 +139,30 @@ def test_a_row_or_a_workbook_beyond_the_limits_is_refused() -> None:
         read(workbook(("S", [["n"], *([[1]] * (SMALL.max_rows + 1))])))
 
 
+def archive(*names: str) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as packed:
+        for name in names:
+            packed.writestr(name, "<x/>")
+    return sink.getvalue()
+
+
 @pytest.mark.usefixtures("reader_without_a_process")
-@pytest.mark.parametrize("spoilt", [lambda book: book[:-40], lambda book: b"PK\x03\x04" + book[300:]])
-def test_a_damaged_workbook_is_one_fault(spoilt: Callable[[bytes], bytes]) -> None:
+@pytest.mark.parametrize(
+    ("spoilt", "words"),
+    [
+        (lambda book: book[:-40], "cut off"),
+        (lambda book: book[: len(book) // 2], "cut off"),
+        (lambda book: b"PK\x03\x04" + book[300:], "damaged"),
+        (lambda _: archive("rows.csv"), "without a workbook"),
+        (lambda _: archive("[Content_Types].xml", "word/document.xml"), "a Word document"),
+        (lambda _: archive("mimetype", "content.xml"), "an OpenDocument file"),
+    ],
+)
+def test_a_damaged_workbook_is_one_fault_in_plain_words(spoilt: Callable[[bytes], bytes], words: str) -> None:
     [(_, _, message)] = faults_of(spoilt(workbook(("S", CLAIMS))))
-    assert message.startswith("the file is not readable as Excel")
+    assert message.startswith("the file is not readable as Excel: it")
+    assert words in message
 
 
 def test_a_workbook_is_known_by_its_name_and_content_together() -> None:

@@ -65,14 +65,23 @@ def test_faults_of_two_readings_are_reported_up_to_the_limit_and_counted_beyond(
     for line in range(1, 6):
         told.add("bad", line=line, field="a")
     log.add("first")
-    log.add_all(told.reported, told.counts)
+    log.add_all(told.alike, told.counts)
     with pytest.raises(InvalidDataset) as caught:
         log.raise_any()
     assert [(fault.message, fault.line) for fault in caught.value.faults] == [
         ("first", None),
-        ("bad", 1),
-        ("and 4 more", None),
+        ("bad; likewise on 5 lines: 1, 2, 3 and 2 more", 1),
     ]
+
+
+def test_faults_of_one_cause_in_two_readings_are_one() -> None:
+    told, log = FaultLog(10), FaultLog(10)
+    for line in (1, 2):
+        told.add(f"bad {line}", line=line, cause="bad")
+        log.add(f"bad {line + 5}", line=line + 5, cause="bad")
+    log.add_all(told.alike, told.counts)
+    assert len(log) == 4
+    assert [fault.message for fault in log.reported] == ["bad 6; likewise on 4 lines: 6, 7, 1 and 1 more"]
 
 
 def test_a_disk_without_room_for_the_rows_is_not_the_files_fault() -> None:
