@@ -11,8 +11,9 @@ from service.config import Task
 from service.identifiers import Label, Row
 from service.jobs.checks.beginnings import common_length
 from service.jobs.checks.rows import MAX_COLUMNS, FaultLog, RowSource, SourceRow
+from service.jobs.checks.said_missing import SaidMissing
 from service.jobs.checks.special_names import SpecialNames
-from service.jobs.task.gold import GoldReader, Unmatched
+from service.jobs.task.gold import GoldCheck, Unmatched
 from service.jobs.task.known import KnownLabels, NoSuchLabel, contradictions
 from service.jobs.task.related_rows import RelatedRows
 from service.jobs.task.relations import row_id
@@ -63,6 +64,7 @@ class Survey:
     gold_rows: int  # rows with a gold value
     unmatched_gold: Unmatched
     special_names: SpecialNames  # names of special tokens in the texts
+    said_missing: SaidMissing  # rows with nothing but words such as NA
     assumptions: tuple[str, ...]  # made in reading the data set
     arrow_schema: bytes | None  # the columns' types, if the file has them
 
@@ -115,12 +117,13 @@ class _Surveyor:
         self._all_texts: list[str] | None = []
         self._first_texts: list[str] = []
         self._known_labels, self._known = KnownLabels(task), dict[Row, Label]()
-        self._gold = _GoldCheck(task)
+        self._gold = GoldCheck(task)
         self._random = Random(0)
         self._endings: Counter[str] = Counter()
         self._texts: set[int] = set()  # hashes: a collision in 2^64 would only miscount a warning
         self._texts_with_separator = self._texts_with_demonstrations = 0
         self._special_names = SpecialNames()
+        self._said_missing = SaidMissing(self._template.fields)
         self._before = ""
         self._characters = self._shared = 0
 
@@ -142,6 +145,7 @@ class _Surveyor:
         self._demonstration_bytes.append(len(text.encode()) + self._tail_bytes)
         self._texts.add(hash(text))
         self._special_names.add(text, row.line)
+        self._said_missing.add(row.fields, row.line)
         if (end := ending(text)) in self._endings or len(self._endings) < MAX_ENDINGS:
             self._endings[end] += 1
         if self._separator in text:
@@ -239,6 +243,8 @@ class _Surveyor:
 
     def _meant(self, field: str) -> str:
         """The column whose name is most like this one, for a message."""
+        if field.isdigit():
+            return " (a template names a column by its name, not by its place)"
         near = nearest(field, list(self._checks.columns)[:MAX_COLUMNS])
         if near and ("{" in near[0] or "}" in near[0]):
             return f" (a template cannot name {near[0]!r}, since braces stand for columns: rename that column)"
@@ -271,6 +277,7 @@ class _Surveyor:
             gold_rows=self._gold.rows,
             unmatched_gold=self._gold.unmatched,
             special_names=self._special_names,
+            said_missing=self._said_missing,
             assumptions=self._faults.assumptions,
             arrow_schema=self._faults.arrow_schema,
         )
@@ -285,23 +292,6 @@ def _columns_of(row: SourceRow) -> str:
 
 def _has_objects(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
-
-
-class _GoldCheck:
-    """Counts gold values, and collects those that are not labels for a warning."""
-
-    def __init__(self, task: Task) -> None:
-        self._field, self._reader = task.gold_field, GoldReader(task)
-        self.rows, self.unmatched = 0, Unmatched()
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Count the row's gold value, if it has one."""
-        value = None if self._field is None else row.get(self._field)
-        if is_blank(value):
-            return
-        self.rows += 1
-        if self._reader.of(as_text(value)) is None:
-            self.unmatched.add(as_text(value))
 
 
 class _RowChecks:
@@ -368,7 +358,7 @@ class _RowChecks:
             if field in row.fields and field not in self._template_fields:
                 return  # the relation ignores a row whose column is null
             message = "the field is null" if field in row.fields else "the field is missing"
-            self._fault(row, field, f"{message}, but the task reads it")
+            self._fault(row, field, f"{message}, but the task reads it; fill it in, or leave the row out")
         elif isinstance(value, list | dict) and field not in self._reference_fields:
             self._fault(row, field, f"the field holds a list or an object; the task needs {_SCALARS}{_columns_of(row)}")
 
@@ -390,4 +380,5 @@ class _RowChecks:
             return
         first = self._line_of_id.setdefault(row_id, row.line)
         if first != row.line:
-            self._fault(row, field, f"the id {row_id!r} was used before, on line {first}")
+            message = f"the id {row_id!r} was used before, on line {first}"
+            self._faults.add(message, line=row.line, field=field, cause="the id was used before")

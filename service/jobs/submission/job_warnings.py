@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from service.config import JobConfig, SearchConfig, Task
 from service.identifiers import Label
 from service.jobs.checks.survey import Survey
+from service.jobs.checks.template_habits import template_habits
 from service.jobs.submission.preparation import Preparation
 from service.jobs.task.gold import unmatched_warning
 from service.jobs.task.problem import ANCHOR
@@ -31,7 +32,7 @@ def warnings_of(prepared: Preparation) -> tuple[str, ...]:
         *_relation_warnings(prepared.survey, prepared.config),
         *impossible_warnings(prepared.survey.satisfiability, prepared.config.task, prepared.survey.lines),
         *_unread_warnings(prepared.config),
-        *(_text_warnings(prepared.survey) if prepared.lengths is not None else ()),
+        *(_text_warnings(prepared.survey, prepared.config.task) if prepared.lengths is not None else ()),
         *_known_warnings(prepared),
         *unmatched_warning(prepared.config.task, prepared.survey.unmatched_gold, prepared.survey.gold_rows),
         *unmet_by_relations(prepared.config.task, prepared.survey.relations, prepared.survey.rows),
@@ -104,8 +105,11 @@ def _known_warnings(prepared: Preparation) -> Iterator[str]:
         )
 
 
-def _text_warnings(survey: Survey) -> Iterator[str]:
+def _text_warnings(survey: Survey, task: Task) -> Iterator[str]:
     """Warnings about texts: rows are never changed, so the user must decide about texts that contain the separator."""
+    columns = [name for name in survey.columns if name not in (task.gold_field, task.known_field)]
+    yield from template_habits(task.template, columns)
+    yield from survey.said_missing.warnings()
     if survey.repeated_texts:
         yield f"{survey.repeated_texts} rows read exactly like an earlier row"
     if survey.texts_with_separator:

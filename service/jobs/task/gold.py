@@ -5,12 +5,14 @@ Gold never reaches the search. The report compares labels with it, and a warning
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from service.config import Task
 from service.identifiers import Label
 from service.jobs.task.label_names import LabelNames
+from service.values import as_text, is_blank
 
 SHOWN_VALUES = 5  # the most frequent values that are not labels
 _COUNTED_VALUES = 1_000  # distinct values to count, which bounds the memory for many rows
@@ -56,6 +58,23 @@ class Unmatched:
     def commonest(self) -> list[GoldValue]:
         """The most frequent values, at most SHOWN_VALUES."""
         return [GoldValue(value=value, rows=rows) for value, rows in self._values.most_common(SHOWN_VALUES)]
+
+
+class GoldCheck:
+    """Counts gold values, and collects those that are not labels for a warning."""
+
+    def __init__(self, task: Task) -> None:
+        self._field, self._reader = task.gold_field, GoldReader(task)
+        self.rows, self.unmatched = 0, Unmatched()
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count the row's gold value, if it has one."""
+        value = None if self._field is None else row.get(self._field)
+        if is_blank(value):
+            return
+        self.rows += 1
+        if self._reader.of(as_text(value)) is None:
+            self.unmatched.add(as_text(value))
 
 
 def unmatched_warning(task: Task, unmatched: Unmatched, gold_rows: int) -> Iterator[str]:

@@ -10,7 +10,7 @@ from service.jobs.task.label_names import LabelNames
 from service.jobs.task.relations import cells_of_relations, numbered_constraints, shown_lines
 from service.relations.columns import Fields
 from service.search.rules.consistency import Constraint, Constraints, TooManySteps
-from service.values import as_text, is_blank
+from service.values import as_text, is_blank, says_missing
 
 MAX_CONTRADICTIONS = 100  # to report: known labels of one large group may break a rule in billions of pairs
 MAX_CHECKED_GROUPS, MAX_STEPS = 1_000, 1_024  # limits of the search for a labelling of the other rows
@@ -38,7 +38,9 @@ class KnownLabels:
         found = self._labels.find(as_text(value))
         if found is None:
             shown = as_text(value)[:_SHOWN_CHARACTERS]
-            raise NoSuchLabel(f"the known label {shown!r} is none of the task's labels: {', '.join(self._names)}")
+            blank = "; leave the cell blank where you know no label" if says_missing(value) else ""
+            names = ", ".join(self._names)
+            raise NoSuchLabel(f"the known label {shown!r} is none of the task's labels: {names}{blank}")
         return found
 
 

@@ -232,3 +232,73 @@ async def test_a_strategy_beside_a_method_that_has_none_gets_a_warning(method: M
     asked = replace(config(), method=method, search=SearchConfig(strategy=StrategyName.PAPER))
     found = await estimated(asked, {"q": 1}, {"q": 2})
     assert ("search.strategy has no effect with method 'zero_shot': it is for 'icm'" in found.warnings) is warned
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("${text}", "'$' before {text}"),
+        ("Price: ${text}", "'$' before {text}"),
+        ("#{text}", "'#' before {text}"),
+        ("%{text}", "'%' before {text}"),
+        ("Is {other} $text", "'$text'"),
+        ("Is {other} %(text)s", "'%(text)s'"),
+        ("Is {other} <text>", "'<text>'"),
+        ("Is {other} <%= text %>", "'<%= text %>'"),
+        ("Is {other} [text]", "'[text]'"),
+        ("Is {other} [[Text]]", "'[[Text]]'"),
+        ("Is {other} %text%", "'%text%'"),
+        ("Is {other} :text", "':text'"),
+        ("Is {other} {{ row.text }}", "'{ row.text }'"),
+        ("Is {other} {{row['text']}}", "\"{row['text']}\""),
+        ("Is {other} {{ text | trim }}", "'{ text | trim }'"),
+    ],
+)
+async def test_a_placeholder_of_another_language_gets_a_warning_with_our_own(template: str, told: str) -> None:
+    found = await estimated(config(template), *({"text": f"t{n}", "other": n} for n in range(2)))
+    [warning] = found.warnings
+    assert told in warning
+    assert "{text}" in warning
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "<text>\n{text}\n</text>",
+        "Text: [{text}]",
+        "[unknown] {text} costs $5, 100%, a:text@home",
+        "{text} {{other things}}",
+        "{text} <gold> $gold",
+        "#1 {text}",
+    ],
+)
+async def test_signs_around_columns_that_the_template_reads_get_no_warning(template: str) -> None:
+    found = await estimated(config(template, gold_field="gold"), *({"text": f"t{n}", "gold": True} for n in range(2)))
+    assert found.warnings == ()
+
+
+WORDS = ["NA", "N/A", "-", "null", "NaN", "#N/A", "?", "None", "#REF!", "<NA>", " na ", "(null)"]
+
+
+@pytest.mark.parametrize("word", WORDS)
+async def test_rows_with_nothing_but_a_word_for_missing_values_are_counted_with_their_lines(word: str) -> None:
+    rows = [{"a": "x", "b": "y"}, {"a": word, "b": word}, {"a": word, "b": " "}, {"a": "x", "b": word}]
+    found = await estimated(config("{a} {b}"), *rows)
+    assert found.rows == 4, "such a word may be an answer"
+    [warning] = found.warnings
+    assert warning.startswith(f"2 rows (lines 2, 3) have nothing but {word.strip()!r} in 'a' and 'b'")
+    assert "leave such rows out" in warning
+
+
+async def test_a_single_row_of_such_a_word_is_one_row_and_many_are_not_all_listed() -> None:
+    [warning] = (await estimated(config(), {"q": "x"}, {"q": "NA"})).warnings
+    assert warning.startswith("1 row (line 2) has nothing but 'NA' in 'q'")
+    found = await estimated(config(), {"q": "x"}, *({"q": f"{'-' * (n % 3 + 1)}"} for n in range(300)))
+    assert "300 rows (lines 2, 3, 4, 5, 6 and more) have nothing but '-', '--', '---' in 'q'" in " ".join(
+        found.warnings
+    )
+
+
+@pytest.mark.parametrize("text", ["Nana", "none of these", "n", "0", "No", "null and void", "-1"])
+async def test_words_that_only_resemble_those_of_missing_values_get_no_warning(text: str) -> None:
+    assert (await estimated(config(), {"q": "x"}, {"q": text})).warnings == ()

@@ -78,9 +78,32 @@ def test_a_data_set_without_rows_is_a_fault() -> None:
 
 
 def test_beyond_the_limit_faults_are_counted() -> None:
-    faults = faults_of(TASK, {"id": 0, "q": "x", "gold": 1}, *({"id": n} for n in range(1, 121)))
-    assert [line for line, *_ in faults] == [*range(2, 102), None]
+    first = {"id": 0, "q": "x", "gold": 1}
+    faults = faults_of(TASK, first, *({"id": n, "q": "x", f"c{n}" + "x" * 500: 1} for n in range(1, 121)))
+    assert [line for line, *_ in faults] == [2]
+    task = config("{q}", known_field="sure").task
+    faults = faults_of(task, *({"q": "x", "sure": f"label {n}"} for n in range(1, 121)))
+    assert [line for line, *_ in faults] == [*range(1, 101), None], "different values are different causes"
     assert faults[-1][2] == "and 20 more"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"id": 0, "q": "x"},
+        {"id": 1, "q": None},
+        {"id": 1, "q": " "},
+        {"id": 1},
+        {"id": 1, "q": []},
+        {"id": None, "q": "x"},
+        {"id": 1, "q": "x", "gold": {}},
+    ],
+)
+def test_a_cause_that_many_rows_share_is_told_once_with_its_first_lines(row: dict[str, object]) -> None:
+    rows = ({**row, "id": row["id"] and n} for n in range(1, 1_001))
+    [(line, field, message)] = faults_of(TASK, {"id": 0, "q": "x", "gold": 1}, *rows)
+    assert (line, field is not None) == (2, True)
+    assert message.endswith("; likewise on 1000 lines: 2, 3, 4 and 997 more")
 
 
 def test_more_columns_than_a_table_should_have_are_a_fault() -> None:
@@ -224,6 +247,13 @@ def test_a_missing_column_is_reported_with_the_most_similar_one() -> None:
     assert "did you mean 'question'?" in message
     [(_, _, message)] = faults_of(config("{q}").task, {"Q": "x", "label": 1})
     assert "did you mean 'Q'?" in message, "whatever the case"
+
+
+def test_a_column_named_by_its_place_is_reported_with_the_columns() -> None:
+    [(_, field, message)] = faults_of(config("{0}").task, {"question": "x"})
+    assert field == "0"
+    assert "by its name, not by its place" in message
+    assert "'question'" in message
 
 
 def test_a_doubtful_header_is_reported_once_for_all_missing_fields() -> None:
