@@ -179,6 +179,50 @@ def test_a_missing_language_model_is_reported_before_anything_is_started(
 
 
 @pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("folder", "the folder has no config.json, so it is no Hugging Face model"),
+        ("adapter", "this is an adapter: name its base with --model"),
+        ("notes.txt", "this file is no GGUF file"),
+        ("./modle/", "there is no such folder or file; did you mean model?"),
+    ],
+)
+def test_a_path_that_holds_no_language_model_is_reported_before_anything_is_started(
+    model: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("folder", "adapter", "model"):
+        Path(name).mkdir()
+    Path("adapter/adapter_config.json").write_text("{}")
+    Path("notes.txt").write_text("none")
+    done = CliRunner().invoke(build_app(), ["serve", "--port", "0", "--model", model], env={"COLUMNS": "300"})
+    assert (done.exit_code, told in done.stderr) == (2, True), done.stderr
+    assert not Path("data").exists()
+
+
+@pytest.mark.parametrize("tells_stages", [True, False])
+def test_a_name_that_no_folder_has_is_looked_for_before_another_part_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, tells_stages: bool
+) -> None:
+    started: list[tuple[str, ...]] = []
+
+    def missing(*words: str) -> tuple[str, ...]:
+        started.append(words)
+        return sys.executable, "-c", "print('there is no such model'); raise SystemExit(3)"
+
+    monkeypatch.setattr("icm.local_stack.stack._python", missing)
+    options, said = StackOptions(data_folder=tmp_path, language_model="org/none"), list[str]()
+    stage = said.append if tells_stages else None
+    with (
+        pytest.raises(PartMisused, match="there is no such model"),
+        running(options, lambda: False, say=said.append, tell_stage=stage),
+    ):
+        pass
+    assert started == [("inference.finding", "--model", "org/none")]
+    assert said == ["looking for the language model org/none, here and on the Hugging Face hub"]
+
+
+@pytest.mark.parametrize(
     ("adapters", "told"),
     [
         (["claims=nowhere"], "nowhere: there is no such folder"),
