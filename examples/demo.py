@@ -59,7 +59,10 @@ def run(console: Console, *, example: str, language_model: str | None, out: Path
     config = json.loads(data.with_suffix(".json").read_text(encoding="utf-8"))
     started = time.monotonic()
     console.print("starting a private service: Postgres, inference server, API, worker ...")
-    with PrivateService(language_model=language_model) as url, Client(url) as client:
+    service = PrivateService(
+        language_model=language_model, tell_stage=lambda stage: write_line(console, f"  {stage} ...")
+    )
+    with service as url, Client(url) as client:
         console.print(f"ready after {time.monotonic() - started:.0f} s; labelling {data}", soft_wrap=True)
         outcomes = {method: _label(client, data, {**config, "method": method}, out) for method in METHODS}
     show(console, outcomes, usual_accuracy=_NEARLY_PERFECT if example == SMALL_MODELS_OWN else 0.0)

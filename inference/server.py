@@ -1,11 +1,9 @@
 """Run the server: load the language model, serve it, stop on SIGTERM and SIGINT."""
 
-import logging
 import signal
 import sys
-from pathlib import Path
 from socket import socket
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import structlog
 import torch
@@ -16,12 +14,12 @@ from inference.adapters.registry import Adapters
 from inference.app import create_app
 from inference.engine import CacheLimits, Engine
 from inference.errors import RequestError
-from inference.model.gguf_file import UnreadableModel
+from inference.finding import MODEL_UNUSABLE, find
+from inference.logs import configure_logging
 from inference.model.language_model import Source, load
 from inference.settings import Settings, read_settings
 from inference.wires.hosts import AllowedHosts
 
-MODEL_UNUSABLE = 3  # the process's status if the language model does not load; 1 means any other failure
 _DRAIN_SECONDS = 10  # time for running requests after a signal
 
 
@@ -94,9 +92,8 @@ def _first_sentence(error: Exception) -> str:
 
 
 def build_engine(settings: Settings) -> Engine:
-    """Load the language model of the settings. Raises OSError, UnreadableModel or errors of the libraries."""
-    if _is_path(settings.model) and not Path(settings.model).exists():
-        raise UnreadableModel("there is no such folder or file")
+    """Load the language model of the settings. Raises ModelMissing, OSError and errors of the libraries."""
+    find(settings.model)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     language_model = load(Source(settings.model, settings.device, settings.dtype))
@@ -111,35 +108,3 @@ def build_engine(settings: Settings) -> Engine:
         threads=torch.get_num_threads(),
     )
     return engine
-
-
-def _is_path(model: str) -> bool:
-    """Whether this cannot be a hub name, which has at most one slash."""
-    return model.startswith(("/", ".", "~")) or model.count("/") > 1 or model.endswith(".gguf")
-
-
-def configure_logging(log_format: Literal["console", "json"], level: str) -> None:
-    """Give structlog and the standard library's logging one form, on stderr; call once per process."""
-    before: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    structlog.configure(
-        processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-    )
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=before,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    logging.basicConfig(handlers=[handler], level=level, force=True)
-    for name in ("httpx", "httpcore", "httpx2", "filelock"):
-        logging.getLogger(name).setLevel(logging.WARNING)

@@ -5,7 +5,10 @@ from collections.abc import Callable
 from pydantic_core import ErrorDetails
 
 from service.errors import Fault
-from service.scoring.kinds import KINDS
+from service.scoring.kinds import KINDS, OPTIONS
+from service.values import nearest
+
+NAMES_OF_KINDS = f"{', '.join(map(repr, list(KINDS)[:-1]))} or {list(KINDS)[-1]!r}"
 
 # What pydantic calls its errors, in words that do not need it.
 _PLAIN_WORDS = {
@@ -22,7 +25,7 @@ _PLAIN_WORDS = {
     "dict_type": 'must be an object, such as {"default": "..."}',
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
-    "union_tag_invalid": f"must be {', '.join(map(repr, list(KINDS)[:-1]))} or {list(KINDS)[-1]!r}",
+    "union_tag_invalid": f"must be {NAMES_OF_KINDS}",
 }
 
 
@@ -38,6 +41,11 @@ def fault_of(found: ErrorDetails, no_such_setting: Callable[[str], str]) -> Faul
     for part in inner:
         name += f"[{part}]" if isinstance(part, int) else f".{part}" if "[" in name else f"__{part.upper()}"
     if found["type"] == "extra_forbidden":
-        return Fault("there is no such setting" if "[" in name else no_such_setting(name), field=name)
+        return Fault(_no_such_option(str(inner[-1])) if "[" in name else no_such_setting(name), field=name)
     plain = found["msg"].removeprefix("Value error, ").replace("Input should be ", "must be ")
     return Fault(_PLAIN_WORDS.get(found["type"], plain), field=name)
+
+
+def _no_such_option(name: str) -> str:
+    near = nearest(name, OPTIONS)
+    return f"there is no such setting; did you mean {near[0]}?" if near else "there is no such setting"

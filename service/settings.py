@@ -302,7 +302,10 @@ class Settings(BaseSettings):
         if not names:
             raise ValueError("at least one backend is needed")
         if len(set(names)) < len(names):
-            raise ValueError(f"two backends have the same name: {', '.join(names)}")
+            raise ValueError(
+                f"two backends have the same name: {', '.join(names)}; give each a `name` of its own, which is "
+                "'default' where it is left out"
+            )
         return value
 
 

@@ -61,7 +61,7 @@ def find_base(named: str, beside: Path, *, download: bool = False) -> Base:
     except (LocalEntryNotFoundError, HFValidationError) as error:
         raise BaseUnusable(
             f"base: {named!r} is neither a folder nor a model that was downloaded before; "
-            "name a folder, or let it be downloaded with --download"
+            f"name a folder, run `hf download {named}` where there is a network, or download it with --download"
         ) from error
     return _checked(Base(named, found, fingerprint(found), found.name))
 

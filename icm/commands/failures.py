@@ -40,6 +40,10 @@ class BadConfigFile(IcmError):
     """The configuration file is not a JSON object."""
 
 
+class UnusableBackends(BadConfigFile):
+    """The value of `--backends` names no backend that a service could use."""
+
+
 class NotConfirmed(IcmError):
     """A person did not confirm."""
 
@@ -66,7 +70,7 @@ _CODES: tuple[tuple[tuple[type[Exception], ...], ExitCode], ...] = (
     ((JobEndedBadly,), ExitCode.JOB_ENDED_BADLY),
     ((VerdictRefused,), ExitCode.VERDICT),
     ((NotConfirmed,), ExitCode.INTERRUPTED),
-    ((PartMisused,), ExitCode.USAGE),
+    ((PartMisused, UnusableBackends), ExitCode.USAGE),
     ((PartFailed, EmbeddedPostgresError, PrivateServiceFailed, OnlyTheClient), ExitCode.SERVICE_FAILED),
     ((ServerUnreachable, StorageUnavailable), ExitCode.UNREACHABLE),
     ((BadConfigFile, NotAsPublished, InvalidInput), ExitCode.INVALID_INPUT),

@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import codecs
+import os
 import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -12,6 +13,7 @@ import typer
 from icm.commands.failures import BadConfigFile, VerdictRefused
 from icm.commands.output import AS_JSON
 from service.intake.text.strict_json import BadJson, parse
+from service.values import nearest
 
 
 def _remember(context: typer.Context, value: bool) -> bool:  # noqa: FBT001 - typer passes it by position
@@ -45,6 +47,7 @@ Config = Annotated[
 
 _ADAPTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+@/-]{0,199}")  # as the embedded inference server takes it
 _ADAPTER_FILE = "adapter_config.json"
+_GGUF = b"GGUF"  # how such files begin
 
 
 class FailOn(StrEnum):
@@ -72,11 +75,38 @@ def check_verdict(fail_on: FailOn | None, report: Mapping[str, Any]) -> None:
 
 
 def check_model(model: str | None) -> None:
-    """Refuse a language model that is neither a hub name nor an existing file, before any part starts."""
-    if model is None or not (model.startswith(("/", ".", "~")) or model.count("/") > 1 or model.endswith(".gguf")):
+    """Refuse a language model that is neither a hub name nor an existing one of ours, before any part starts."""
+    if model is None:
         return
-    if not Path(model).exists():
-        raise typer.BadParameter(f"{model}: there is no such folder or file", param_hint="--model")
+    path = Path(model)
+    must_exist = model.startswith(("/", ".", "~")) or model.count("/") > 1 or model.endswith((".gguf", "/"))
+    if path.exists():
+        fault = _fault_of_model(path)
+    else:
+        fault = "there is no such folder or file" + _beside(path) if must_exist else None
+    if fault is not None:
+        raise typer.BadParameter(f"{model}: {fault}", param_hint="--model")
+
+
+def _beside(path: Path) -> str:
+    """The name in the same folder that somebody meant who mistyped this one."""
+    place = path.parent
+    names = [one.name for one in place.iterdir()] if place.is_dir() and os.access(place, os.R_OK) else []
+    near = nearest(path.name, names)
+    return f"; did you mean {place / near[0]}?" if near else ""
+
+
+def _fault_of_model(path: Path) -> str | None:
+    """Why this folder or file holds no language model, as far as a glance shows it."""
+    if path.is_file():
+        with path.open("rb") as file:
+            is_gguf = file.read(len(_GGUF)) == _GGUF
+        return None if is_gguf else "this file is no GGUF file; name one, the folder of a model, or a hub name"
+    if (path / _ADAPTER_FILE).is_file():
+        return "this is an adapter: name its base with --model, and the adapter with --adapter NAME=FOLDER"
+    if not (path / "config.json").is_file():
+        return "the folder has no config.json, so it is no Hugging Face model; name the folder with that file"
+    return None
 
 
 def read_adapters(given: Sequence[str]) -> dict[str, Path]:

@@ -6,8 +6,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -15,17 +14,23 @@ from typing import Annotated
 
 import typer
 
-from icm.commands.failures import BadConfigFile
+from icm.commands.failures import BadConfigFile, UnusableBackends
 from icm.commands.options import Json, check_model, read_adapters, read_json
 from icm.commands.output import on_stderr, on_stdout, write_json, write_line
 from icm.local_stack.free_ports import free_port, listening
+from icm.local_stack.nearby import something_listens
 from icm.local_stack.stack import Backends, StackOptions, Stopped, running
 from icm.local_stack.supervisor import POLL_SECONDS
 from service.access.authentication import is_loopback
 from service.errors import InvalidConfig
+from service.scoring import deterministic
+from service.setting_faults import NAMES_OF_KINDS
 from service.settings import read_settings
 
 _DEFAULT_FOLDER = Path("data")
+_A_BACKEND = '[{"name": "default", "kind": "vllm", "url": "http://gpu:8000"}]'
+_OPTION, _VARIABLE = "--backends", "ICM_BACKENDS"
+_OURS = {"kind": "embedded"}  # whatever its port will be
 
 
 class StopRequest:
@@ -119,32 +124,52 @@ def serve_private(
 
 
 def read_backends(given: str) -> Backends:
-    """Read backends from JSON or from a file with it. Raises BadConfigFile, and BadParameter if there is no file."""
+    """Read backends from JSON or from a file with it.
+
+    Raises UnusableBackends, and BadParameter if there is no file.
+    """
     try:
-        text = given if given.lstrip().startswith(("[", "{")) else Path(given).read_text(encoding="utf-8")
+        text = given if given.lstrip().startswith(("[", "{")) else Path(given).read_text(encoding="utf-8-sig")
+        content = read_json(text.encode(), _OPTION)
     except OSError as error:
         message = f"{given} is neither JSON nor a readable file: {error.strerror}"
-        raise typer.BadParameter(message, param_hint="--backends") from error
+        raise typer.BadParameter(message, param_hint=_OPTION) from error
     except ValueError as error:
-        raise BadConfigFile(f"--backends: {given} is not UTF-8; save it as UTF-8") from error
-    content = read_json(text.encode(), "--backends")
+        raise UnusableBackends(f"{_OPTION}: {given} is not UTF-8; save it as UTF-8") from error
+    except BadConfigFile as error:
+        raise UnusableBackends(str(error)) from error
     found = content if isinstance(content, list) else [content]
     if not found or not all(isinstance(backend, dict) for backend in found):
-        raise BadConfigFile("--backends: give a list of objects")
+        raise UnusableBackends(f"{_OPTION}: give a list of objects, such as {_A_BACKEND}")
     return found
 
 
 def check_settings(host: str, port: int, backends: Backends | None) -> None:
-    """Check the settings of API and workers before any part starts. Raises InvalidConfig.
+    """Check the settings of API and workers before any part starts. Raises UnusableBackends and InvalidConfig.
 
     Their other settings come from our environment.
     """
-    given: dict[str, object] = {"host": host, "port": port, "backends": [{}] if backends is None else backends}
+    given: dict[str, object] = {"host": host, "port": port, "backends": [_OURS] if backends is None else backends}
+    told = list(_gaps(backends or ()))
     try:
         read_settings(**given)
     except InvalidConfig as error:
-        named = ((fault, (fault.field or "").replace("ICM_BACKENDS", "--backends")) for fault in error.faults)
-        raise InvalidConfig(str(error), [replace(fault, field=field) for fault, field in named]) from error
+        for fault in error.faults:
+            field = fault.field or ""
+            told += [f"{field.replace(_VARIABLE, _OPTION)}: {fault.message}"] if field.startswith(_VARIABLE) else []
+        if not told:
+            raise
+    if told:
+        raise UnusableBackends("; ".join(told))
+
+
+def _gaps(backends: Backends) -> Iterator[str]:
+    """What each backend lacks: our defaults are a server that whoever gives this option need not have."""
+    for number, backend in enumerate(backends):
+        if backend and "kind" not in backend:
+            yield f"{_OPTION}[{number}].kind: is missing; give {NAMES_OF_KINDS}"
+        if backend and "url" not in backend and backend.get("kind") != deterministic.KIND.name:
+            yield f"{_OPTION}[{number}].url: is missing; give the address of its server, such as http://gpu:8000"
 
 
 def _run(
@@ -153,11 +178,24 @@ def _run(
     try:
         with running(options, stop.is_made, say=partial(_say, as_json=as_json), tell_stage=tell_stage) as stack:
             _announce(options, as_json=as_json)
+            for notice in notices(options):
+                _say(notice, as_json=as_json)
             while not stop.is_made():
                 stack.check()
                 time.sleep(POLL_SECONDS)
     except Stopped:
         return
+
+
+def notices(options: StackOptions) -> Iterator[str]:
+    """What a person may not expect of the inference servers of a service that is ready."""
+    if options.backends is None and not options.private and os.environ.get(_VARIABLE):
+        yield f"{_VARIABLE} is set, and this service uses its own inference server; to use those: --backends '...'"
+    for backend in options.backends or ():
+        for url in [backend["url"], *backend.get("replicas", ())] if "url" in backend else ():
+            if not something_listens(url):
+                name = backend.get("name", "default")
+                yield f"nothing listens at {url}, of backend {name!r}: its jobs are refused until one answers"
 
 
 def _tell_stage(stage: str) -> None:

@@ -28,6 +28,7 @@ _RESTARTS_ONCE_READY = 20  # in a row; with the pauses between them this takes m
 # shards may follow; isolating a row that kills the inference server takes a dozen (service/jobs/running/isolation.py).
 _OFTEN_ONCE_READY = 200
 NOTICE_SECONDS = 10.0  # a person who waits longer wants a reason
+_FINDING_SECONDS = 60.0  # it ends by itself after some seconds of waiting for the hub; on a busy machine it starts late
 _PROBE_SECONDS = 2.0
 _MODEL_UNUSABLE = 3  # exit status of `python -m inference` if it cannot load its language model
 _METRICS_PORT = "ICM_WORKER__METRICS_PORT"
@@ -108,6 +109,7 @@ def running(
         stack = Stack(options=options, supervisor=supervisor, postgres=postgres)
         backends = options.backends
         inference_url = None
+        _find_model(stack, tell_stage or say)
         if backends is None:
             stage("starting the inference server")
             inference_url = _start_inference(stack)
@@ -139,6 +141,17 @@ def _keeping(options: StackOptions, say: Callable[[str], None]) -> Iterator[Post
         yield PostgresSupervisor(server, reserve, say)
     finally:
         server.stop()
+
+
+def _find_model(stack: Stack, say: Callable[[str], None]) -> None:
+    """Look for a language model that no folder here has, before anything else starts. Raises PartMisused."""
+    model = stack.options.language_model
+    if model is not None and not Path(model).exists():
+        say(f"looking for the language model {model}, here and on the Hugging Face hub")
+        finding = Part(
+            name="finding", command=_python("inference.finding", "--model", model), misuse_status=_MODEL_UNUSABLE
+        )
+        stack.supervisor.run(finding, timeout_seconds=_FINDING_SECONDS)
 
 
 def _start_inference(stack: Stack) -> str:

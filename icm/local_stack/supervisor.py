@@ -98,8 +98,7 @@ class _Child:
         if status is None:
             return
         self.end_group()
-        if status == self.part.misuse_status:
-            raise PartMisused(self.part.name, _LOG_PREFIX.sub("", self.last_line()).strip())
+        self.refuse_misuse(status)
         lived_seconds = time.monotonic() - self._started
         self._deaths = 1 if lived_seconds > _SETTLED_SECONDS else self._deaths + 1
         if self._deaths > self.restarts:
@@ -108,6 +107,11 @@ class _Child:
         pause = min(_FIRST_PAUSE_SECONDS * 2.0 ** (self._deaths - 1), _LONGEST_PAUSE_SECONDS)
         say(f"{self.part.name} {_how_it_ended(status)}; it restarts in {pause:g} s")
         self._due = time.monotonic() + pause
+
+    def refuse_misuse(self, status: int) -> None:
+        """Raise PartMisused, with the part's own words, if it ended so because of its arguments."""
+        if status == self.part.misuse_status:
+            raise PartMisused(self.part.name, _LOG_PREFIX.sub("", self.last_line()).strip())
 
     def failure(self, what: str) -> PartFailed:
         """Build an error about this part, with the end of its log of this run."""
@@ -171,7 +175,7 @@ class Supervisor:
         self._children.append(self._child(part))
 
     def run(self, part: Part, *, timeout_seconds: float) -> None:
-        """Run a part to its end. Raises PartFailed unless it ends with status 0 in time."""
+        """Run a part to its end. Raises PartFailed unless it ends with status 0 in time, and PartMisused for misuse."""
         child = self._child(part)
         try:
             status = child.process.wait(timeout_seconds)
@@ -180,6 +184,7 @@ class Supervisor:
         finally:
             child.end_group()
             child.process.wait()
+        child.refuse_misuse(status)
         if status != 0:
             raise child.failure(_how_it_ended(status))
 

@@ -1,9 +1,24 @@
 """The language models that trainings may start from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from service.records.trainings import BaseIdentity
+
+
+class BaseFacts(Protocol):
+    """What a base's own files say of it."""
+
+    @property
+    def context_tokens(self) -> int | None:
+        """The context; None if unknown."""
+
+    @property
+    def hidden_size(self) -> int | None:
+        """The width of its layers; None if unknown."""
+
+    def tokens(self, text: str, *, special: bool) -> Sequence[int] | None:
+        """The text's tokens, with those that begin every text if `special`; None without its tokenizer here."""
 
 
 class Bases(Protocol):
@@ -23,3 +38,6 @@ class Bases(Protocol):
 
     async def identity(self, name: str) -> BaseIdentity | None:
         """The name and fingerprint of the base; None if this process cannot read it."""
+
+    async def facts(self, name: str) -> BaseFacts | None:
+        """What the base's files say of it; None if this process cannot read them."""

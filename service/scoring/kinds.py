@@ -29,6 +29,8 @@ def _with_settings_of_its_kind(given: Any) -> Any:
     """Add the default kind, and drop options of other kinds: a compose file passes the options of all kinds."""
     if not isinstance(given, Mapping):
         return given
+    if not given:
+        raise ValueError('is empty; give it a kind and a url, such as {"kind": "vllm", "url": "http://gpu:8000"}')
     chosen = {"kind": DEFAULT.of_kind.name, **given}
     backend = KINDS.get(chosen["kind"]) if isinstance(chosen["kind"], str) else None
     if backend is not None and chosen.get("adapter") and "adapter" not in backend.model_fields:

@@ -11,6 +11,7 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from service.errors import TrainingFailed
 from service.records.trainings import BaseIdentity
+from service.training_process.base_facts import FactsOfFolder
 
 # As the embedded server and the training command have it (inference/model/language_model.py): a test compares them.
 _SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".txt")
@@ -41,6 +42,18 @@ class BasesOnDisk(Mapping[str, str]):
             return await asyncio.to_thread(identity_of, self._places[name])
         except (OSError, TrainingFailed):
             return None
+
+    async def facts(self, name: str) -> FactsOfFolder | None:
+        """What the base's files say of it; None if this process cannot read them, since only workers need to."""
+        try:
+            return await asyncio.to_thread(lambda: FactsOfFolder(_folder_of(self._places[name])))
+        except (OSError, ValueError, AttributeError, TrainingFailed):
+            return None
+
+
+def _folder_of(place: str) -> Path:
+    folder = Path(place).expanduser()
+    return folder if folder.is_dir() else _downloaded(place)
 
 
 def identity_of(place: str) -> BaseIdentity:

@@ -21,6 +21,7 @@ from service.records.jobs import Job, StoredRequest
 from service.records.trainings import Artifact, NewTraining, Training
 from service.records.work import Origin
 from service.spans import current_traceparent
+from service.trainings.fit import doubts_of_fit
 from service.trainings.labellers import warnings_of_base
 from service.trainings.request import WRONG, TrainingKind, TrainingMethod, TrainingRequest
 from service.trainings.reward_models import doubts_of_judge, faults_of_bases
@@ -68,6 +69,7 @@ async def create_training(
     training_id = new_training_id()
     with TemporaryDirectory(prefix="icm-training-") as folder:
         written = await write_rows(store, request, sources.jobs, Path(folder))
+        doubts += await doubts_of_fit(request, base, bases, written)
         async with _stored(artifacts, training_id, Path(folder)) as examples:
             training = NewTraining(
                 id=training_id,

@@ -14,6 +14,7 @@ from service.ports.scoring import Scorer, Scorers
 from service.ports.store import ProjectStore
 from service.records.jobs import JobStatus
 from service.trainings.create import chosen_base, doubts_of_base, warnings_of
+from service.trainings.fit import doubts_of_fit
 from service.trainings.request import TrainingRequest
 from service.trainings.rows import EXAMPLES, STEP_PROMPTS, Written, write_rows
 from service.trainings.sources import read_sources
@@ -62,6 +63,10 @@ async def estimate_training(
     base = chosen_base(request, sources, bases)
     with TemporaryDirectory(prefix="icm-training-") as folder:
         written = await write_rows(store, request, sources.jobs, Path(folder))
+        doubts = (
+            *await doubts_of_base(store, request, base, bases),
+            *await doubts_of_fit(request, base, bases, written),
+        )
         model = sources.jobs[0].config.model
         if is_training_id(model) and model not in scorers.names():
             model = base  # an adapter has its base's tokenizer
@@ -78,7 +83,7 @@ async def estimate_training(
         seconds=None if measured is None else measured.seconds(tokens),
         memory_bytes=None if measured is None else measured.memory_bytes,
         measured_by=None if measured is None else measured.training_id,
-        warnings=(*warnings_of(request, sources, written), *await doubts_of_base(store, request, base, bases)),
+        warnings=(*warnings_of(request, sources, written), *doubts),
     )
 
 

@@ -112,8 +112,9 @@ def doubts_of_prompts(request: TrainingRequest, jobs: Sequence[Job], prompts: Pr
         columns = "".join(f"{{{name}}}\\n" for name in names_of(comparison.group))
         meant = f'; policy.prompt "{columns}" gives the text that kind reward puts before both texts' if columns else ""
         yield f"the prompts are the questions of job {job_id} about two texts, with both texts in them{meant}"
-    if prompt is not None and prompt.endswith(" "):
-        yield "policy.prompt ends with a space, behind which few language models begin a word; leave the space out"
+    if prompt is not None and prompt[-1:].isspace() and not prompt.endswith("\n"):
+        what = "a space" if prompt.endswith(" ") else f"white space ({prompt[-1]!r})"
+        yield f"policy.prompt ends with {what}, behind which few language models begin a word; leave it out"
     if prompts.blank:
         yield f"{prompts.blank} rows were left out, since a column that policy.prompt reads is empty there"
     if prompts.repeated:

@@ -1,5 +1,6 @@
 """Writes the rows of finished jobs into the file of examples that a training reads; related rows share a group."""
 
+import heapq
 import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from service.trainings.prompts import JobPrompts, Prompts, doubts_of_prompts
 from service.trainings.request import GOLD_CONTROLS, WRONG, TrainingKind, TrainingRequest
 
 EXAMPLES = "examples.jsonl"
+LONGEST = 8  # examples kept: of two texts the one with fewer characters may have more tokens
 STEP_PROMPTS = 8  # that a policy's step reads, by the command's default of batch_rows
 
 
@@ -38,13 +40,22 @@ class Written:
     contradicted: int = 0  # pairs whose rows prefer different texts
     groups: Counter[str] = field(default_factory=Counter)
     doubts: tuple[str, ...] = ()  # about prompts
+    sized: list[tuple[int, int, Example]] = field(default_factory=list)  # a heap of the longest, by characters
 
     def add(self, example: Example) -> None:
         """Count an example."""
         self.rows += 1
-        self.characters += sum(len(str(example.get(name, ""))) for name in ("prompt", "label", "chosen", "rejected"))
+        characters = sum(len(str(example.get(name, ""))) for name in ("prompt", "label", "chosen", "rejected"))
+        self.characters += characters
+        keep = heapq.heappush if len(self.sized) < LONGEST else heapq.heappushpop
+        keep(self.sized, (characters, -self.rows, example))
         self.without_gold += "gold" not in example
         self.groups[str(example["group"])] += 1
+
+    @property
+    def longest(self) -> list[Example]:
+        """Some of the longest examples, the longest first."""
+        return [example for _, _, example in sorted(self.sized, key=lambda sized: sized[:2], reverse=True)]
 
 
 async def write_rows(store: ProjectStore, request: TrainingRequest, jobs: Sequence[Job], folder: Path) -> Written:

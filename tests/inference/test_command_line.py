@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from inference.server import MODEL_UNUSABLE, main
+from inference.finding import MODEL_UNUSABLE
+from inference.server import main
 from inference.settings import SMALL_MODEL, read_settings
 from tests.inference.lora import save_adapter
 from tests.support.inference.tiny import llama

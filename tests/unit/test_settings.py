@@ -55,7 +55,8 @@ def test_settings_of_other_kinds_are_passed_over_and_unknown_ones_are_not(kind: 
     assert (backend.kind, backend.url) == (kind, "http://127.0.0.1:8080")
     with pytest.raises(InvalidConfig) as wrong:
         read_settings(backends=[{**given, "max_top_token": 7}])
-    assert wrong.value.faults == (Fault("there is no such setting", field="ICM_BACKENDS[0].max_top_token"),)
+    told = "there is no such setting; did you mean max_top_tokens?"
+    assert wrong.value.faults == (Fault(told, field="ICM_BACKENDS[0].max_top_token"),)
 
 
 @pytest.mark.parametrize("kind", ["oracle", None, ["vllm"]])
@@ -70,6 +71,7 @@ def test_an_unknown_kind_is_reported_with_the_known_ones(kind: object) -> None:
     ("backend", "field", "message"),
     [
         (5, "", "must be an object"),
+        ({}, "", 'is empty; give it a kind and a url, such as {"kind": "vllm", "url": "http://gpu:8000"}'),
         ({"url": "gpu:8000"}, ".url", "must begin with http:// or https:// and a host, such as http://gpu:8000"),
         (
             {"kind": "vllm", "adapter": "trained"},

@@ -1,10 +1,10 @@
 """The operator's settings for a scoring backend of any kind; each kind adds its own settings and its wire."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar, TypedDict
+from typing import Annotated, Any, ClassVar, Self, TypedDict
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from service.scoring.wires.kind import Kind
 from service.scoring.wires.wire import Wire
@@ -39,8 +39,10 @@ class BackendSettings(BaseModel):
     concurrency: int = Field(
         64, ge=1, description="requests in flight at once to a server, at most; with kind embedded each is a tree"
     )
-    timeout_seconds: float = Field(120.0, gt=0, description="the longest wait for an answer")
-    patience_seconds: float = Field(60.0, ge=0, description="an outage longer than this pauses the job")
+    timeout_seconds: float = Field(120.0, gt=0, allow_inf_nan=False, description="the longest wait for an answer")
+    patience_seconds: float = Field(
+        60.0, ge=0, allow_inf_nan=False, description="an outage longer than this pauses the job"
+    )
 
     @property
     def bearer_token(self) -> str | None:
@@ -62,7 +64,30 @@ class BackendSettings(BaseModel):
         for url in (value,) if isinstance(value, str) else value:
             if not _is_web_address(url):
                 raise ValueError("must begin with http:// or https:// and a host, such as http://gpu:8000")
+            if not _is_a_root(url):
+                raise ValueError("must be the server's root alone, without blanks, `?` and `#`")
         return value
+
+    @field_validator("name")
+    @classmethod
+    def _says_something(cls, value: str) -> str:
+        if value != value.strip() or not value or not value.isprintable():
+            raise ValueError("must be a text that configurations can give as `model`, without blanks at its ends")
+        return value
+
+    @field_validator("concurrency", "timeout_seconds", "patience_seconds", mode="before")
+    @classmethod
+    def _is_a_number(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # which pydantic takes for 0 and 1
+            raise ValueError("must be a number")  # noqa: TRY004 - pydantic reports this kind alone
+        return value
+
+    @model_validator(mode="after")
+    def _replicas_are_others(self) -> Self:
+        urls = [url.rstrip("/") for url in (self.url, *self.replicas)]
+        if len(set(urls)) < len(urls):
+            raise ValueError("`replicas` names a server twice, or the one of `url`; name each server once")
+        return self
 
     @field_validator("api_key")
     @classmethod
@@ -87,3 +112,8 @@ def _is_web_address(url: str) -> bool:
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
+
+
+def _is_a_root(url: str) -> bool:
+    """Whether paths can be put behind it."""
+    return not any(character.isspace() or character in "?#" for character in url)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from api import __main__ as api_main
 from icm.cli import build_app
 from icm.commands.failures import ExitCode, exit_code
+from icm.commands.serve import notices
 from icm.local_stack.free_ports import PortUnusable, free_port, listening
 from icm.local_stack.stack import (
     NOTICE_SECONDS,
@@ -104,29 +105,59 @@ def test_a_taken_port_is_reported_before_anything_is_started(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("backends", "told", "code"),
+    ("backends", "told"),
     [
-        ('[{"kind": "vlllm"}]', "--backends[0].kind: must be", 3),
-        ('[{"name": "a"}, {"name": "b", "uri": 1}]', "--backends[1].uri: there is no such setting", 3),
-        ('{"url": 3}', "--backends[0].url: must be text", 3),
-        ('{"url": "gpu:8000"}', "--backends[0].url: must begin with http://", 3),
-        ('{"url": "http://"}', "--backends[0].url: must begin with http://", 3),
-        ('{"url": "http://gpu:x"}', "--backends[0].url: must begin with http://", 3),
-        ('{"replicas": ["gpu"]}', "--backends[0].replicas: must begin with http://", 3),
-        ('{"api_key": "a\\nb"}', "--backends[0].api_key: has characters", 3),
-        ('[{"name": "a"}, {"name": "a"}]', "--backends: two backends have the same name", 3),
-        ("[{]", "--backends: ", 3),
-        ("nowhere.json", "nowhere.json is neither JSON nor a readable file", 2),
+        ("[{}]", "--backends[0]: is empty; give it a kind and a url"),
+        ('[{"kind": "deterministic"}, {}]', "--backends[1]: is empty; give it a kind and a url"),
+        ("[]", "--backends: give a list of objects, such as"),
+        ("[7]", "--backends: give a list of objects, such as"),
+        ('[{"kind": "vlllm"}]', "--backends[0].kind: must be"),
+        ('[{"kind": null, "url": "http://gpu:1"}]', "--backends[0].kind: must be"),
+        ('[{"kind": "vllm"}]', "--backends[0].url: is missing; give the address"),
+        ('[{"url": "http://gpu:1"}]', "--backends[0].kind: is missing; give 'tgi', "),
+        ('[{"name": "a"}, {"name": "b", "uri": 1}]', "--backends[1].uri: there is no such setting; did you mean url?"),
+        ('{"url": 3}', "--backends[0].url: must be text"),
+        ('{"url": "gpu:8000"}', "--backends[0].url: must begin with http://"),
+        ('{"url": "http://"}', "--backends[0].url: must begin with http://"),
+        ('{"url": "http://gpu:x"}', "--backends[0].url: must begin with http://"),
+        ('{"url": " http://gpu"}', "--backends[0].url: must be the server's root"),
+        ('{"url": "http://gpu/?a=b"}', "--backends[0].url: must be the server's root"),
+        ('{"replicas": ["gpu"]}', "--backends[0].replicas: must begin with http://"),
+        ('{"url": "http://a", "replicas": ["http://a/"]}', "--backends[0]: `replicas` names a server twice"),
+        ('{"api_key": "a\\nb"}', "--backends[0].api_key: has characters"),
+        ('{"concurrency": true}', "--backends[0].concurrency: must be a number"),
+        ('{"name": ""}', "--backends[0].name: must be a text"),
+        ('{"name": "a "}', "--backends[0].name: must be a text"),
+        ('[{"name": "a"}, {"name": "a"}]', "--backends: two backends have the same name"),
+        ("[{]", "--backends: "),
+        ("nowhere.json", "nowhere.json is neither JSON nor a readable file"),
     ],
 )
-def test_unusable_backends_are_reported_before_anything_is_started(
-    backends: str, told: str, code: int, tmp_path: Path
-) -> None:
+def test_unusable_backends_are_reported_before_anything_is_started(backends: str, told: str, tmp_path: Path) -> None:
     words = ["serve", "--port", "0", "--data-dir", str(tmp_path / "data"), "--backends", backends]
     done = CliRunner().invoke(build_app(), words, env={"COLUMNS": "300"})
-    assert (done.exit_code, told in done.stderr) == (code, True), done.stderr
+    assert (done.exit_code, told in done.stderr) == (2, True), done.stderr
     assert not {"Traceback", "pydantic", "Input should"} & set(done.stderr.split())
     assert not (tmp_path / "data").exists()
+
+
+def test_whoever_starts_a_service_is_told_of_backends_at_which_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        there, nowhere = f"http://127.0.0.1:{listener.getsockname()[1]}", f"http://127.0.0.1:{free_port()}"
+        near = {"name": "near", "kind": "vllm", "url": there}
+        backends = [near, {**near, "name": "far", "url": nowhere}, {"name": "twin", "kind": "deterministic"}]
+        [told] = notices(StackOptions(data_folder=Path("d"), backends=backends))
+        assert told.startswith(f"nothing listens at {nowhere}, of backend 'far'")
+        [told] = notices(StackOptions(data_folder=Path("d"), backends=[{**near, "replicas": [nowhere]}]))
+        assert told.startswith(f"nothing listens at {nowhere}, of backend 'near'")
+
+
+def test_backends_of_the_environment_are_not_passed_over_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ICM_BACKENDS", raising=False)
+    assert list(notices(StackOptions(data_folder=Path("d")))) == []
+    monkeypatch.setenv("ICM_BACKENDS", '[{"kind": "vllm", "url": "http://gpu:8000"}]')
+    [told] = notices(StackOptions(data_folder=Path("d")))
+    assert told.startswith("ICM_BACKENDS is set, and this service uses its own inference server")
 
 
 def test_an_unusable_setting_of_the_environment_is_reported_too(tmp_path: Path) -> None:
@@ -145,6 +176,50 @@ def test_a_missing_language_model_is_reported_before_anything_is_started(
     files = {"serve": [], "label": [str(tmp_path / "d.jsonl"), "-c", str(tmp_path / "d.jsonl"), "-o", "o.jsonl"]}
     done = CliRunner().invoke(build_app(), [command, *files[command], "--model", model], env={"COLUMNS": "300"})
     assert (done.exit_code, f"{model}: there is no such folder or file" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("folder", "the folder has no config.json, so it is no Hugging Face model"),
+        ("adapter", "this is an adapter: name its base with --model"),
+        ("notes.txt", "this file is no GGUF file"),
+        ("./modle/", "there is no such folder or file; did you mean model?"),
+    ],
+)
+def test_a_path_that_holds_no_language_model_is_reported_before_anything_is_started(
+    model: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("folder", "adapter", "model"):
+        Path(name).mkdir()
+    Path("adapter/adapter_config.json").write_text("{}")
+    Path("notes.txt").write_text("none")
+    done = CliRunner().invoke(build_app(), ["serve", "--port", "0", "--model", model], env={"COLUMNS": "300"})
+    assert (done.exit_code, told in done.stderr) == (2, True), done.stderr
+    assert not Path("data").exists()
+
+
+@pytest.mark.parametrize("tells_stages", [True, False])
+def test_a_name_that_no_folder_has_is_looked_for_before_another_part_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, tells_stages: bool
+) -> None:
+    started: list[tuple[str, ...]] = []
+
+    def missing(*words: str) -> tuple[str, ...]:
+        started.append(words)
+        return sys.executable, "-c", "print('there is no such model'); raise SystemExit(3)"
+
+    monkeypatch.setattr("icm.local_stack.stack._python", missing)
+    options, said = StackOptions(data_folder=tmp_path, language_model="org/none"), list[str]()
+    stage = said.append if tells_stages else None
+    with (
+        pytest.raises(PartMisused, match="there is no such model"),
+        running(options, lambda: False, say=said.append, tell_stage=stage),
+    ):
+        pass
+    assert started == [("inference.finding", "--model", "org/none")]
+    assert said == ["looking for the language model org/none, here and on the Hugging Face hub"]
 
 
 @pytest.mark.parametrize(
