@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-START_SECONDS = 300.0
+START_SECONDS = 900.0  # vLLM on a busy CPU takes minutes; a server that ends is noticed at once
 _STOP_SECONDS = 40.0
 _TAIL_LINES = 30
 

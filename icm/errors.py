@@ -6,6 +6,7 @@ IcmError
 ├── UnusableKey         the API key has characters that no request can carry
 ├── UnusableUrl         what was given as the service's address is none
 ├── UnsendableData      the client cannot send a value; with row and column
+├── UnreadableRows      a command cannot use the rows of a file; with lines and fields
 ├── DamagedDownload     an archive differs from the service's hash, or contains something unsafe
 ├── MissingLibrary      the caller wants a table of a library that is not installed
 └── ServerUnreachable   the service did not answer after all retries
@@ -28,10 +29,21 @@ class Fault:
     line: int | None = None
     field: str | None = None
 
+    def document(self) -> dict[str, Any]:
+        """Return the fault as JSON values, for programs."""
+        return {"line": self.line, "field": self.field, "message": self.message}
+
     def __str__(self) -> str:
         place = [] if self.line is None else [f"line {self.line}"]
         place += [] if self.field is None else [f"field {self.field}"]
         return f"{', '.join(place)}: {self.message}" if place else self.message
+
+
+def _with_first(detail: str, errors: Sequence[Fault]) -> str:
+    """The text of an error with its first faults."""
+    more = len(errors) - _SHOWN_FAULTS
+    parts = [detail, *map(str, errors[:_SHOWN_FAULTS]), *([f"and {more} more"] if more > 0 else [])]
+    return "; ".join(parts)
 
 
 class IcmError(Exception):
@@ -54,6 +66,15 @@ class UnsendableData(IcmError, ValueError, TypeError):
     """The client cannot send a data set; the text names row (from 1) and column, and the remedy."""
 
 
+class UnreadableRows(IcmError):
+    """A command cannot use the rows of a file, which it reads itself; `errors` name lines and fields."""
+
+    def __init__(self, detail: str, errors: Sequence[Fault] = ()) -> None:
+        super().__init__(_with_first(detail, errors))
+        self.detail = detail
+        self.errors = tuple(errors)
+
+
 class DamagedDownload(IcmError):
     """An archive cannot be unpacked, or its files are not those that the service named."""
 
@@ -72,9 +93,7 @@ class ApiError(IcmError):
     def __init__(
         self, status: int, *, kind: str, detail: str, errors: Sequence[Fault] = (), request_id: str | None = None
     ) -> None:
-        more = len(errors) - _SHOWN_FAULTS
-        parts = [detail, *map(str, errors[:_SHOWN_FAULTS]), *([f"and {more} more"] if more > 0 else [])]
-        super().__init__("; ".join(parts))
+        super().__init__(_with_first(detail, errors))
         self.status = status
         self.type = kind
         self.detail = detail
@@ -93,7 +112,7 @@ class ApiError(IcmError):
             "status": self.status,
             "detail": self.detail,
             "request_id": self.request_id,
-            "errors": [{"line": fault.line, "field": fault.field, "message": fault.message} for fault in self.errors],
+            "errors": [fault.document() for fault in self.errors],
         }
 
 

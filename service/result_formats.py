@@ -1,8 +1,10 @@
-"""The formats that a result can be downloaded in: for the client by a file's ending, for the API by media type."""
+"""The columns of a result, and its formats: for the client by a file's ending, for the API by media type."""
 
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Self
+
+RESULT_COLUMNS = ("icm_label", "icm_confidence", "icm_margin", "icm_status")  # which follow those of the data set
 
 
 class ResultFormat(StrEnum):

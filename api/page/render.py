@@ -47,7 +47,11 @@ def render_training(found: TrainingReport) -> str:
     config = TrainingRequest.model_validate(found.training.config)
     page = TrainingPage.of(found.report, config)
     template = _environment().get_template("training.html")
-    return template.render(training=found.training, config=config, page=page, version=version("icm-service"))
+    base = found.manifest.get("base") or {}
+    named = ", ".join(filter(None, (base.get("name"), (base.get("revision") or base.get("fingerprint") or "")[:12])))
+    return template.render(
+        training=found.training, config=config, page=page, base=named, version=version("icm-service")
+    )
 
 
 @cache

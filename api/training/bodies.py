@@ -28,6 +28,11 @@ class LineageBody(Body):
     jobs: list[str] = Field(description="ids of the jobs whose rows were learned")
     reward: str | None = Field(description="id of the training whose rewards a policy was trained to raise")
     judge: str | None = Field(description="id of the training that compares a policy with its base")
+    reward_jobs: list[str] | None = Field(
+        description="ids of the jobs that this reward model learned from; null: none is named, or an earlier release "
+        "created the training"
+    )
+    judge_jobs: list[str] | None = Field(description="ids of the jobs that the judge learned from; null likewise")
 
 
 class ArtifactBody(Body):

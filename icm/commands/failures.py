@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from icm.commands.output import on_stderr, write_line
 from icm.data.conversion import NotAsPublished
 from icm.documents import Job, Training
-from icm.errors import ApiError, DamagedDownload, IcmError, OnlyTheClient, ServerUnreachable
+from icm.errors import ApiError, DamagedDownload, IcmError, OnlyTheClient, ServerUnreachable, UnreadableRows
 from icm.local_stack.postgres_binaries import EmbeddedPostgresError
 from icm.local_stack.supervisor import PartFailed, PartMisused
 from icm.local_stack.temporary_service import PrivateServiceFailed
@@ -73,7 +73,7 @@ _CODES: tuple[tuple[tuple[type[Exception], ...], ExitCode], ...] = (
     ((PartMisused, UnusableBackends), ExitCode.USAGE),
     ((PartFailed, EmbeddedPostgresError, PrivateServiceFailed, OnlyTheClient), ExitCode.SERVICE_FAILED),
     ((ServerUnreachable, StorageUnavailable), ExitCode.UNREACHABLE),
-    ((BadConfigFile, NotAsPublished, InvalidInput), ExitCode.INVALID_INPUT),
+    ((BadConfigFile, NotAsPublished, UnreadableRows, InvalidInput), ExitCode.INVALID_INPUT),
     ((ServiceError, DamagedDownload), ExitCode.REFUSED),
 )
 
@@ -90,23 +90,23 @@ def report_failure(error: Exception, *, as_json: bool) -> ExitCode:
     console = on_stderr()
     # A service's message is one line; the failure of a part includes the last lines of its log.
     said = _said(error)
-    message = visible_line(said) if isinstance(error, ApiError | JobEndedBadly | PartMisused) else said
+    message = visible_line(said) if isinstance(error, ApiError | JobEndedBadly | PartMisused | UnreadableRows) else said
     console.print(f"Error: {message}", style="red", highlight=False, soft_wrap=True)
     if isinstance(error, InvalidInput):
         for found in error.faults:
             write_line(console, f"  {found.field}: {found.message}")
-    if isinstance(error, ApiError):
+    if isinstance(error, ApiError | UnreadableRows):
         for fault in error.errors[:_SHOWN_FAULTS]:
             write_line(console, f"  {fault}")
         if len(error.errors) > _SHOWN_FAULTS:
             write_line(console, f"  ... and {len(error.errors) - _SHOWN_FAULTS} more")
-        if not error.is_invalid_input and error.request_id is not None:
-            write_line(console, f"  request {error.request_id}")
+    if isinstance(error, ApiError) and not error.is_invalid_input and error.request_id is not None:
+        write_line(console, f"  request {error.request_id}")
     return code
 
 
 def _said(error: Exception) -> str:
-    if isinstance(error, ApiError):
+    if isinstance(error, ApiError | UnreadableRows):
         return error.detail
     return _of_the_system(error) if isinstance(error, OSError) else str(error)
 
@@ -137,6 +137,8 @@ def _document(error: Exception) -> dict[str, Any]:
     match error:
         case ApiError():
             return error.document()
+        case UnreadableRows():
+            return {"detail": error.detail, "errors": [fault.document() for fault in error.errors]}
         case JobEndedBadly():
             what = "training" if isinstance(error.job, Training) else "job"
             return {"detail": str(error), what: dict(error.job.document)}

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -12,6 +12,8 @@ from rich.text import Text
 
 from service.terminal import visible, visible_line
 
+_BEFORE = ("held_out", "untrained", "zero_shot")  # how kinds name the figures of the base
+_BIASES = (("length", "longer_chosen", "the longer text"), ("position", "first_chosen", "the text shown first"))
 AS_JSON = "icm.as_json"  # where the command line finds whether an error is told as JSON
 
 
@@ -61,6 +63,9 @@ def write_json(document: Any) -> None:
     sys.stdout.flush()
 
 
+_WHOLE = ("id", "kind", "status", "rows", "steps")  # on 80 columns others give way, so that people can copy ids
+
+
 class _PlainTable(Table):
     def add_row(self, *cells: RenderableType | None, **named: Any) -> None:
         """Add a row whose cells are one line each."""
@@ -69,9 +74,9 @@ class _PlainTable(Table):
 
 def plain_table(*columns: str) -> Table:
     """Build a table without borders, whose cells appear unchanged."""
-    table = _PlainTable(box=None, pad_edge=False)
+    table = _PlainTable(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
     return table
 
 
@@ -164,3 +169,66 @@ def _baseline(baseline: Mapping[str, Any]) -> str:
     if baseline.get("accuracy") is not None:
         line += f", accuracy {baseline['accuracy']:.3f}, of the job {baseline['job_accuracy']:.3f}"
     return line
+
+
+def lineage(document: Mapping[str, Any]) -> Iterator[str]:
+    """What a training was made of: the base, the jobs, and a policy's reward models with their jobs."""
+    made_of = document.get("lineage") or {}
+    if base := document.get("base") or ((document.get("manifest") or {}).get("base") or {}).get("name"):
+        yield f"base: {base}"
+    yield f"jobs: {', '.join(made_of.get('jobs') or ())}"
+    for name, title in (("reward", "reward model"), ("judge", "judge")):
+        if made_of.get(name):
+            jobs = made_of.get(f"{name}_jobs")
+            yield f"{title}: {made_of[name]}" + (f", which learned from {', '.join(jobs)}" if jobs else "")
+
+
+def measured(report: Mapping[str, Any]) -> Iterator[str]:
+    """What the report of a training measured on held-out rows, in the words of its kind."""
+    if outcome := report.get("after"):
+        yield from _measured_policy(outcome)
+        return
+    before, epochs = report.get("before") or {}, (report.get("training") or {}).get("epochs") or [{}]
+    base: Mapping[str, Any] = next((before[name] for name in _BEFORE if before.get(name)), {})
+    last = epochs[-1].get("held_out") or {}
+    noun, name = ("pairs", "accuracy") if report.get("kind") == "reward" else ("rows", "agreement")
+    yield f"{name} on {last.get('rows') or 0} held-out {noun}, by their labels: {_change(name, base, last)}"
+    if name != "accuracy" and last.get("accuracy") is not None:
+        yield f"accuracy on held-out rows, by gold: {_change('accuracy', base, last)}"
+    yield from _biases(last)
+    for control, found in (report.get("controls") or {}).items():
+        end = ((found.get("epochs") or [{}])[-1]).get("held_out") or {}
+        yield f"control {control}: {name} {_share(end.get(name))}"
+
+
+def _change(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    return f"{_share(before.get(name))} before, {_share(after.get(name))} after"
+
+
+def _biases(held_out: Mapping[str, Any]) -> Iterator[str]:
+    """What else the reward of a text may follow (docs/training.md#reward-models)."""
+    for name, field, what in _BIASES:
+        share = (held_out.get(name) or {}).get(field)
+        if share is not None:
+            yield f"{what} was the better one in {share:.0%} of these pairs"
+    if (correlation := (held_out.get("length") or {}).get("reward_by_length")) is not None:
+        yield f"correlation of reward and length: {correlation:.2f}"
+
+
+def _measured_policy(outcome: Mapping[str, Any]) -> Iterator[str]:
+    yield f"reward on {outcome['rows']} held-out prompts: {_from_to(outcome['reward'])}"
+    if outcome.get("win_rate") is not None:
+        yield f"win rate against the base, by the judge: {outcome['win_rate']:.0%}; judge: {_from_to(outcome['judge'])}"
+    yield f"KL divergence from the base: {outcome['kl_nats']:.2f} nats for a completion"
+    for name, found in outcome["goes_with"].items():
+        if isinstance(found, Mapping) and found.get("share_of_gain") is not None:
+            yield f"{name}: {_from_to(found)}; {found['share_of_gain']:.0%} of the gain goes along with it"
+    yield from (f"warning: {warning['code']}: {warning['message']}" for warning in outcome.get("warnings") or ())
+
+
+def _from_to(figures_: Mapping[str, Any]) -> str:
+    return f"{figures_['before']:.2f} before, {figures_['after']:.2f} after"
+
+
+def _share(number: float | None) -> str:
+    return "unknown" if number is None else f"{number:.3f}"

@@ -1,37 +1,49 @@
 """Commands for reward models: score texts by one, or train two to label many comparisons from a few searched ones."""
 
-import codecs
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Annotated, Any
 
+import orjson
 import typer
 
 from icm.client import Client
-from icm.commands.failures import BadConfigFile, JobEndedBadly
-from icm.commands.jobs import check_folder, check_not_input, check_output
+from icm.commands.failures import JobEndedBadly
+from icm.commands.jobs import check_folder, check_not_input, format_of_output
 from icm.commands.label import LanguageModel, OptionalUrl, Workers, connected
-from icm.commands.options import ApiKey, Config, Failing, Json, Url, check_verdict, read_config, read_json
-from icm.commands.output import on_stderr, on_stdout, write_json, write_line
+from icm.commands.options import ApiKey, Config, Failing, Json, Url, check_verdict, read_config
+from icm.commands.output import on_stderr, on_stdout, write_json, write_line, write_warnings
 from icm.commands.progress import shown_progress
 from icm.data.comparisons import Parts, Row, comparison_columns, digest, divided, merged
+from icm.data.encoding import columns_of, encoded
 from icm.data.files import saved
+from icm.data.reading import FileRows, read_rows, refuse
 from icm.documents import Job, Training
-from icm.errors import ApiError
+from icm.errors import ApiError, Fault, UnreadableRows
 from icm.requests import DEFAULT_URL
-from service.values import as_text, is_blank, nearest
+from service.jobs.checks.rows import SourceRow
+from service.result_formats import ENDINGS, RESULT_COLUMNS, ResultFormat
+from service.values import as_text, is_blank
 
 TEXTS_AT_ONCE = 256  # the most that one request may have
+ROWS_AT_ONCE = 2_000  # that are encoded
 SCORE = "score"  # the column that a scored row has in addition
 _SENT_TEXT = re.compile(r"texts\.([0-9]+)")
 
-Rows = Annotated[Path, typer.Argument(metavar="ROWS", exists=True, dir_okay=False, help="Rows, as JSON lines.")]
+Rows = Annotated[
+    Path,
+    typer.Argument(metavar="ROWS", exists=True, dir_okay=False, help="JSONL, CSV, Excel or Parquet, optionally .gz."),
+]
+Form = Annotated[
+    ResultFormat | None,
+    typer.Option("--format", help="Format of the result. Default: by the ending of --output, else JSON lines."),
+]
 
 
 def score(
@@ -41,31 +53,46 @@ def score(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the rows with their scores.")] = None,
     text: Annotated[str, typer.Option("--text", help="The column with the text.")] = "text",
     prompt: Annotated[str | None, typer.Option("--prompt", help="A column to put directly before the text.")] = None,
+    form: Form = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
 ) -> None:
     """Score the texts of a file by a reward model; print each row with its score."""
+    form = _form_of_scores(output, form)
     if output is not None:
         check_folder(output, "--output")
         check_not_input(output, rows)
     columns = [name for name in (prompt, text) if name is not None]
-    read = list(_scorable(rows, columns))
-    if not read:
-        raise BadConfigFile(f"{rows}: there are no rows to score")
+    read = _read(rows, columns)
+    refuse(rows, list(_faults_of_scored(read.rows, text, prompt)))
+    names = columns_of((row.fields for row in read.rows), ())
     with Client(url, api_key=api_key) as client, _written(output) as file:
-        for start in range(0, len(read), TEXTS_AT_ONCE):
-            chunk = read[start : start + TEXTS_AT_ONCE]
-            with _told_by_line(rows, [number for number, _ in chunk]):
-                texts = ["".join(as_text(row[name]) for name in columns) for _, row in chunk]
-                rewards = client.score(training, texts)
-            for (_, row), reward in zip(chunk, rewards, strict=True):
-                scored = json.dumps({**row, SCORE: reward}, ensure_ascii=output is None)  # plain in a terminal
-                file.write(scored.encode() + b"\n")
+        chunks = _scored(client, training, rows, read.rows, columns)
+        if output is None and form is ResultFormat.JSONL:
+            file.writelines(_printed(chunks))
+        else:
+            file.writelines(encoded(form, chunks, names, (SCORE,), arrow_schema=read.arrow_schema))
+
+
+def _form_of_scores(output: Path | None, form: ResultFormat | None) -> ResultFormat:
+    """The format to write scored rows in: JSON lines, unless option or ending names another one."""
+    if output is None and form not in {None, ResultFormat.JSONL} and sys.stdout.isatty():
+        raise typer.BadParameter("a terminal shows JSON lines alone; give --output", param_hint="--format")
+    if output is None or not output.suffix:
+        return form or ResultFormat.JSONL
+    return format_of_output(output, form)
+
+
+def _read(path: Path, columns: Sequence[str]) -> FileRows:
+    """Read a file, and warn of what was assumed in reading it."""
+    read = read_rows(path, columns)
+    write_warnings(read.assumptions)
+    return read
 
 
 def reward_labels(  # noqa: PLR0913 - each is an option of the command
     rows: Rows,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File for the labelled rows, as JSON lines.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help=f"File for the result; its name ends in {ENDINGS}.")],
     config: Config,
     *,
     share: Annotated[float, typer.Option(min=0.001, max=0.9, help="The share of pairs that the search labels.")] = 0.1,
@@ -77,6 +104,7 @@ def reward_labels(  # noqa: PLR0913 - each is an option of the command
     ] = 0.2,
     force: Annotated[bool, typer.Option("--force", help="Continue even if a report says do_not_use.")] = False,
     fail_on: Failing = None,
+    form: Form = None,
     url: OptionalUrl = None,
     model: LanguageModel = None,
     workers: Workers = 1,
@@ -84,17 +112,18 @@ def reward_labels(  # noqa: PLR0913 - each is an option of the command
     as_json: Json = False,
 ) -> None:
     """Search labels for a part of the pairs, train a reward model on them, label the rest by it, train a final one."""
-    check_output(output, rows)
-    if output.suffix.lower() != ".jsonl":
-        raise typer.BadParameter("the result is JSON lines; let its name end in .jsonl", param_hint="--output")
+    check_folder(output, "--output")
+    check_not_input(output, rows)
+    form = format_of_output(output, form)
     content = read_config(config, name=rows.stem)
     columns = comparison_columns(content)
-    read = [row for _, row in _read_rows(rows, [columns[0], columns[1]])]
+    read = _read(rows, [*dict.fromkeys((columns[0], columns[1], *columns[2]))])
     settings: dict[str, Any] = {"kind": "reward", "force": force, "rows": {"holdout": holdout}}
     settings |= {} if base is None else {"base": base}
+    parts = divided([row.fields for row in read.rows], columns, share)
     with connected(url, model, workers, api_key=api_key, quiet=as_json) as client:
-        pipeline = _Pipeline(client, read, divided(read, columns, share), content, settings, as_json=as_json)
-        lineage = pipeline.run(first_epochs, epochs, output)
+        pipeline = _Pipeline(client, rows, read, parts, content, settings, as_json=as_json)
+        lineage = pipeline.run(first_epochs, epochs, lambda part, rest: pipeline.save(part, rest, output, form))
     if as_json:
         write_json({"output": str(output), **lineage})
     check_verdict(fail_on, lineage["rest"]["report"])
@@ -105,19 +134,20 @@ class _Pipeline:
     """The steps from rows to the final reward model. Each has an Idempotency-Key, so a second run reuses its result."""
 
     client: Client
-    rows: Sequence[Row]
+    path: Path
+    read: FileRows
     parts: Parts
     config: dict[str, Any]
     settings: dict[str, Any]
     as_json: bool
 
-    def run(self, first_epochs: int, epochs: int, output: Path) -> dict[str, Any]:
-        """Run all steps; return the jobs with their reports, and the trainings."""
+    def run(self, first_epochs: int, epochs: int, save: Callable[[Job, Job], None]) -> dict[str, Any]:
+        """Run all steps; return the jobs with their reports, and the trainings. `save` gets both jobs."""
         part = self._labelled(self.parts.first, self.config)
         first = self._trained([part], first_epochs)
         by_reward = {**self.config, "method": "reward_model", "reward": first.id}
         rest = self._labelled(self.parts.rest, by_reward)
-        self._save(part, rest, output)
+        save(part, rest)
         final = self._trained([part, rest], epochs)
         jobs = {"part": part, "rest": rest}
         trainings = {"first": first, "final": final}
@@ -128,10 +158,12 @@ class _Pipeline:
 
     def _labelled(self, positions: Sequence[int], config: dict[str, Any]) -> Job:
         """The finished job that labels these rows. Raises JobEndedBadly."""
-        chosen = [self.rows[position] for position in positions]
+        rows = [self.read.rows[position] for position in positions]
+        chosen = [row.fields for row in rows]
         config = _without_unknown(config, chosen)
         key = f"reward-labels-{digest(chosen, config)}"
-        job = self.client.create_job(chosen, config, idempotency_key=key)
+        with _told_by_row(self.path, rows):
+            job = self.client.create_job(chosen, config, idempotency_key=key)
         with self._shown() as show:
             ended = self.client.wait(job.id, on_change=show)
         if ended.status != "succeeded":
@@ -160,15 +192,19 @@ class _Pipeline:
         )
         return ended
 
-    def _save(self, part: Job, rest: Job, output: Path) -> None:
+    def save(self, part: Job, rest: Job, output: Path, form: ResultFormat) -> None:
         """Write the rows of both jobs in the order of the input."""
         with TemporaryDirectory() as folder:
             files = [Path(folder) / f"{job.id}.jsonl" for job in (part, rest)]
             for job, file in zip((part, rest), files, strict=True):
                 self.client.result(job.id, to=file)
-            with files[0].open("rb") as one, files[1].open("rb") as other, saved(output) as target:
-                target.writelines(merged(self.parts, one, other))
-        self._write(f"{output}: {part.progress.labeled + rest.progress.labeled} of {len(self.rows)} rows labelled")
+            with files[0].open("rb") as one, files[1].open("rb") as other:
+                rows = [orjson.loads(line) for line in merged(self.parts, one, other)]
+        names = columns_of(rows, RESULT_COLUMNS)
+        with saved(output) as target:
+            chunks = (rows[start : start + ROWS_AT_ONCE] for start in range(0, len(rows), ROWS_AT_ONCE))
+            target.writelines(encoded(form, chunks, names, RESULT_COLUMNS, arrow_schema=self.read.arrow_schema))
+        self._write(f"{output}: {part.progress.labeled + rest.progress.labeled} of {len(rows)} rows labelled")
 
     @contextmanager
     def _shown(self) -> Iterator[Any]:
@@ -191,6 +227,38 @@ def _without_unknown(config: dict[str, Any], rows: Sequence[Row]) -> dict[str, A
     return {**config, "task": {name: value for name, value in task.items() if name != "known_field"}}
 
 
+def _faults_of_scored(rows: Sequence[SourceRow], text: str, prompt: str | None) -> Iterator[Fault]:
+    """Rows without a text to score or without room for its score.
+
+    Null has no text: scored as a word it would get a number like any other.
+    """
+    for row in rows:
+        if SCORE in row.fields:
+            yield Fault("the row has this column already, which the score would replace; rename it", row.line, SCORE)
+        if is_blank(row.fields[text]):
+            message = "it is blank or null, so that there is nothing to score; fill it in, or leave the row out"
+            yield Fault(message, row.line, text)
+        if prompt is not None and row.fields[prompt] is None:
+            yield Fault("it is null; write text, or '' for no prompt", row.line, prompt)
+
+
+def _scored(
+    client: Client, training: str, path: Path, rows: Sequence[SourceRow], columns: Sequence[str]
+) -> Iterator[list[Row]]:
+    """The rows with their scores, as many at once as one request may have."""
+    for start in range(0, len(rows), TEXTS_AT_ONCE):
+        chunk = rows[start : start + TEXTS_AT_ONCE]
+        with _told_by_line(path, [row.line for row in chunk], columns[-1]):
+            rewards = client.score(training, ["".join(as_text(row.fields[name]) for name in columns) for row in chunk])
+        yield [{**row.fields, SCORE: reward} for row, reward in zip(chunk, rewards, strict=True)]
+
+
+def _printed(chunks: Iterable[Sequence[Row]]) -> Iterator[bytes]:
+    """JSON lines that are plain in a terminal."""
+    for chunk in chunks:
+        yield b"".join(json.dumps(row).encode() + b"\n" for row in chunk)
+
+
 @contextmanager
 def _written(output: Path | None) -> Iterator[IO[bytes]]:
     if output is None:
@@ -201,27 +269,8 @@ def _written(output: Path | None) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _scorable(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows of which each has a text to score and room for its score, with their lines. Raises BadConfigFile.
-
-    Null has no text: scored as a word it would get a number like any other.
-    """
-    for number, row in _read_rows(path, columns):
-        if SCORE in row:
-            problem = f"the row has a column {SCORE!r} already, which the score would replace; rename it"
-            raise BadConfigFile(f"{path}, line {number}: {problem}")
-        if is_blank(row[columns[-1]]):
-            raise BadConfigFile(
-                f"{path}, line {number}: {columns[-1]!r} is blank or null, so that there is nothing to score; "
-                "fill it in, or leave the row out"
-            )
-        if row[columns[0]] is None:
-            raise BadConfigFile(f"{path}, line {number}: {columns[0]!r} is null; write text, or '' for no prompt")
-        yield number, row
-
-
 @contextmanager
-def _told_by_line(path: Path, lines: Sequence[int]) -> Iterator[None]:
+def _told_by_line(path: Path, lines: Sequence[int], column: str) -> Iterator[None]:
     """Turn the service's faults of texts, which it counts within one request, into those of the file's lines."""
     try:
         yield
@@ -229,25 +278,17 @@ def _told_by_line(path: Path, lines: Sequence[int]) -> Iterator[None]:
         faults = [(_SENT_TEXT.fullmatch(fault.field or ""), fault.message) for fault in error.errors]
         if not faults or not all(place for place, _ in faults):
             raise
-        told = (f"line {lines[int(place[1])]}: the text {message}" for place, message in faults if place)
-        raise BadConfigFile(f"{path}, {'; '.join(told)}") from error
+        told = [Fault(f"the text {message}", lines[int(place[1])], column) for place, message in faults if place]
+        raise UnreadableRows(f"{path}: the service cannot score these rows", told) from error
 
 
-def _read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows of a file with their lines, each with text, a number, true/false or null in these columns.
-
-    Raises BadConfigFile, which names the line.
-    """
-    for number, line in enumerate(path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines(), 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        if not line.lstrip().startswith(b"{"):
-            raise BadConfigFile(f"{where}: a row must be a JSON object, in braces; write one a line (JSON lines)")
-        row = read_json(line, where)
-        if missing := next((name for name in columns if name not in row), None):
-            meant = "".join(f" (did you mean {name!r}?)" for name in nearest(missing, row))
-            raise BadConfigFile(f"{where}: the row has no column {missing!r}{meant}; it has {', '.join(row)}")
-        if nested := next((name for name in columns if isinstance(row[name], dict | list)), None):
-            raise BadConfigFile(f"{where}: {nested!r} holds a list or an object; write text, a number or true/false")
-        yield number, row
+@contextmanager
+def _told_by_row(path: Path, rows: Sequence[SourceRow]) -> Iterator[None]:
+    """Turn the lines of the service's faults, which it counts within the part that it got, into those of the file."""
+    try:
+        yield
+    except ApiError as error:
+        if not any(fault.line for fault in error.errors):
+            raise
+        told = [replace(fault, line=fault.line and rows[fault.line - 1].line) for fault in error.errors]
+        raise UnreadableRows(f"{path}: {error.detail}", told) from error

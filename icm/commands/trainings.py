@@ -12,7 +12,16 @@ from icm.client import Client
 from icm.commands.failures import JobEndedBadly
 from icm.commands.jobs import check_folder
 from icm.commands.options import ApiKey, Json, Url
-from icm.commands.output import count, on_stderr, on_stdout, plain_table, write_json, write_line, write_warnings
+from icm.commands.output import (
+    count,
+    measured,
+    on_stderr,
+    on_stdout,
+    plain_table,
+    write_json,
+    write_line,
+    write_warnings,
+)
 from icm.commands.progress import done, shown_progress
 from icm.documents import Training
 from icm.requests import DEFAULT_URL
@@ -90,6 +99,9 @@ def train(  # noqa: PLR0913 - each is an option that people give
             write_warnings(training.warnings)
         if wait:
             training = _followed(client, training, as_json=as_json)
+            if not as_json:
+                for line in measured(client.trainings.report(training.id)["report"]):
+                    write_line(on_stderr(), line)
     _tell(training, as_json=as_json)
 
 
@@ -175,4 +187,9 @@ def _tell(training: Training, *, as_json: bool) -> None:
         write_json(training.document)
         return
     write_line(on_stdout(), training.id)
-    write_line(on_stderr(), f"icm adapters {training.id} -o FOLDER downloads what was trained, once it has succeeded")
+    if training.status == "succeeded":
+        write_line(
+            on_stderr(), f"icm report {training.id} shows more, icm adapters {training.id} -o FOLDER downloads it"
+        )
+        return
+    write_line(on_stderr(), f"icm watch {training.id} follows it; icm pause and icm cancel stop it")

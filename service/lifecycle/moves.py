@@ -20,7 +20,7 @@ from service.lifecycle.events import (
 )
 from service.lifecycle.states import JOB, WORK, IllegalTransition, JobState, Standing, WorkState
 from service.records.jobs import JobStatus, PauseReason
-from service.records.work import WorkStatus
+from service.records.work import WorkKind, WorkStatus
 
 # While one worker tries to resume a paused job, no other one tries for this time.
 TRIAL_SECONDS = 60.0
@@ -280,13 +280,17 @@ def refuse(draft: Draft) -> None:
     """Refuse the request. Raises JobFinished: the job has ended or is being cancelled."""
     job = draft.job
     if job.standing is Standing.STOPPING:
-        raise JobFinished(f"job {job.id} is being cancelled")
-    raise JobFinished(f"job {job.id} has already ended: {job.status}")
+        raise JobFinished(f"{_named(job)} is being cancelled")
+    raise JobFinished(f"{_named(job)} has already ended: {job.status}")
+
+
+def _named(job: JobState) -> str:
+    return f"{'training' if job.kind is WorkKind.TRAIN else 'job'} {job.id}"
 
 
 def refuse_open(draft: Draft) -> None:
     """Refuse to delete the job. Raises WrongState: the job has not ended."""
-    raise WrongState(f"job {draft.job.id} is {draft.job.status}; cancel it before deleting it")
+    raise WrongState(f"{_named(draft.job)} is {draft.job.status}; cancel it before deleting it")
 
 
 def end_pause(draft: Draft) -> None:

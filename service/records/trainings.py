@@ -75,6 +75,7 @@ class NewTraining:
     rows: int
     examples: Artifact
     models: Mapping[str, JobId] = field(default_factory=dict)  # trainings whose models it needs, by field
+    model_jobs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the jobs that each of these learned from
     warnings: tuple[str, ...] = ()
     origin: Origin = UNKNOWN_ORIGIN
 
@@ -86,6 +87,8 @@ class Lineage:
     jobs: tuple[str, ...]
     reward: str | None  # whose rewards a policy was trained to raise
     judge: str | None  # which compares a policy with its base
+    reward_jobs: tuple[str, ...] | None = None  # which the reward model learned from; None: an earlier release
+    judge_jobs: tuple[str, ...] | None = None  # likewise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +107,19 @@ class Training:
     warnings: tuple[str, ...]
     progress: Mapping[str, Any]  # of the stage under way: step, steps, loss, tokens_per_second, seconds_left
     artifact: Artifact | None  # what was trained, once it has succeeded
+    model_jobs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of reward model and judge, by field
 
     @property
     def lineage(self) -> Lineage:
         """What it was made of."""
         policy = self.config.get("policy") or {}
-        return Lineage(jobs=tuple(self.config["job_ids"]), reward=policy.get("reward"), judge=policy.get("judge"))
+        return Lineage(
+            jobs=tuple(self.config["job_ids"]),
+            reward=policy.get("reward"),
+            judge=policy.get("judge"),
+            reward_jobs=self.model_jobs.get("reward"),
+            judge_jobs=self.model_jobs.get("judge"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,6 +82,7 @@ _JOB: Values = {
 # Defaults of missing fields by version. Before the objective was a choice, searches maximised the utility.
 _MISSING: Mapping[int, Values] = {1: {**_JOB, "search": {**_SEARCH, "objective": "utility"}}, 2: _JOB}
 
+_MODEL_JOBS = "model_jobs"  # beside the configuration of a training
 _TRAINING_VERSION = 1
 _TRAINING: Mapping[int, Values] = {
     1: {
@@ -123,6 +124,16 @@ def read_config(stored: Values) -> JobConfig:
 def stored_training(config: Values) -> dict[str, Any]:
     """A training's configuration, or the specification for its command, with the version of its form."""
     return {"version": _TRAINING_VERSION, **config}
+
+
+def stored_request(config: Values, model_jobs: Values) -> dict[str, Any]:
+    """A training's configuration with the jobs that its reward models learned from, which may be deleted before it."""
+    return stored_training(config) | ({_MODEL_JOBS: model_jobs} if model_jobs else {})
+
+
+def read_model_jobs(stored: Values) -> dict[str, tuple[str, ...]]:
+    """The jobs that a training's reward models learned from; empty as earlier releases stored it."""
+    return {field: tuple(job_ids) for field, job_ids in (stored.get(_MODEL_JOBS) or {}).items()}
 
 
 def read_training(stored: Values) -> dict[str, Any]:

@@ -20,7 +20,13 @@ from service.storage.journal import Journal
 from service.storage.progress import owned
 from service.storage.records import parsed_time
 from service.storage.removal import erase, lock_items
-from service.storage.stored_config import read_training, read_training_spec, stored_training
+from service.storage.stored_config import (
+    read_model_jobs,
+    read_training,
+    read_training_spec,
+    stored_request,
+    stored_training,
+)
 from service.storage.tables import backend_identities, jobs, labellings, training_models, trainings
 from service.storage.work_queue import queue_job
 
@@ -51,7 +57,7 @@ class TrainingTable:
         )
         own = {
             "job_id": training.id,
-            "config": stored_training(training.config),
+            "config": stored_request(training.config, training.model_jobs),
             "base": training.base,
             "spec": stored_training(training.spec),
             "rows": training.rows,
@@ -293,6 +299,7 @@ def _training(row: RowMapping) -> Training:
         warnings=tuple(row["warnings"] or ()),
         progress=row["progress"] or {},
         artifact=None if sha256 is None else Artifact(sha256, row["artifact_bytes"]),
+        model_jobs=read_model_jobs(row["config"]),
     )
 
 

@@ -79,6 +79,7 @@ async def create_training(
                 rows=written.rows,
                 examples=examples,
                 models=sources.model_ids,
+                model_jobs=sources.model_jobs,
                 warnings=(*warnings_of(request, sources, written), *doubts),
                 origin=Origin(request_id=store.caller.request_id, traceparent=current_traceparent()),
             )

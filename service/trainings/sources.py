@@ -32,6 +32,11 @@ class Sources:
         """The ids of the reward models by their fields."""
         return {field: model.id for field, model in self.reward_models.items()}
 
+    @property
+    def model_jobs(self) -> dict[str, tuple[str, ...]]:
+        """The jobs that each of them learned from, by its field."""
+        return {field: tuple(model.config["job_ids"]) for field, model in self.reward_models.items()}
+
 
 async def read_sources(store: ProjectStore, request: TrainingRequest) -> Sources:
     """The sources of a request. Raises InvalidConfig with a fault for each unusable one, by its field."""

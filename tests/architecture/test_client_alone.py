@@ -75,10 +75,24 @@ def test_the_client_is_imported_without_any_extra(root: Path) -> None:
 
 
 def test_commands_that_speak_to_a_service_need_no_extra(root: Path) -> None:
-    commands = [["--help"], ["submit", "--help"], ["jobs", "--url", "http://127.0.0.1:1"]]
-    done = run(root, _COMMANDS.format(commands=commands))
-    assert done.stdout.splitlines()[-1:] == ["[0, 0, 4]"], done.stderr
+    score = ["score", "train_1", "examples/reviews.jsonl", "--text", "review", "--url", "http://127.0.0.1:1"]
+    commands = [["--help"], ["submit", "--help"], ["jobs", "--url", "http://127.0.0.1:1"], score]
+    done = run(root, _COMMANDS.format(commands=[*commands, [*score, "--format", "csv"]]))
+    assert done.stdout.splitlines()[-1:] == ["[0, 0, 4, 4, 4]"], done.stderr
     assert "pip install" not in done.stderr
+
+
+def test_formats_that_need_a_library_name_the_extra_to_install(root: Path, tmp_path: Path) -> None:
+    """The reader is a process of its own, for which a module stands in place of the library."""
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1")
+    (tmp_path / "pyarrow.py").write_text("raise ModuleNotFoundError(name='pyarrow')")
+    score = ["score", "train_1", "--url", "http://127.0.0.1:1"]
+    reading = [*score, str(tmp_path / "rows.parquet")]
+    writing = [*score, "examples/reviews.jsonl", "--text", "review", "--format", "parquet"]
+    beside = f"sys.path.insert(0, {str(tmp_path)!r})"
+    done = run(root, beside + _COMMANDS.format(commands=[reading, writing]))
+    assert done.stdout == "[2, 2]\n", done.stderr
+    assert done.stderr.count("pip install 'icm-service[server]'") == 2
 
 
 def test_commands_that_run_a_part_of_the_service_name_the_extra_to_install(root: Path) -> None:

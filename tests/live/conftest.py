@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.launching import START_SECONDS
 from benchmarks.llamacpp_server import assemble_gemma, has_gemma, llamacpp_server
 from benchmarks.vllm_server import vllm_server
 from inference.settings import SMALL_MODEL
 from scripts.write_gguf import write_gguf
+
+TIMEOUT_SECONDS = START_SECONDS + 600  # of a test: the first one of a module waits for its server
 
 
 @pytest.fixture(scope="session")

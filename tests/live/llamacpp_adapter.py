@@ -27,13 +27,13 @@ from service.scoring.wires.wire import Prompt
 from service.search.predictions.prompt_tree import PromptTree, Query
 from tests.behaviour import test_scorers
 from tests.behaviour.test_scorers import DEMONSTRATIONS, LABELS, TREE
-from tests.live.conftest import GgufServer
+from tests.live.conftest import TIMEOUT_SECONDS, GgufServer
 from tests.support.inference.served import served
 
 # The suite for all scorers, run with the scorer below; definitions further down replace tests of the suite.
 globals().update({name: test for name, test in vars(test_scorers).items() if name.startswith("test_")})
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(TIMEOUT_SECONDS)
 
 SLOTS = 4
 EXAMPLES = Path(__file__).parents[2] / "examples" / "demo.jsonl"

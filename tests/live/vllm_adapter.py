@@ -22,12 +22,13 @@ from service.scoring.wires.vllm import VllmWire
 from service.scoring.wires.wire import Prompt
 from service.search.predictions.prompt_tree import PromptTree, Query
 from tests.behaviour import test_scorers
+from tests.live.conftest import TIMEOUT_SECONDS
 from tests.support.inference.served import served
 
 # The suite for all scorers, run with the scorer below; definitions further down replace tests of the suite.
 globals().update({name: test for name, test in vars(test_scorers).items() if name.startswith("test_")})
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(TIMEOUT_SECONDS)
 
 CONTEXT_TOKENS = 4095  # one of the server's 4096 is left for the generated token
 FACTS = "".join(f"{number} is larger than {number - 1}. True\n\n" for number in range(50, 150))

@@ -11,9 +11,10 @@ import pytest
 
 from benchmarks.vllm_server import prompt_tokens
 from tests.acceptance.served import Served, documents, icm
+from tests.live.conftest import TIMEOUT_SECONDS
 from tests.live.jobs import assert_as_gold, labelled, rows_of, service_on
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(TIMEOUT_SECONDS)
 
 
 @pytest.fixture(scope="module")

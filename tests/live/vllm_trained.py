@@ -31,10 +31,11 @@ from service.scoring.wires.adapters import LoadableAdapter
 from service.scoring.wires.vllm import VllmWire
 from service.search.predictions.prompt_tree import PromptTree, Query
 from tests.inference.lora import save_adapter
+from tests.live.conftest import TIMEOUT_SECONDS
 from tests.support.inference.served import served
 from tests.training.written import comparisons, write_spec
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(TIMEOUT_SECONDS)
 
 LABELS = ("True", "False")
 MAX_RANK = 16

@@ -34,6 +34,16 @@ def ended_at(forks: ForkServerContext, spec: Path, out: Path, step: int, number:
     return training
 
 
+def killed_at(forks: ForkServerContext, spec: Path, out: Path, step: int, seconds: float) -> Training:
+    """Started, and killed the time after it reported a step; step 0 is its start."""
+    training = start(forks, spec, out)
+    training.wait_for("step", step)
+    training.process.join(seconds)
+    training.process.kill()
+    training.wait()
+    return training
+
+
 def test_a_stopped_training_saves_and_resumes_to_the_same_bytes(
     finished: Finished, forks: ForkServerContext, tmp_path: Path
 ) -> None:
@@ -54,18 +64,25 @@ def test_a_stopped_training_saves_and_resumes_to_the_same_bytes(
     assert ours["tokens"] == theirs["tokens"]
 
 
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3))])
 def test_a_training_killed_at_any_moment_resumes_to_the_same_bytes(
-    finished: Finished, forks: ForkServerContext, tmp_path: Path
+    seed: int, finished: Finished, forks: ForkServerContext, tmp_path: Path
 ) -> None:
-    spec, out, rng = write_spec(tmp_path), tmp_path / "out", Random(KILLS)
-    began = []
-    for _ in range(KILLS):
-        killed = ended_at(forks, spec, out, rng.randrange(1, 5), signal.SIGKILL)
-        began += [event["step"] for event in killed.events("start")]
-    status, training = run(forks, spec, out)
-    assert status == 0
-    assert any(began + [event["step"] for event in training.events("start")])  # something was kept
-    assert adapter_bytes(out) == adapter_bytes(finished.out)
+    """A training that ends between two kills is compared, and the next one is killed."""
+    rng, kills, resumed = Random(seed), 0, 0
+    for place in range(KILLS):
+        spec, out = write_spec(tmp_path / str(place)), tmp_path / str(place) / "out"
+        while kills < KILLS and not (out / "manifest.json").exists():
+            killed = killed_at(forks, spec, out, rng.randrange(5), rng.uniform(0.0, 0.1))
+            kills += killed.process.exitcode == -signal.SIGKILL
+            resumed += any(event["step"] for event in killed.events("start"))
+        status, _ = run(forks, spec, out)
+        assert status == 0
+        assert adapter_bytes(out) == adapter_bytes(finished.out)
+        if kills == KILLS:
+            break
+    assert kills == KILLS
+    assert resumed or not LONG, "checkpoints were used"
 
 
 @pytest.mark.parametrize("part", [pytest.param("before.json", marks=pytest.mark.long), "training.json"])

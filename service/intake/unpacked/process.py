@@ -9,7 +9,6 @@ import resource
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -20,35 +19,13 @@ from service.intake.bounds.limits import Limits
 from service.intake.bounds.scratch import is_no_room
 from service.intake.unpacked.columnar import parquet_as_lines
 from service.intake.unpacked.damage import unreadable
+from service.intake.unpacked.exchange import CPU_SECONDS, Outcome
 from service.intake.unpacked.spreadsheet import spreadsheet_as_lines
 from service.jobs.checks.rows import Alike, FaultLog
 
 MAX_FAULTS = 1_000  # causes that are told; faults of further ones are only counted
-CPU_SECONDS = 300
 _STATM = Path("/proc/self/statm")
 _SMALLER = {"Parquet": "write smaller pages and row groups", "Excel": "send the sheet as CSV"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arguments:
-    """The process's argument on its command line, as JSON."""
-
-    lines_fd: int
-    limits: Limits
-    form: str = "Parquet"  # or "Excel"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """The result: faults by cause, counts of all faults by field, assumptions, types; or the reason why it failed."""
-
-    faults: tuple[Alike, ...] = ()
-    counts: tuple[tuple[str | None, int], ...] = ()
-    assumptions: tuple[str, ...] = ()
-    arrow_schema: str | None = None  # in base 64
-    doubt_about_names: str | None = None
-    too_large: str | None = None
-    no_room: bool = False
 
 
 def unpack(file: IO[bytes], lines_fd: int, limits: Limits, form: str = "Parquet") -> Outcome:

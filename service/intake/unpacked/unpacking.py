@@ -16,12 +16,16 @@ import orjson
 from service.errors import Fault, PayloadTooLarge, SpoolFull
 from service.intake.bounds.limits import Limits
 from service.intake.text.jsonl import read_jsonl
-from service.intake.unpacked.process import CPU_SECONDS, Arguments, Outcome
+from service.intake.unpacked.exchange import CPU_SECONDS, Arguments, Outcome
 from service.jobs.checks.rows import Alike, FaultLog, SourceRow
 
 _WALL_SECONDS = 2.0 * CPU_SECONDS  # other processes may slow this one down
 _LOOK_SECONDS = 0.5  # interval of the checks whether the client still waits
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL")
+
+
+class ReaderDidNotStart(RuntimeError):
+    """The process could not be started, most likely because a library is missing."""
 
 
 class UnpackedParquet:
@@ -51,7 +55,7 @@ class UnpackedParquet:
 def unpack_parquet(
     file: IO[bytes], limits: Limits, check_wanted: Callable[[], None] = lambda: None, *, form: str = "Parquet"
 ) -> UnpackedParquet:
-    """Convert a file, which must have a file descriptor. Raises PayloadTooLarge and SpoolFull.
+    """Convert a file, which must have a file descriptor. Raises PayloadTooLarge, SpoolFull, ReaderDidNotStart.
 
     Blocks until the process has ended, a few minutes at most, so call it in a thread. `check_wanted` is called
     regularly and may raise an error, which ends the process.
@@ -106,7 +110,7 @@ def _environment() -> dict[str, str]:
 
 
 def _outcome(done: "subprocess.CompletedProcess[bytes]", form: str = "Parquet") -> Outcome:
-    """Read the process's outcome. Raises PayloadTooLarge and SpoolFull; RuntimeError if the process failed to start."""
+    """Read the process's outcome. Raises PayloadTooLarge, SpoolFull and ReaderDidNotStart."""
     if done.returncode == -SIGXCPU:
         raise _too_slow()
     if done.returncode < 0:
@@ -114,7 +118,7 @@ def _outcome(done: "subprocess.CompletedProcess[bytes]", form: str = "Parquet") 
         message = f"the file is not readable as {form} within the limits of memory: its reader crashed ({name})"
         return Outcome(faults=(Alike(message, [Fault(message)], 1),), counts=((None, 1),))
     if done.returncode:
-        raise RuntimeError(f"{form} files cannot be read here: {done.stderr.decode(errors='replace')[-1_000:]}")
+        raise ReaderDidNotStart(f"{form} files cannot be read here: {done.stderr.decode(errors='replace')[-1_000:]}")
     result: dict[str, Any] = orjson.loads(done.stdout)
     if result["too_large"] is not None:
         raise PayloadTooLarge(result["too_large"])

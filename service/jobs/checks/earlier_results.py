@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from service.config import EarlierResults
 from service.jobs.checks.rows import FaultLog, RowSource, SourceRow
-from service.jobs.checks.survey import RAW_PROBABILITY, RESULT_COLUMNS
+from service.jobs.checks.survey import RAW_PROBABILITY
+from service.result_formats import RESULT_COLUMNS
 
 _OURS = frozenset((*RESULT_COLUMNS, RAW_PROBABILITY))
 _PREFIX = "earlier_"

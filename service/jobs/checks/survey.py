@@ -23,10 +23,10 @@ from service.jobs.task.template import Template
 from service.placeholders import template_fields
 from service.relations.columns import UnusableValue
 from service.relations.relation import RelationCount
+from service.result_formats import RESULT_COLUMNS
 from service.search.predictions.prompt_tree import ending
 from service.values import as_text, is_blank, nearest
 
-RESULT_COLUMNS = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
 RAW_PROBABILITY = "icm_raw_probability"  # only on request; not reserved, since older data sets may have the column
 _SCALARS = "text, a number or true/false"
 _RESERVED = (

@@ -17,6 +17,7 @@ _FOUND = {
     "icm_margin": pa.float64(),
     "icm_status": pa.string(),
     "icm_raw_probability": pa.float64(),
+    "score": pa.float64(),  # of `icm score`
 }
 
 

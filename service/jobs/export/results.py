@@ -11,13 +11,13 @@ from anyio import to_thread
 
 from service.errors import Fault, InvalidInput, JobNotFinished, JobNotFound
 from service.identifiers import JobId
-from service.jobs.checks.survey import RAW_PROBABILITY, RESULT_COLUMNS
+from service.jobs.checks.survey import RAW_PROBABILITY
 from service.jobs.export.encoder import Encoder
 from service.ports.store import ProjectStore
 from service.records.access import AuditAction, AuditEntry
 from service.records.jobs import Job, JobStatus
 from service.records.labels import LabeledRow
-from service.result_formats import ResultFormat
+from service.result_formats import RESULT_COLUMNS, ResultFormat
 
 _BATCH_ROWS = 2_000
 _BATCH_BYTES = 1_000_000  # a download holds a few batches in memory, even if its client reads nothing

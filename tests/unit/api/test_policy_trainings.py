@@ -178,8 +178,15 @@ async def test_its_lineage_is_told_by_the_training_the_list_and_the_report(servi
     listed = (await service.client.get("/v1/trainings")).json()["data"]
     told = [(await service.client.get(path)).json() for path in (here, f"{here}/report")]
     for found in (made, listed[0], *told):
-        assert found["lineage"] == {"jobs": [job_id], "reward": reward, "judge": judge}
-    assert listed[-1]["lineage"] == {"jobs": listed[-1]["config"]["job_ids"], "reward": None, "judge": None}
+        assert found["lineage"] == {
+            "jobs": [job_id],
+            "reward": reward,
+            "judge": judge,
+            "reward_jobs": listed[-1]["config"]["job_ids"],
+            "judge_jobs": listed[-2]["config"]["job_ids"],
+        }
+    nothing = dict.fromkeys(("reward", "judge", "reward_jobs", "judge_jobs"))
+    assert listed[-1]["lineage"] == {"jobs": listed[-1]["config"]["job_ids"], **nothing}
 
 
 async def test_a_reward_model_that_gives_no_rewards_is_refused_by_its_field(service: Service) -> None:
@@ -322,8 +329,10 @@ async def test_a_reward_model_or_judge_is_not_deleted_while_a_policy_needs_it(se
         await service.client.post(f"{made['links']['self']}/pause")
     assert JobId(reward) in await service.artifacts.stored()
     await service.client.post(f"{made['links']['self']}/cancel")
+    lineage = made["lineage"]
+    assert (lineage["reward"], bool(lineage["reward_jobs"])) == (reward, True)
     assert (await service.client.delete(f"/v1/trainings/{reward}")).status_code == 204
-    assert (await service.client.get(made["links"]["self"])).json()["lineage"]["reward"] == reward
+    assert (await service.client.get(made["links"]["self"])).json()["lineage"] == lineage
 
 
 async def test_the_same_request_with_the_same_key_is_the_same_policy(service: Service) -> None:

@@ -1,11 +1,15 @@
 """Reward models by the command line: files are scored, and one command leads from a part to a final reward model."""
 
 import asyncio
+import gzip
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import structlog
 from typer.testing import CliRunner, Result
@@ -14,6 +18,7 @@ from icm import AsyncClient, Client
 from icm.cli import build_app
 from icm.commands import label, rewards
 from icm.commands.output import summary_of
+from icm.data.comparisons import divided
 from service.bootstrap import Application, build_application
 from service.identifiers import WorkerId
 from service.records.trainings import Artifact
@@ -24,6 +29,7 @@ from tests.support.stores import ScratchStore
 from tests.unit.api.test_scoring import Scoring, trained
 from tests.unit.icm.fake_service import IMPATIENT
 from tests.unit.icm.test_webhooks import Bridge
+from tests.unit.intake.test_spreadsheet import workbook
 from workers.worker import Worker
 
 TASK = {"template": "{a} or {b}?", "relations": [{"kind": "antisymmetric", "first": "a", "second": "b"}]}
@@ -72,27 +78,92 @@ async def test_a_file_is_scored_row_by_row(service: Scoring, command: Callable[.
     assert len(output.read_text().splitlines()) == 300
 
 
+def in_format(path: Path, rows: list[dict[str, Any]]) -> str:
+    """Write rows in the format that the name of the file says."""
+    table, plain = pa.Table.from_pylist(rows), path.name.removesuffix(".gz")
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    cells = [[*rows[0]], *([*map(str, row.values())] for row in rows)]
+    match plain.rpartition(".")[2]:
+        case "json":
+            content = json.dumps(rows).encode()
+        case "csv" | "tsv" as kind:
+            content = "".join(("\t" if kind == "tsv" else ",").join(row) + "\n" for row in cells).encode()
+        case "parquet":
+            sink = pa.BufferOutputStream()
+            pq.write_table(table, sink)
+            content = sink.getvalue().to_pybytes()
+        case "xlsx":
+            content = workbook(("Sheet", [[*rows[0]], *([*row.values()] for row in rows)]))
+        case _:
+            content = lines.encode()
+    path.write_bytes(gzip.compress(content) if plain != path.name else content)
+    return str(path)
+
+
+FORMATS = ("rows.jsonl.gz", "rows.json", "rows.csv", "rows.tsv", "rows.csv.gz", "rows.parquet", "rows.xlsx", "rows")
+
+
+@pytest.mark.usefixtures("reader_without_a_process")
+@pytest.mark.parametrize("name", FORMATS)
+async def test_rows_are_scored_in_every_format_that_jobs_take(
+    name: str, service: Scoring, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    reward = await trained(service)
+    rows = in_format(tmp_path / name, [{"q": "x ", "text": str(number), "n": number} for number in range(3)])
+    done = await command("score", reward, rows, "--prompt", "q")
+    assert done.exit_code == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(row["text"], int(row["n"]), row["score"]) for row in found] == [("0", 0, 0), ("1", 1, 1), ("2", 2, 2)]
+
+
+@pytest.mark.usefixtures("reader_without_a_process")
+async def test_scores_are_written_in_the_format_of_the_file_or_in_one_that_people_name(
+    service: Scoring, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    reward = await trained(service)
+    rows = in_format(tmp_path / "rows.parquet", [{"text": str(number), "n": number} for number in range(3)])
+    for name, options in (("out.parquet", ()), ("out.csv", ()), ("out.tsv", ("--format", "csv")), ("out", ())):
+        done = await command("score", reward, rows, "-o", str(tmp_path / name), *options)
+        assert (done.exit_code, done.stdout) == (0, ""), done.stderr
+    typed = pq.read_table(tmp_path / "out.parquet")
+    assert typed.schema.types == [pa.string(), pa.int64(), pa.float64()]
+    assert typed.to_pylist()[2] == {"text": "2", "n": 2, "score": 2.0}
+    assert (tmp_path / "out.csv").read_text() == "text,n,score\n0,0,0.0\n1,1,1.0\n2,2,2.0\n"
+    assert (tmp_path / "out.tsv").read_text() == (tmp_path / "out.csv").read_text()
+    assert (tmp_path / "out").read_text().splitlines()[0] == '{"text":"0","n":0,"score":0.0}'
+    assert (await command("score", reward, rows, "--format", "csv")).stdout == (tmp_path / "out.csv").read_text()
+    done = await command("score", reward, rows, "-o", str(tmp_path / "out.xlsx"))
+    assert (done.exit_code, "use one of .jsonl, .csv, .parquet, or give --format" in done.stderr) == (2, True)
+    assert not (tmp_path / "out.xlsx").exists()
+
+
 async def test_a_file_that_cannot_be_scored_is_told_by_line(
     service: Scoring, command: Callable[..., Any], tmp_path: Path
 ) -> None:
     reward = await trained(service)
     for lines, code, words in (
-        ('{"text": "1"}\n{"txt": "2"}', 3, "line 2: the row has no column 'text'"),
-        ('{"text": "1"}\n[]', 3, "line 2: a row must be a JSON object"),
+        ('{"text": "1"}\n{"txt": "2"}', 3, "line 2, field text: the row has no column 'text'"),
+        ('{"text": "1"}\n[]', 3, "line 2: the line is not a JSON object"),
         ('{"text": "1"}\n{', 3, "line 2"),
-        ('{"text": "1"}\n{"text": ""}', 3, "line 2: 'text' is blank or null"),
-        ('{"text": "1"}\n\n{"text": null}', 3, "line 3: 'text' is blank or null"),
-        ('{"text": "1"}\n{"text": ["2"]}', 3, "line 2: 'text' holds a list or an object"),
-        ('{"Text": "1"}', 3, "did you mean 'Text'?"),
-        ('{"text": "1", "score": 7}', 3, "has a column 'score' already"),
-        ('{"text": "1"}\n\n{"text": "' + "long " * CONTEXT_WORDS + '1"}', 3, "rows.jsonl, line 3: the text takes"),
-        ("text\n1\n", 3, "line 1: a row must be a JSON object, in braces"),
-        ('[{"text": "1"}]', 3, "line 1: a row must be a JSON object, in braces"),
-        ("\n", 3, "there are no rows to score"),
+        ('{"text": "1"}\n{"text": ""}', 3, "line 2, field text: it is blank or null"),
+        ('{"text": "1"}\n\n{"text": null}', 3, "line 3, field text: it is blank or null"),
+        ('{"text": "1"}\n{"text": ["2"]}', 3, "line 2, field text: it is a list or an object"),
+        ('{"Text": "1"}', 3, "field text: no row has the column 'text' (did you mean 'Text'?); there are: Text"),
+        ('{"text": "1", "score": 7}', 3, "line 1, field score: the row has this column already"),
+        ('{"text": "1"}\n\n{"text": "' + "long " * CONTEXT_WORDS + '1"}', 3, "line 3, field text: the text takes"),
+        ("text\n1\n", 3, "rows.jsonl: the file is named as JSON, but its first line is not valid JSON"),
+        ('[{"text": "1"},\n{"text": ""}]', 3, "line 2, field text: it is blank or null"),
+        ("\n", 3, "rows.jsonl: there are no rows"),
     ):
         (tmp_path / "rows.jsonl").write_text(lines)
         done = await command("score", reward, str(tmp_path / "rows.jsonl"))
         assert (done.exit_code, words in done.stderr) == (code, True), done.stderr
+    (tmp_path / "rows.csv").write_text('text,n\n"a\nb",1\n2\n ,3\n')
+    done = await command("score", reward, str(tmp_path / "rows.csv"))
+    assert "line 4: the row has 1 cell, the header 2" in done.stderr
+    (tmp_path / "rows.csv").write_text("texts of people,\ntext,n\n1,2\n")
+    done = await command("score", reward, str(tmp_path / "rows.csv"))
+    assert "remove what stands above the line with the names" in done.stderr
 
 
 async def test_the_client_scores_texts_and_responses(service: Scoring) -> None:
@@ -153,6 +224,41 @@ async def test_one_command_leads_from_a_part_to_a_final_reward_model(
     assert len((await service.client.get("/v1/trainings")).json()["data"]) == 2
 
 
+@pytest.mark.usefixtures("reader_without_a_process")
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv.gz"])
+async def test_a_table_is_labelled_and_keeps_its_types(
+    name: str, service: Scoring, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "job.json").write_text(json.dumps({"task": {**TASK, "gold_field": "gold"}}))
+    words = ["reward-labels", in_format(tmp_path / name, ROWS), "-c", str(tmp_path / "job.json"), "--share", "0.5"]
+    words += ["--holdout", "0.3", "--force", "--url", "http://x"]
+    for output in ("out.parquet", "out.csv"):
+        done = await work(service, asyncio.create_task(command(*words, "-o", str(tmp_path / output))))
+        assert done.exit_code == 0, done.stderr
+    labelled = pq.read_table(tmp_path / "out.parquet")
+    number = pa.int64() if name == "rows.parquet" else pa.string()
+    assert labelled.schema.types == [number, number, pa.string(), pa.string(), pa.float64(), pa.float64(), pa.string()]
+    assert [(int(row["a"]), int(row["b"])) for row in labelled.to_pylist()] == [(row["a"], row["b"]) for row in ROWS]
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert (lines[0], len(lines)) == ("a,b,gold,icm_label,icm_confidence,icm_margin,icm_status", 25)
+    assert len((await service.client.get("/v1/trainings")).json()["data"]) == 2, "the second run found the first"
+
+
+async def test_rows_that_the_service_refuses_are_told_by_the_lines_of_the_file(
+    service: Scoring, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "job.json").write_text(json.dumps({"task": {**TASK, "known_field": "known"}}))
+    rows = in_format(tmp_path / "rows.csv", [{**row, "known": "perhaps"} for row in ROWS])
+    words = ("reward-labels", rows, "-c", str(tmp_path / "job.json"), "--url", "http://x", "--share", "0.1")
+    done = await command(*words, "-o", str(tmp_path / "out.csv"))
+    assert done.exit_code == 3, done.stderr
+    told = [int(line) for line in re.findall(r"line (\d+), field known: ", done.stderr)]
+    assert told == [line + 2 for line in divided(ROWS, ("a", "b", ()), 0.1).first]
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n2\n")
+    done = await command(*words, "-o", str(tmp_path / "out.csv"))
+    assert "line 3: the row has 1 cell" in done.stderr
+
+
 async def test_a_configuration_that_compares_nothing_is_refused_before_anything_is_sent(
     service: Scoring, command: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -161,7 +267,7 @@ async def test_a_configuration_that_compares_nothing_is_refused_before_anything_
     words = ("reward-labels", rows, "-c", str(tmp_path / "job.json"), "--url", "http://x", "-o")
     done = await command(*words, str(tmp_path / "out.jsonl"))
     assert (done.exit_code, "no relation antisymmetric" in done.stderr) == (2, True)
-    assert "let its name end in .jsonl" in (await command(*words, str(tmp_path / "out.csv"))).stderr
+    assert "use one of .jsonl, .csv, .parquet" in (await command(*words, str(tmp_path / "out.xlsx"))).stderr
     assert (await service.client.get("/v1/jobs")).json()["data"] == []
 
 

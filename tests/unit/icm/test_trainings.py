@@ -13,11 +13,13 @@ from typing import Any
 import httpx
 import pytest
 import structlog
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from icm import AsyncClient, Client
 from icm.cli import build_app
-from icm.commands import trainings
+from icm.commands import jobs, trainings
+from icm.commands.output import measured, plain_table
 from icm.commands.progress import figures
 from icm.data.archives import unpack
 from icm.documents import Training
@@ -45,9 +47,10 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 @pytest.fixture
 async def command(service: Service, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     bridge = Bridge(service)
-    monkeypatch.setattr(
-        trainings, "Client", lambda _url, api_key: Client("http://localhost", transport=bridge, retries=IMPATIENT)
-    )
+    for module in (jobs, trainings):
+        monkeypatch.setattr(
+            module, "Client", lambda _url, api_key: Client("http://localhost", transport=bridge, retries=IMPATIENT)
+        )
 
     async def run(*words: str) -> Result:
         with structlog.testing.capture_logs():  # of the service, which would write to the command's output
@@ -66,6 +69,14 @@ async def claimed(service: Service) -> ClaimedWork:
         await service.store.wait_for_work(1.0)
 
 
+REPORT: dict[str, Any] = {
+    "kind": "label",
+    "before": {"zero_shot": {"rows": 4, "agreement": 0.5, "accuracy": 0.5}},
+    "training": {"epochs": [{"epoch": 1, "held_out": {"rows": 4, "agreement": 0.75, "accuracy": 1.0}}]},
+    "controls": {"shuffled": {"epochs": [{"epoch": 1, "held_out": {"rows": 4, "agreement": 0.25}}]}},
+}
+
+
 def made(folder: Path) -> Path:
     folder.mkdir()
     (folder / "weights").write_bytes(b"1234")
@@ -79,7 +90,7 @@ async def end_next(service: Service, folder: Path) -> None:
     async with service.store.worker_unit() as unit:
         progress = {"step": 2, "steps": 2, "loss": 0.25, "tokens_per_second": 900.0, "seconds_left": 0.0}
         await unit.trainings.progress(work.lease, progress)
-        await unit.trainings.finish(work.lease, artifact, manifest={}, report={"kind": "label"})
+        await unit.trainings.finish(work.lease, artifact, manifest={}, report=REPORT)
         await unit.work.finish(work.lease, WorkStatus.SUCCEEDED)
 
 
@@ -96,11 +107,88 @@ async def test_a_training_is_asked_for_followed_listed_and_downloaded(
     [listed] = [json.loads(line) for line in (await command("trainings", "--json")).stdout.splitlines()]
     assert (listed["id"], listed["config"]["epochs"]) == (training_id, 2)
     assert "2/2" in (await command("trainings")).stdout
+    assert "agreement on 4 held-out rows, by their labels: 0.500 before, 0.750 after" in done.stderr
     output = tmp_path / "adapter"
     assert (await command("adapters", training_id, "-o", str(output))).exit_code == 0
     assert (output / "weights").read_bytes() == b"1234"
     again = await command("adapters", training_id, "-o", str(output))
     assert (again.exit_code, "is there already" in again.stderr) == (2, True)
+
+
+async def test_commands_about_jobs_take_the_id_of_a_training(
+    service: Service, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    job = await service.labelled()
+    training_id = (await command("train", job["id"], "--force")).stdout.strip()
+    assert "0/0 steps" in (await command("pause", training_id)).stdout
+    shown = (await command("show", training_id)).stdout.splitlines()
+    assert shown[:2] == [f"{training_id}  kind label", "status: paused, 0 of 0 steps"]
+    assert {"base: default", f"jobs: {job['id']}"} <= set(shown)
+    unfinished = await command("report", training_id)
+    assert (unfinished.exit_code, "once it has succeeded" in unfinished.stderr) == (5, True)
+    assert f"{training_id} queued" in (await command("resume", training_id)).stdout
+    following = asyncio.create_task(command("watch", training_id))
+    await end_next(service, tmp_path / "made")
+    assert (await following).exit_code == 0
+    told = (await command("report", training_id, "--html", str(tmp_path / "report.html"))).stdout.splitlines()
+    assert told[-2:] == [
+        "accuracy on held-out rows, by gold: 0.500 before, 1.000 after",
+        "control shuffled: agreement 0.250",
+    ]
+    assert training_id in (tmp_path / "report.html").read_text("utf-8")
+    ended = await command("cancel", training_id)
+    assert f"training {training_id} has already ended: succeeded" in ended.stderr
+    assert (await command("delete", training_id, "--yes")).stdout == f"{training_id} deleted\n"
+    assert f"there is no training {training_id}" in (await command("show", training_id)).stderr
+
+
+async def test_what_a_training_does_not_have_is_refused_with_what_to_do(command: Callable[..., Any]) -> None:
+    training_id = f"train_{'0' * 32}"
+    for words, told in (
+        (("result", training_id, "-o", "x.csv"), f"icm adapters {training_id} -o FOLDER downloads what was trained"),
+        (("report", training_id, "--fail-on", "suspicious"), "the report of a training has no verdict"),
+        (("delete", training_id), "the command deletes its files and report for good"),
+    ):
+        refused = await command(*words)
+        assert (refused.exit_code, told in refused.stderr) == (2, True), refused.stderr
+
+
+def test_ids_in_a_table_stay_whole_on_80_columns() -> None:
+    table, console = plain_table("id", "kind", "status", "rows", "steps", "created"), Console(width=80)
+    training_id = f"train_{'0' * 32}"
+    table.add_row(training_id, "policy", "succeeded", "1000", "100/100", "2026-11-30 12:00:00")
+    with console.capture() as captured:
+        console.print(table)
+    assert captured.get().splitlines()[1].startswith(f"{training_id} policy succeeded 1000 100/100 2026-11-30")
+
+
+def test_a_report_is_told_by_its_kind() -> None:
+    length = {"longer_chosen": 0.9, "reward_by_length": 0.8}
+    reward = {"rows": 10, "accuracy": 0.9, "length": length, "position": {"first_chosen": None}}
+    report = {
+        "kind": "reward",
+        "before": {"untrained": {"accuracy": 0.4}},
+        "training": {"epochs": [{"held_out": reward}]},
+    }
+    assert list(measured(report)) == [
+        "accuracy on 10 held-out pairs, by their labels: 0.400 before, 0.900 after",
+        "the longer text was the better one in 90% of these pairs",
+        "correlation of reward and length: 0.80",
+    ]
+    gain = {"before": 0.0, "after": 1.0, "gain": 1.0}
+    goes_with = {"gain": 1.0, "length": {"before": 2.0, "after": 3.0, "share_of_gain": 1.07}, "both": 1.07}
+    outcome = {"rows": 8, "reward": gain, "judge": gain, "win_rate": 0.75, "kl_nats": 2.5, "goes_with": goes_with}
+    outcome["warnings"] = [{"code": "length", "message": "look"}]
+    assert list(measured({"kind": "policy", "after": outcome})) == [
+        "reward on 8 held-out prompts: 0.00 before, 1.00 after",
+        "win rate against the base, by the judge: 75%; judge: 0.00 before, 1.00 after",
+        "KL divergence from the base: 2.50 nats for a completion",
+        "length: 2.00 before, 3.00 after; 107% of the gain goes along with it",
+        "warning: length: look",
+    ]
+    assert list(measured({"kind": "label"})) == [
+        "agreement on 0 held-out rows, by their labels: unknown before, unknown after"
+    ]
 
 
 async def test_refusals_are_reported_by_field(service: Service, command: Callable[..., Any]) -> None:
@@ -191,7 +279,7 @@ async def test_the_clients_have_the_same_calls(service: Service, tmp_path: Path)
         assert (await client.trainings.resume(first.id)).status == "queued"
         await end_next(service, tmp_path / "made")
         assert (await client.trainings.wait(first.id, timeout_seconds=60)).status == "succeeded"
-        assert (await client.trainings.report(first.id))["report"] == {"kind": "label"}
+        assert (await client.trainings.report(first.id))["report"] == REPORT
         page = await client.trainings.report_html(first.id, to=tmp_path / "report.html")
         assert first.id in page.read_text("utf-8")
         folder = await client.trainings.adapter(first.id, to=tmp_path / "adapter")

@@ -3,7 +3,7 @@ import pytest
 from service.config import EarlierResults
 from service.jobs.checks.earlier_results import without_earlier_results
 from service.jobs.checks.rows import FaultLog, RowSource
-from service.jobs.checks.survey import RESULT_COLUMNS
+from service.result_formats import RESULT_COLUMNS
 from tests.support.sources import config, faults_of, source
 
 LABELED = {"q": "x", **dict.fromkeys(RESULT_COLUMNS, 1), "icm_raw_probability": 0.5}

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from service.intake.bounds.limits import Limits
 from service.intake.unpacked.arrow_schema import KeptTypes
 from service.intake.unpacked.process import unpack
-from service.jobs.checks.survey import RESULT_COLUMNS
 from service.jobs.export.parquet_encoder import ParquetEncoder
+from service.result_formats import RESULT_COLUMNS
 from tests.long import LONG
 
 LIMITS = Limits(max_bytes=10_000_000, max_rows=1_000, max_row_bytes=1_000_000)
