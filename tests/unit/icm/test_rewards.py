@@ -2,16 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from icm import AsyncClient, Client
-from icm.cli import build_app
 from icm.commands import label, rewards
 from icm.commands.output import summary_of
 from service.bootstrap import Application, build_application
@@ -19,11 +17,10 @@ from service.identifiers import WorkerId
 from service.records.trainings import Artifact
 from service.records.work import WorkKind, WorkStatus
 from service.settings import Settings
+from tests.support.commands import Bridge, Command, command_on
 from tests.support.rewards import CONTEXT_WORDS, MANIFEST, reward_report
 from tests.support.stores import ScratchStore
 from tests.unit.api.test_scoring import Scoring, trained
-from tests.unit.icm.fake_service import IMPATIENT
-from tests.unit.icm.test_webhooks import Bridge
 from workers.worker import Worker
 
 TASK = {"template": "{a} or {b}?", "relations": [{"kind": "antisymmetric", "first": "a", "second": "b"}]}
@@ -40,18 +37,8 @@ async def service(tmp_path: Path) -> AsyncIterator[Scoring]:
 
 
 @pytest.fixture
-async def command(service: Scoring, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    bridge = Bridge(service)
-    for module in (rewards, label):
-        monkeypatch.setattr(
-            module, "Client", lambda _url, api_key: Client("http://localhost", transport=bridge, retries=IMPATIENT)
-        )
-
-    async def run(*words: str) -> Result:
-        with structlog.testing.capture_logs():  # of the service, which would write to the command's output
-            return await asyncio.to_thread(lambda: CliRunner().invoke(build_app(), words, env={"COLUMNS": "250"}))
-
-    return run
+async def command(service: Scoring, monkeypatch: pytest.MonkeyPatch) -> Command:
+    return command_on(service, monkeypatch, rewards, label)
 
 
 def written(path: Path, rows: list[dict[str, Any]]) -> str:
@@ -59,7 +46,7 @@ def written(path: Path, rows: list[dict[str, Any]]) -> str:
     return str(path)
 
 
-async def test_a_file_is_scored_row_by_row(service: Scoring, command: Callable[..., Any], tmp_path: Path) -> None:
+async def test_a_file_is_scored_row_by_row(service: Scoring, command: Command, tmp_path: Path) -> None:
     reward = await trained(service)
     rows = written(tmp_path / "rows.jsonl", [{"q": "x ", "text": str(number), "n": number} for number in range(300)])
     done = await command("score", reward, rows, "--prompt", "q")
@@ -72,9 +59,7 @@ async def test_a_file_is_scored_row_by_row(service: Scoring, command: Callable[.
     assert len(output.read_text().splitlines()) == 300
 
 
-async def test_a_file_that_cannot_be_scored_is_told_by_line(
-    service: Scoring, command: Callable[..., Any], tmp_path: Path
-) -> None:
+async def test_a_file_that_cannot_be_scored_is_told_by_line(service: Scoring, command: Command, tmp_path: Path) -> None:
     reward = await trained(service)
     for lines, code, words in (
         ('{"text": "1"}\n{"txt": "2"}', 3, "line 2: the row has no column 'text'"),
@@ -128,7 +113,7 @@ async def work(service: Scoring, asking: "asyncio.Task[Result]") -> Result:
 
 
 async def test_one_command_leads_from_a_part_to_a_final_reward_model(
-    service: Scoring, command: Callable[..., Any], tmp_path: Path
+    service: Scoring, command: Command, tmp_path: Path
 ) -> None:
     sure = {(a, b) for a, b in ((0, 1), (3, 4), (6, 7))}
     rows = [{**row, "known": "True" if (row["a"], row["b"]) in sure else None} for row in ROWS]
@@ -154,7 +139,7 @@ async def test_one_command_leads_from_a_part_to_a_final_reward_model(
 
 
 async def test_a_configuration_that_compares_nothing_is_refused_before_anything_is_sent(
-    service: Scoring, command: Callable[..., Any], tmp_path: Path
+    service: Scoring, command: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "job.json").write_text(json.dumps({"task": {"template": "{a}"}}))
     rows = written(tmp_path / "rows.jsonl", ROWS)
