@@ -12,7 +12,7 @@ from typing import Any
 from training.base import Base, device_of, find_base
 from training.data.tokenization import Ids
 from training.errors import Refused
-from training.policy.reward_models import FinishedRewardModel, RewardModel, RewardReader, find_reward_model
+from training.policy.reward_models import FinishedRewardModel, LoadedRewardModel, RewardReader, find_reward_model
 from training.progress import Progress
 from training.spec import Device, Method
 
@@ -31,7 +31,7 @@ def answer_requests(options: RewardOptions, lines: Iterable[bytes], progress: Pr
     finished = find_reward_model("DIR", str(options.folder), Path())
     reader = RewardReader.of(finished, _base(finished, options))
     device = device_of(options.device)
-    model = RewardModel(reader, device)
+    model = LoadedRewardModel(reader, device)
     progress.tell("ready", sha256=finished.sha256, context_tokens=reader.context_tokens, device=str(device))
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -61,7 +61,7 @@ def _request(number: int, line: bytes) -> tuple[str, Sequence[str]]:
     return str(row.get("id", number)), texts
 
 
-def _answer(model: RewardModel, reader: RewardReader, texts: Sequence[str]) -> dict[str, Any]:
+def _answer(model: LoadedRewardModel, reader: RewardReader, texts: Sequence[str]) -> dict[str, Any]:
     """The reward and the tokens of each text. A text over the context is not cut off: its reward is null."""
     ids = [reader.tokenizer.ids(text) for text in texts]
     fits = [0 < len(one) <= reader.context_tokens for one in ids]
@@ -69,5 +69,5 @@ def _answer(model: RewardModel, reader: RewardReader, texts: Sequence[str]) -> d
     return {"rewards": [next(rewards) if fit else None for fit in fits], "tokens": [len(one) for one in ids]}
 
 
-def _rewards(model: RewardModel, ids: Sequence[Ids]) -> list[float]:
+def _rewards(model: LoadedRewardModel, ids: Sequence[Ids]) -> list[float]:
     return [float(reward) for reward in model.of_tokens(ids)] if ids else []

@@ -25,7 +25,7 @@ from benchmarks.training.runs import CPU, RESULTS, forget, train
 from inference.settings import SMALL_MODEL
 from service.search.state.problem import Parameters
 from training.base import find_base
-from training.policy.reward_models import RewardModel, RewardReader, find_reward_model
+from training.policy.reward_models import LoadedRewardModel, RewardReader, find_reward_model
 
 PAIRS, FRESH_PAIRS, SEARCHED = 600, 200, 36  # 6 % are searched
 FIRST_EPOCHS = 12  # few pairs are read more often, or there would be 15 steps
@@ -93,7 +93,7 @@ def _preferred(folder: Path, twins: Sequence[Twins]) -> list[bool]:
     """Whether a reward model prefers the first of each two twins."""
     torch.set_num_threads(1)
     base = find_base(str(SMALL_MODEL), Path())
-    model = RewardModel(RewardReader.of(find_reward_model("reward", str(folder), Path()), base), CPU)
+    model = LoadedRewardModel(RewardReader.of(find_reward_model("reward", str(folder), Path()), base), CPU)
     ones, others = (model.rewards([pair[place] for pair in twins]) for place in (0, 1))
     return [bool(one > other) for one, other in zip(ones, others, strict=True)]
 

@@ -1,7 +1,6 @@
 """Commands about trainings: train on labels, list trainings, download their files."""
 
 import re
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +24,7 @@ from icm.commands.output import (
 from icm.commands.progress import done, shown_progress
 from icm.documents import Training
 from icm.requests import DEFAULT_URL
+from service.records.training_kinds import TrainingKind
 
 Jobs = Annotated[list[str], typer.Argument(metavar="JOB...", help="Finished jobs whose labels are learned.")]
 TrainingId = Annotated[str, typer.Argument(metavar="ID", help="The training.")]
@@ -46,20 +46,12 @@ CompletionTokens = Annotated[int | None, typer.Option(min=1, help="Of a policy: 
 KlLimit = Annotated[float | None, typer.Option(help="Of a policy: nats of KL divergence for a completion, at most.")]
 
 
-class TrainedKind(StrEnum):
-    """What the trained language model is for."""
-
-    LABEL = "label"
-    REWARD = "reward"
-    POLICY = "policy"
-
-
 def train(  # noqa: PLR0913 - each is an option that people give
     job: Jobs,
     *,
     kind: Annotated[
-        TrainedKind, typer.Option(help="Say labels, tell the better of two texts, or write texts of high reward.")
-    ] = TrainedKind.LABEL,
+        TrainingKind, typer.Option(help="Say labels, tell the better of two texts, or write texts of high reward.")
+    ] = TrainingKind.LABEL,
     base: Annotated[str | None, typer.Option(help="The language model to start from; default: the jobs' own.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="How often every row is read.")] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="Of LoRA.")] = None,

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 
 from service.errors import AdapterRefused, BackendUnavailable, Fault, InvalidConfig, ModelNotFound
 from service.identifiers import is_training_id
-from service.jobs.checks.finished_trainings import LABEL, find_finished_training
+from service.jobs.checks.finished_trainings import find_finished_training
 from service.ports.rewards import RewardScorer
 from service.ports.scoring import Scorer, Scorers
 from service.ports.store import ProjectStore
 from service.ports.trained_scores import TrainedScorer
 from service.records.adapters import TrainedAdapter, trained_adapter
 from service.records.jobs import ClaimedShard
+from service.records.training_kinds import TrainingKind
 from service.records.trainings import TrainingReport
 
 _LOAD_SECONDS = 60.0  # longest wait of a request for the inference server to load an adapter
@@ -77,7 +78,7 @@ def scorer_of(shard: ClaimedShard, scorers: Scorers) -> Scorer:
 
 
 async def _adapter(training_id: str, store: ProjectStore) -> TrainedAdapter:
-    found = await find_finished_training(store, training_id, LABEL)
+    found = await find_finished_training(store, training_id, TrainingKind.LABEL)
     if isinstance(found, str):
         raise _invalid(found)
     return _adapter_of(found)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from service.identifiers import JobId
+from service.records.training_kinds import TrainingKind
 from service.records.trainings import TrainingReport
-
-REWARD = "reward"  # the kind of training that makes a reward model
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class RewardModel:
     def of(cls, found: TrainingReport) -> Self | None:
         """The reward model that a training has made; None if it is of another kind or has no files."""
         training, report = found.training, found.report
-        if training.artifact is None or report.get("kind") != REWARD:
+        if training.artifact is None or report.get("kind") != TrainingKind.REWARD:
             return None
         rows, epochs = report["rows"], report["training"]["epochs"]
         measured: Mapping[str, Any] = epochs[-1].get("held_out", {}) if epochs else {}

@@ -9,20 +9,13 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from service.errors import Fault, InvalidConfig
 from service.placeholders import template_fields
 from service.records.labels import LabelStatus
+from service.records.training_kinds import TrainingKind
 from service.strict_model import Number, Share, StrictModel, Truth, Whole
 from service.trainings.faults import faults_of
 
 MAX_JOBS = 100  # in one training
 WRONG = "the training cannot be made"
 _MOST_NATS = 1_000_000  # far beyond use
-
-
-class TrainingKind(StrEnum):
-    """What the trained language model is for."""
-
-    LABEL = "label"  # says the label behind a prompt
-    REWARD = "reward"  # gives a text a number: the better of two gets the higher one
-    POLICY = "policy"  # continues prompts so that a reward model gives its completions high rewards
 
 
 class TrainingMethod(StrEnum):

@@ -6,7 +6,7 @@ from service.errors import Fault
 from service.jobs.checks.finished_trainings import find_finished_training
 from service.ports.bases import Bases
 from service.ports.store import ProjectStore
-from service.records.rewards import REWARD
+from service.records.training_kinds import TrainingKind
 from service.records.trainings import Training
 from service.trainings.request import TrainingMethod, TrainingRequest
 
@@ -16,7 +16,7 @@ async def find_reward_models(store: ProjectStore, request: TrainingRequest) -> t
     models: dict[str, Training] = {}
     faults: list[Fault] = []
     for field, training_id in ({} if request.policy is None else request.policy.models).items():
-        found = await find_finished_training(store, training_id, REWARD)
+        found = await find_finished_training(store, training_id, TrainingKind.REWARD)
         if isinstance(found, str):
             faults.append(Fault(found, field=f"policy.{field}"))
         else:

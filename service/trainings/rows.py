@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, assert_never
 
 import orjson
 from anyio import to_thread
@@ -19,10 +19,11 @@ from service.jobs.task.related_rows import RelatedRows
 from service.ports.store import ProjectStore
 from service.records.jobs import Job
 from service.records.labels import LabeledRow
+from service.records.training_kinds import TrainingKind
 from service.trainings.examples import Example, LabelExamples
 from service.trainings.pairs import Pairs
 from service.trainings.prompts import JobPrompts, Prompts, doubts_of_prompts
-from service.trainings.request import GOLD_CONTROLS, WRONG, TrainingKind, TrainingRequest
+from service.trainings.request import GOLD_CONTROLS, WRONG, TrainingRequest
 
 EXAMPLES = "examples.jsonl"
 LONGEST = 8  # examples kept: of two texts the one with fewer characters may have more tokens
@@ -107,13 +108,19 @@ _Maker = LabelExamples | Pairs | JobPrompts
 
 
 def _maker(request: TrainingRequest, job: Job, prompts: Prompts) -> _Maker:
-    """What turns rows of the job into examples."""
-    comparison = comparison_of(job.config.task)
-    if request.kind is TrainingKind.POLICY:
-        return prompts.of_job(job)
-    if request.kind is TrainingKind.REWARD and comparison is not None:
-        return Pairs(job.config.task, comparison, request.rows)
-    return LabelExamples(job.config.task, request.rows)
+    """Turns the job's rows into examples of this kind of training."""
+    task = job.config.task
+    match request.kind:
+        case TrainingKind.LABEL:
+            return LabelExamples(task, request.rows)
+        case TrainingKind.REWARD:
+            comparison = comparison_of(task)
+            assert comparison is not None  # noqa: S101 - `read_sources` refuses jobs that compare nothing
+            return Pairs(task, comparison, request.rows)
+        case TrainingKind.POLICY:
+            return prompts.of_job(job)
+        case _:
+            assert_never(request.kind)
 
 
 async def _each_batch(store: ProjectStore, job: Job, work: Callable[[Sequence[LabeledRow]], None]) -> None:

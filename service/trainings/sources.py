@@ -11,9 +11,10 @@ from service.jobs.reporting.verdicts import Verdict
 from service.jobs.task.comparison import comparison_of
 from service.ports.store import ProjectStore
 from service.records.jobs import Job, JobStatus
+from service.records.training_kinds import TrainingKind
 from service.records.trainings import Training
 from service.trainings.prompts import lacking_columns
-from service.trainings.request import WRONG, TrainingKind, TrainingRequest
+from service.trainings.request import WRONG, TrainingRequest
 from service.trainings.reward_models import find_reward_models
 
 _SHARED = ("labels", "template", "separator")  # fields of the task in which all jobs must agree

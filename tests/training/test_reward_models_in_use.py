@@ -4,17 +4,13 @@ import asyncio
 import io
 import json
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-import structlog
-from typer.testing import CliRunner, Result
 
-from icm import Client
-from icm.cli import build_app
 from icm.commands import label, rewards
 from icm.data.comparisons import divided
 from inference.settings import SMALL_MODEL
@@ -26,13 +22,12 @@ from service.records.work import WorkKind, WorkStatus
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.settings import Settings
+from tests.support.commands import Command, command_on
 from tests.support.running.harness import Service
 from tests.support.stores import ScratchStore
 from tests.training.running import run
 from tests.training.test_reward import spec_of
 from tests.training.written import number
-from tests.unit.icm.fake_service import IMPATIENT
-from tests.unit.icm.test_webhooks import Bridge
 from training.command import main
 from training.progress import Progress
 from training.supervision import StopRequest
@@ -201,23 +196,13 @@ def reward_model(forks: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def command(service: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    bridge = Bridge(service)
-    for module in (rewards, label):
-        monkeypatch.setattr(
-            module, "Client", lambda _url, api_key: Client("http://localhost", transport=bridge, retries=IMPATIENT)
-        )
-
-    async def run(*words: str) -> Result:
-        with structlog.testing.capture_logs():  # of the service, which would write to the command's output
-            return await asyncio.to_thread(lambda: CliRunner().invoke(build_app(), words, env={"COLUMNS": "250"}))
-
-    return run
+async def command(service: Place, monkeypatch: pytest.MonkeyPatch) -> Command:
+    return command_on(service, monkeypatch, rewards, label)
 
 
 @pytest.mark.long
 async def test_one_command_leads_from_a_part_to_a_final_reward_model(
-    service: Place, command: Callable[..., Any], tmp_path: Path
+    service: Place, command: Command, tmp_path: Path
 ) -> None:
     rows = twins(100, 2)
     sure = divided(rows, ("a", "b", ()), 0.5).first[::2]  # the labels of half of those that are searched, but for one

@@ -1,16 +1,18 @@
 """Specifications are checked field by field, and faults reported in their own words."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.records.training_kinds import TrainingKind
 from service.trainings.create import spec_of
-from service.trainings.request import parse_request
+from service.trainings.request import RowWeights, TrainingControl, TrainingMethod, parse_request
 from service.trainings.rows import STEP_PROMPTS
 from training.errors import Refused
-from training.spec import Kind, Method, PolicySettings, read_spec
+from training.spec import Control, Kind, Method, PolicySettings, Weights, read_spec
 
 LEAST: dict[str, Any] = {"base": "some/model", "examples": "rows.jsonl", "labels": ["yes", "no"]}
 
@@ -27,6 +29,14 @@ def test_missing_fields_have_defaults(tmp_path: Path) -> None:
     assert spec.rate == 1e-3
     assert read_spec(written(tmp_path, json.dumps({**LEAST, "method": "full"}))).rate == 1e-5
     assert read_spec(written(tmp_path, json.dumps({**LEAST, "learning_rate": 0.5}))).rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("offered", "trained"),
+    [(TrainingKind, Kind), (TrainingMethod, Method), (RowWeights, Weights), (TrainingControl, Control)],
+)
+def test_the_service_offers_what_the_command_trains(offered: type[StrEnum], trained: type[StrEnum]) -> None:
+    assert [choice.value for choice in offered] == [choice.value for choice in trained]
 
 
 def test_spellings_are_told_where_there_are_some(tmp_path: Path) -> None:

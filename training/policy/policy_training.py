@@ -29,7 +29,7 @@ from training.optimisation.policy_trainer import FIGURES, PolicyTrainer
 from training.optimisation.stage import Stage
 from training.optimisation.watcher import Extras, Log
 from training.policy.hacking import Sampled, attribute_gain, warnings, win_rate
-from training.policy.reward_models import FinishedRewardModel, RewardModel, RewardReader
+from training.policy.reward_models import FinishedRewardModel, LoadedRewardModel, RewardReader
 from training.policy.rules import best_epoch, ends_early
 from training.policy.sampling import Completion, Ending, Sampler, completion_of, ending_of, repetition
 from training.spec import Control, PolicySettings
@@ -48,8 +48,8 @@ class PolicyTraining:
     parts: Split
     tokenizer: PreTrainedTokenizerBase
     ending: Ending
-    reward: RewardModel
-    judge: RewardModel | None
+    reward: LoadedRewardModel
+    judge: LoadedRewardModel | None
     judged_by: Mapping[str, str | None]
 
     def facts(self) -> dict[str, Any]:
@@ -276,7 +276,7 @@ def prepare(bench: Bench, file: Path, models: Mapping[str, FinishedRewardModel])
             "give more prompts or lower it"
         )
     hashes = {field: models[field].sha256 if field in models else None for field in ("reward", "judge")}
-    loaded = {field: RewardModel(reader, bench.device) for field, reader in readers.items()}
+    loaded = {field: LoadedRewardModel(reader, bench.device) for field, reader in readers.items()}
     judge = loaded.get("judge")
     return PolicyTraining(bench, settings, rows, tokens, parts, tokenizer, ending, loaded["reward"], judge, hashes)
 

@@ -100,7 +100,7 @@ class RewardReader:
             )
 
 
-class RewardModel:
+class LoadedRewardModel:
     """Computes the rewards of texts. A reward does not depend on the other texts of its batch, except for rounding."""
 
     def __init__(self, reader: RewardReader, device: torch.device) -> None:

@@ -21,7 +21,7 @@ from service.intake.unpacked.columnar import parquet_as_lines
 from service.intake.unpacked.damage import unreadable
 from service.intake.unpacked.exchange import CPU_SECONDS, Outcome
 from service.intake.unpacked.spreadsheet import spreadsheet_as_lines
-from service.jobs.checks.rows import Alike, FaultLog
+from service.jobs.checks.rows import FaultLog
 
 MAX_FAULTS = 1_000  # causes that are told; faults of further ones are only counted
 _STATM = Path("/proc/self/statm")

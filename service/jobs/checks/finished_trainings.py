@@ -1,18 +1,13 @@
 """Finds the finished training that a request names, or says why the request cannot use it."""
 
-from collections.abc import Mapping
-
 from service.errors import TrainingNotFinished, TrainingNotFound
 from service.identifiers import JobId, is_training_id
 from service.ports.store import ProjectStore
-from service.records.rewards import REWARD
+from service.records.training_kinds import TrainingKind
 from service.records.trainings import Training, TrainingReport
 
-LABEL = "label"  # the kind of training whose model predicts labels; the only one of the first releases
-_PURPOSES: Mapping[str, str] = {LABEL: "predicts labels", REWARD: "scores texts", "policy": "writes completions"}
 
-
-async def find_finished_training(store: ProjectStore, training_id: str, kind: str) -> TrainingReport | str:
+async def find_finished_training(store: ProjectStore, training_id: str, kind: TrainingKind) -> TrainingReport | str:
     """The project's finished training of this kind, or the reason why a request cannot use it, as a fault's message."""
     missing = f"there is no training {training_id!r}"
     if not is_training_id(training_id):
@@ -29,12 +24,12 @@ async def find_finished_training(store: ProjectStore, training_id: str, kind: st
     return _other_kind(found.training, kind) or found
 
 
-def _other_kind(training: Training, kind: str) -> str | None:
+def _other_kind(training: Training, kind: TrainingKind) -> str | None:
     """The message for a training of another kind; None for one of this kind."""
-    own = training.config.get("kind", LABEL)
+    own = training.config.get("kind", TrainingKind.LABEL)  # the first releases stored no kind
     if own == kind:
         return None
-    purpose = f", which {_PURPOSES[own]}" if own in _PURPOSES else ""
+    purpose = next((f", which {known.purpose}" for known in TrainingKind if known == own), "")
     return f"the training {training.id} is of kind {own}{purpose}; name one of kind {kind}"
 
 

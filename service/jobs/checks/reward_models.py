@@ -9,7 +9,8 @@ from service.jobs.task.comparison import comparison_of
 from service.ports.rewards import RewardScorer
 from service.ports.scoring import Scorers
 from service.ports.store import ProjectStore
-from service.records.rewards import REWARD, RewardModel
+from service.records.rewards import RewardModel
+from service.records.training_kinds import TrainingKind
 from service.relations.comparison import Comparison
 from service.search.strategies.registry import Method
 
@@ -79,7 +80,7 @@ async def find_reward_model(store: ProjectStore, rewards: RewardScorer, training
 
 async def _reward_model(store: ProjectStore, training_id: str) -> RewardModel | str:
     """The reward model, or the reason why there is none to use."""
-    found = await find_finished_training(store, training_id, REWARD)
+    found = await find_finished_training(store, training_id, TrainingKind.REWARD)
     if isinstance(found, str):
         return found
     return RewardModel.of(found) or f"the training {training_id} has made no reward model; train again"

@@ -7,10 +7,9 @@ from typing import Any
 import httpx
 
 from icm import AsyncClient, Client, RetryPolicy
+from tests.support.commands import IMPATIENT
 
 Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
-
-IMPATIENT = RetryPolicy(attempts=3, first_delay_seconds=0.0, longest_delay_seconds=0.0)
 
 
 def job_document(status: str = "queued", **changes: Any) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from icm.commands.failures import ExitCode, exit_code
 from icm.commands.label import connected
 from icm.errors import UnusableKey
 from icm.local_stack.stack import StackOptions, api_settings
-from tests.unit.icm.fake_service import IMPATIENT, FakeService, job_answer
+from tests.support.commands import IMPATIENT
+from tests.unit.icm.fake_service import FakeService, job_answer
 
 SHOWN = ["Bearer icm_a_b"]
 

@@ -10,7 +10,8 @@ import pytest
 from icm import ApiError, AsyncClient, Client, ServerUnreachable
 from icm.commands import jobs
 from icm.errors import UnusableUrl
-from tests.unit.icm.fake_service import IMPATIENT, FakeService, job_answer, problem
+from tests.support.commands import IMPATIENT
+from tests.unit.icm.fake_service import FakeService, job_answer, problem
 
 CONFIG = {"task": {"template": "{claim}"}}
 

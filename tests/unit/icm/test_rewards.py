@@ -4,18 +4,16 @@ import asyncio
 import gzip
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import structlog
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from icm import AsyncClient, Client
-from icm.cli import build_app
 from icm.commands import label, rewards
 from icm.commands.output import summary_of
 from icm.data.comparisons import divided
@@ -24,11 +22,10 @@ from service.identifiers import WorkerId
 from service.records.trainings import Artifact
 from service.records.work import WorkKind, WorkStatus
 from service.settings import Settings
+from tests.support.commands import Bridge, Command, command_on
 from tests.support.rewards import CONTEXT_WORDS, MANIFEST, reward_report
 from tests.support.stores import ScratchStore
 from tests.unit.api.test_scoring import Scoring, trained
-from tests.unit.icm.fake_service import IMPATIENT
-from tests.unit.icm.test_webhooks import Bridge
 from tests.unit.intake.test_spreadsheet import workbook
 from workers.worker import Worker
 
@@ -46,18 +43,8 @@ async def service(tmp_path: Path) -> AsyncIterator[Scoring]:
 
 
 @pytest.fixture
-async def command(service: Scoring, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    bridge = Bridge(service)
-    for module in (rewards, label):
-        monkeypatch.setattr(
-            module, "Client", lambda _url, api_key: Client("http://localhost", transport=bridge, retries=IMPATIENT)
-        )
-
-    async def run(*words: str) -> Result:
-        with structlog.testing.capture_logs():  # of the service, which would write to the command's output
-            return await asyncio.to_thread(lambda: CliRunner().invoke(build_app(), words, env={"COLUMNS": "250"}))
-
-    return run
+async def command(service: Scoring, monkeypatch: pytest.MonkeyPatch) -> Command:
+    return command_on(service, monkeypatch, rewards, label)
 
 
 def written(path: Path, rows: list[dict[str, Any]]) -> str:
@@ -65,7 +52,7 @@ def written(path: Path, rows: list[dict[str, Any]]) -> str:
     return str(path)
 
 
-async def test_a_file_is_scored_row_by_row(service: Scoring, command: Callable[..., Any], tmp_path: Path) -> None:
+async def test_a_file_is_scored_row_by_row(service: Scoring, command: Command, tmp_path: Path) -> None:
     reward = await trained(service)
     rows = written(tmp_path / "rows.jsonl", [{"q": "x ", "text": str(number), "n": number} for number in range(300)])
     done = await command("score", reward, rows, "--prompt", "q")
@@ -106,7 +93,7 @@ FORMATS = ("rows.jsonl.gz", "rows.json", "rows.csv", "rows.tsv", "rows.csv.gz", 
 @pytest.mark.usefixtures("reader_without_a_process")
 @pytest.mark.parametrize("name", FORMATS)
 async def test_rows_are_scored_in_every_format_that_jobs_take(
-    name: str, service: Scoring, command: Callable[..., Any], tmp_path: Path
+    name: str, service: Scoring, command: Command, tmp_path: Path
 ) -> None:
     reward = await trained(service)
     rows = in_format(tmp_path / name, [{"q": "x ", "text": str(number), "n": number} for number in range(3)])
@@ -118,7 +105,7 @@ async def test_rows_are_scored_in_every_format_that_jobs_take(
 
 @pytest.mark.usefixtures("reader_without_a_process")
 async def test_scores_are_written_in_the_format_of_the_file_or_in_one_that_people_name(
-    service: Scoring, command: Callable[..., Any], tmp_path: Path
+    service: Scoring, command: Command, tmp_path: Path
 ) -> None:
     reward = await trained(service)
     rows = in_format(tmp_path / "rows.parquet", [{"text": str(number), "n": number} for number in range(3)])
@@ -137,9 +124,7 @@ async def test_scores_are_written_in_the_format_of_the_file_or_in_one_that_peopl
     assert not (tmp_path / "out.xlsx").exists()
 
 
-async def test_a_file_that_cannot_be_scored_is_told_by_line(
-    service: Scoring, command: Callable[..., Any], tmp_path: Path
-) -> None:
+async def test_a_file_that_cannot_be_scored_is_told_by_line(service: Scoring, command: Command, tmp_path: Path) -> None:
     reward = await trained(service)
     for lines, code, words in (
         ('{"text": "1"}\n{"txt": "2"}', 3, "line 2, field text: the row has no column 'text'"),
@@ -199,7 +184,7 @@ async def work(service: Scoring, asking: "asyncio.Task[Result]") -> Result:
 
 
 async def test_one_command_leads_from_a_part_to_a_final_reward_model(
-    service: Scoring, command: Callable[..., Any], tmp_path: Path
+    service: Scoring, command: Command, tmp_path: Path
 ) -> None:
     sure = {(a, b) for a, b in ((0, 1), (3, 4), (6, 7))}
     rows = [{**row, "known": "True" if (row["a"], row["b"]) in sure else None} for row in ROWS]
@@ -227,7 +212,7 @@ async def test_one_command_leads_from_a_part_to_a_final_reward_model(
 @pytest.mark.usefixtures("reader_without_a_process")
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.csv.gz"])
 async def test_a_table_is_labelled_and_keeps_its_types(
-    name: str, service: Scoring, command: Callable[..., Any], tmp_path: Path
+    name: str, service: Scoring, command: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "job.json").write_text(json.dumps({"task": {**TASK, "gold_field": "gold"}}))
     words = ["reward-labels", in_format(tmp_path / name, ROWS), "-c", str(tmp_path / "job.json"), "--share", "0.5"]
@@ -245,7 +230,7 @@ async def test_a_table_is_labelled_and_keeps_its_types(
 
 
 async def test_rows_that_the_service_refuses_are_told_by_the_lines_of_the_file(
-    service: Scoring, command: Callable[..., Any], tmp_path: Path
+    service: Scoring, command: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "job.json").write_text(json.dumps({"task": {**TASK, "known_field": "known"}}))
     rows = in_format(tmp_path / "rows.csv", [{**row, "known": "perhaps"} for row in ROWS])
@@ -260,7 +245,7 @@ async def test_rows_that_the_service_refuses_are_told_by_the_lines_of_the_file(
 
 
 async def test_a_configuration_that_compares_nothing_is_refused_before_anything_is_sent(
-    service: Scoring, command: Callable[..., Any], tmp_path: Path
+    service: Scoring, command: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "job.json").write_text(json.dumps({"task": {"template": "{a}"}}))
     rows = written(tmp_path / "rows.jsonl", ROWS)

@@ -23,7 +23,8 @@ from icm.local_stack.supervisor import PartFailed
 from service.identifiers import KeyId, ProjectName
 from service.records.access import ApiKey, AuditAction, AuditEntry, Project, Scope
 from service.terminal import visible, visible_line
-from tests.unit.icm.fake_service import IMPATIENT, FakeService, job_document, problem
+from tests.support.commands import IMPATIENT
+from tests.unit.icm.fake_service import FakeService, job_document, problem
 
 STEERING = "".join(
     map(chr, (*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))

@@ -5,19 +5,16 @@ import gzip
 import io
 import json
 import tarfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import structlog
 from rich.console import Console
-from typer.testing import CliRunner, Result
 
-from icm import AsyncClient, Client
-from icm.cli import build_app
+from icm import AsyncClient
 from icm.commands import jobs, trainings
 from icm.commands.output import measured, plain_table
 from icm.commands.progress import figures
@@ -29,11 +26,10 @@ from service.records.access import LOCAL_CALLER
 from service.records.trainings import Artifact
 from service.records.work import ClaimedWork, WorkKind, WorkStatus
 from service.settings import Settings
+from tests.support.commands import Command, command_on
 from tests.support.running.harness import Service, pairs
 from tests.support.stored import new_training
 from tests.support.stores import ScratchStore
-from tests.unit.icm.fake_service import IMPATIENT
-from tests.unit.icm.test_webhooks import Bridge
 
 
 @pytest.fixture
@@ -45,18 +41,8 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 
 
 @pytest.fixture
-async def command(service: Service, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    bridge = Bridge(service)
-    for module in (jobs, trainings):
-        monkeypatch.setattr(
-            module, "Client", lambda _url, api_key: Client("http://localhost", transport=bridge, retries=IMPATIENT)
-        )
-
-    async def run(*words: str) -> Result:
-        with structlog.testing.capture_logs():  # of the service, which would write to the command's output
-            return await asyncio.to_thread(lambda: CliRunner().invoke(build_app(), words, env={"COLUMNS": "250"}))
-
-    return run
+async def command(service: Service, monkeypatch: pytest.MonkeyPatch) -> Command:
+    return command_on(service, monkeypatch, jobs, trainings)
 
 
 async def claimed(service: Service) -> ClaimedWork:
@@ -95,7 +81,7 @@ async def end_next(service: Service, folder: Path) -> None:
 
 
 async def test_a_training_is_asked_for_followed_listed_and_downloaded(
-    service: Service, command: Callable[..., Any], tmp_path: Path
+    service: Service, command: Command, tmp_path: Path
 ) -> None:
     job = await service.labelled()
     asking = asyncio.create_task(command("train", job["id"], "--force", "--epochs", "2", "--wait"))
@@ -116,7 +102,7 @@ async def test_a_training_is_asked_for_followed_listed_and_downloaded(
 
 
 async def test_commands_about_jobs_take_the_id_of_a_training(
-    service: Service, command: Callable[..., Any], tmp_path: Path
+    service: Service, command: Command, tmp_path: Path
 ) -> None:
     job = await service.labelled()
     training_id = (await command("train", job["id"], "--force")).stdout.strip()
@@ -142,7 +128,7 @@ async def test_commands_about_jobs_take_the_id_of_a_training(
     assert f"there is no training {training_id}" in (await command("show", training_id)).stderr
 
 
-async def test_what_a_training_does_not_have_is_refused_with_what_to_do(command: Callable[..., Any]) -> None:
+async def test_what_a_training_does_not_have_is_refused_with_what_to_do(command: Command) -> None:
     training_id = f"train_{'0' * 32}"
     for words, told in (
         (("result", training_id, "-o", "x.csv"), f"icm adapters {training_id} -o FOLDER downloads what was trained"),
@@ -191,7 +177,7 @@ def test_a_report_is_told_by_its_kind() -> None:
     ]
 
 
-async def test_refusals_are_reported_by_field(service: Service, command: Callable[..., Any]) -> None:
+async def test_refusals_are_reported_by_field(service: Service, command: Command) -> None:
     job = await service.post()
     refused = await command("train", job["id"])
     assert (refused.exit_code, "field job_ids.0" in refused.stderr) == (3, True)
@@ -215,7 +201,7 @@ async def reward_models(service: Service) -> list[str]:
 
 
 async def test_a_policy_is_estimated_and_asked_for_with_escapes_as_characters(
-    service: Service, command: Callable[..., Any]
+    service: Service, command: Command
 ) -> None:
     job, (reward, judge) = await service.labelled(pairs(24)), await reward_models(service)
     words = ["train", job["id"], "--kind", "policy", "--reward", reward, "--judge", judge, "--holdout", "0.5"]
@@ -254,7 +240,7 @@ def test_the_progress_of_a_policy_is_its_reward_and_kl_divergence() -> None:
     assert figures(Training.read(document)) == "reward -1.25  KL 0.50 nats  900 tokens/s"
 
 
-async def test_a_training_that_ends_badly_is_an_exit_code(service: Service, command: Callable[..., Any]) -> None:
+async def test_a_training_that_ends_badly_is_an_exit_code(service: Service, command: Command) -> None:
     job = await service.labelled()
     asking = asyncio.create_task(command("train", job["id"], "--force", "--wait", "--json"))
     work = await claimed(service)
@@ -357,9 +343,7 @@ def test_anything_but_a_plain_tar_is_reported_in_one_line(tmp_path: Path, conten
     assert str(refused.value) == "what was downloaded is no whole archive; download it again"
 
 
-async def test_an_existing_output_is_reported_before_anything_is_downloaded(
-    command: Callable[..., Any], tmp_path: Path
-) -> None:
+async def test_an_existing_output_is_reported_before_anything_is_downloaded(command: Command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to("nowhere")
     for name in ("file", "link", "."):

@@ -1,40 +1,20 @@
 """Webhooks by the command line and the clients, over the real API."""
 
-import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
-import structlog
-from typer.testing import CliRunner, Result
 
-from icm import AsyncClient, Client
-from icm.cli import build_app
+from icm import AsyncClient
 from icm.commands import webhooks
 from service.records.webhooks import DeliveryStatus, Verdict
+from tests.support.commands import Command, command_on
 from tests.support.hooks import BAD, claim, record
 from tests.support.running.harness import Service
 from tests.support.stores import ScratchStore
-from tests.unit.icm.fake_service import IMPATIENT
 
 ADDRESS = "https://example.com/hook"
-
-
-class Bridge(httpx.BaseTransport):
-    """Lets a blocking client in another thread speak to the service in this one's event loop."""
-
-    def __init__(self, service: Service) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._service = service
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        sending = self._service.client.request(
-            request.method, str(request.url), content=request.read(), headers=request.headers
-        )
-        answer = asyncio.run_coroutine_threadsafe(sending, self._loop).result(60)
-        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
 
 @pytest.fixture
@@ -43,58 +23,48 @@ async def service() -> Service:
 
 
 @pytest.fixture
-async def command(service: Service, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    bridge = Bridge(service)
-    monkeypatch.setattr(
-        webhooks, "Client", lambda _url, api_key: Client("http://localhost", transport=bridge, retries=IMPATIENT)
-    )
-
-    async def run(*arguments: str) -> Result:
-        words = ["webhooks", *arguments]
-        with structlog.testing.capture_logs():  # of the service, which would write to the command's output
-            return await asyncio.to_thread(lambda: CliRunner().invoke(build_app(), words, env={"COLUMNS": "250"}))
-
-    return run
+async def command(service: Service, monkeypatch: pytest.MonkeyPatch) -> Command:
+    return command_on(service, monkeypatch, webhooks)
 
 
-async def documents(command: Callable[..., Any], *arguments: str) -> list[dict[str, Any]]:
-    done = await command(*arguments, "--json")
+async def documents(command: Command, *arguments: str) -> list[dict[str, Any]]:
+    done = await command("webhooks", *arguments, "--json")
     assert done.exit_code == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-async def test_a_webhook_is_made_changed_and_removed(command: Callable[..., Any]) -> None:
-    made = await command("create", ADDRESS, "--event", "job.failed")
+async def test_a_webhook_is_made_changed_and_removed(command: Command) -> None:
+    made = await command("webhooks", "create", ADDRESS, "--event", "job.failed")
     secret = made.stdout.strip()
     assert secret.startswith("whsec_")
     assert secret not in made.stderr
     [webhook] = await documents(command, "list")
     assert (webhook["url"], webhook["events"]) == (ADDRESS, ["job.failed"])
-    assert ADDRESS in (await command("show", webhook["id"])).stdout
-    assert ADDRESS in (await command("list")).stdout
+    assert ADDRESS in (await command("webhooks", "show", webhook["id"])).stdout
+    assert ADDRESS in (await command("webhooks", "list")).stdout
     [changed] = await documents(command, "update", webhook["id"], "--disable", "--description", "b")
     assert (changed["enabled"], changed["description"], changed["events"]) == (False, "b", ["job.failed"])
-    assert (await command("rotate", webhook["id"])).stdout.strip() not in {"", secret}
-    assert (await command("delete", webhook["id"])).exit_code == 0
+    assert (await command("webhooks", "rotate", webhook["id"])).stdout.strip() not in {"", secret}
+    assert (await command("webhooks", "delete", webhook["id"])).exit_code == 0
     assert await documents(command, "list") == []
 
 
-async def test_deliveries_are_listed_and_resent(command: Callable[..., Any], service: Service) -> None:
+async def test_deliveries_are_listed_and_resent(command: Command, service: Service) -> None:
     [webhook] = await documents(command, "create", ADDRESS)
     [sent] = await documents(command, "test", webhook["id"])
     [due] = await claim(service.store)
     await record(service.store, due, BAD, Verdict(status=DeliveryStatus.FAILED))
     [listed] = await documents(command, "deliveries", webhook["id"])
     assert (listed["id"], listed["last_status"]) == (sent["id"], 500)
-    assert "refused: the receiver" in (await command("deliveries", webhook["id"])).stdout
-    assert "failing since" in (await command("list")).stdout
-    assert (await command("resend", webhook["id"], sent["id"])).stdout.split() == [sent["id"], "pending"]
+    assert "refused: the receiver" in (await command("webhooks", "deliveries", webhook["id"])).stdout
+    assert "failing since" in (await command("webhooks", "list")).stdout
+    assert (await command("webhooks", "resend", webhook["id"], sent["id"])).stdout.split() == [sent["id"], "pending"]
 
 
-async def test_refusals_are_exit_codes(command: Callable[..., Any]) -> None:
-    refused = await command("create", "https://127.0.0.1/")
+async def test_refusals_are_exit_codes(command: Command) -> None:
+    refused = await command("webhooks", "create", "https://127.0.0.1/")
     assert (refused.exit_code, "field url" in refused.stderr) == (3, True)
-    assert (await command("show", "wh_1")).exit_code == 5
+    assert (await command("webhooks", "show", "wh_1")).exit_code == 5
 
 
 async def test_the_clients_have_the_same_calls(service: Service) -> None:
