@@ -6,8 +6,9 @@ from anyio import to_thread
 
 from service.errors import Fault, InvalidConfig
 from service.ports.bases import BaseFacts, Bases
+from service.records.training_kinds import TrainingKind
 from service.trainings.examples import Example
-from service.trainings.request import WRONG, PolicyRequest, TrainingKind, TrainingMethod, TrainingRequest
+from service.trainings.request import WRONG, PolicyRequest, TrainingMethod, TrainingRequest
 from service.trainings.rows import Written
 
 _RATES = {TrainingMethod.LORA: 1e-3, TrainingMethod.FULL: 1e-5}  # the defaults, as training/spec.py has them
