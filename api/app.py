@@ -30,7 +30,7 @@ from service.access.streams import StreamCounter
 from service.jobs.backends import ModelDirectory
 from service.trainings import control
 from service.trainings.request import TrainingRequest
-from service.trainings.scoring_request import ScoringRequest
+from service.trainings.scoring.request import ScoringRequest
 
 _FORM_BYTES = 2_000_000  # size of a request beside the file itself
 _DOWNLOADS_AT_ONCE = 2  # downloads that read the database at once; slow readers do not count

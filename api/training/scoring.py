@@ -10,8 +10,8 @@ from api.edge.bodies import read_json
 from api.openapi.documentation import problems
 from api.schemas import Body, read_at
 from api.webhooks.bodies import documented
-from service.trainings.scoring import score_texts
-from service.trainings.scoring_request import ScoringRequest, parse_scoring_request
+from service.trainings.scoring.request import ScoringRequest, parse_scoring_request
+from service.trainings.scoring.score import score_texts
 
 router = APIRouter(tags=["trainings"])
 

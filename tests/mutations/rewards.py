@@ -43,7 +43,7 @@ REWARDS = (
     ),
     Mutation(
         "scores cost nothing",
-        "service/trainings/scoring.py",
+        "service/trainings/scoring/score.py",
         "    await _charge(store, rewarded)\n",
         "",
         (f"{SCORES}::test_tokens_count_for_the_day_and_its_quota_holds",),

@@ -14,8 +14,8 @@ from service.records.trainings import Artifact, NewTraining
 from service.records.work import WorkKind, WorkStatus
 from service.scoring.registry import ConfiguredScorers
 from service.settings import Settings
-from service.trainings import scoring
-from service.trainings.scoring_request import MOST_TEXTS
+from service.trainings.scoring import score
+from service.trainings.scoring.request import MOST_TEXTS
 from tests.support.rewards import CONTEXT_WORDS, MANIFEST, PretendRewards, reward_report
 from tests.support.running.harness import CONFIG, Service, pairs
 from tests.support.stores import ScratchStore
@@ -171,7 +171,7 @@ async def test_a_reward_model_that_is_slow_is_worth_another_try(
         await asyncio.Event().wait()
 
     async def impatient(*asked: Any) -> Any:
-        return await scoring.score_texts(*asked, patience_seconds=0.0)
+        return await score.score_texts(*asked, patience_seconds=0.0)
 
     monkeypatch.setattr(service.rewards, "score", never)
     monkeypatch.setattr(route, "score_texts", impatient)

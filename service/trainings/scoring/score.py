@@ -11,7 +11,7 @@ from service.jobs.checks.reward_models import find_reward_model
 from service.ports.rewards import RewardScorer
 from service.ports.store import ProjectStore
 from service.records.rewards import Rewarded, RewardModel
-from service.trainings.scoring_request import WRONG, ScoringRequest
+from service.trainings.scoring.request import WRONG, ScoringRequest
 
 PATIENCE_SECONDS = 60.0  # until the answer; loading continues afterwards, so a later request finds the model loaded
 
