@@ -12,7 +12,7 @@ from rich.text import Text
 
 from service.terminal import visible, visible_line
 
-AS_JSON = "icm.as_json"  # where the command line finds whether an error is told as JSON
+AS_JSON = "icm.as_json"  # key of the command line's context: whether errors are JSON
 
 
 class Terminal(Console):
@@ -29,7 +29,7 @@ class Terminal(Console):
         return super().render_str(visible(text), **named)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """What is written; rich's own control sequences are segments of another kind."""
+        """The segments to write; rich's own control sequences are segments of another kind."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
@@ -135,7 +135,7 @@ def _headline(report: Mapping[str, Any]) -> list[str]:
 
 
 def _reward_model(found: Mapping[str, Any] | None) -> list[str]:
-    """The reward model that gave the labels, and what is known of its worth; no line without one."""
+    """The reward model that gave the labels, with the measurements of its quality; no line without one."""
     if found is None:
         return []
     agreement = found.get("agreement")

@@ -55,7 +55,7 @@ def score(
     with Client(url, api_key=api_key) as client, _written(output) as file:
         for start in range(0, len(read), TEXTS_AT_ONCE):
             chunk = read[start : start + TEXTS_AT_ONCE]
-            with _told_by_line(rows, [number for number, _ in chunk]):
+            with _naming_lines(rows, [number for number, _ in chunk]):
                 texts = ["".join(as_text(row[name]) for name in columns) for _, row in chunk]
                 rewards = client.score(training, texts)
             for (_, row), reward in zip(chunk, rewards, strict=True):
@@ -221,7 +221,7 @@ def _scorable(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[st
 
 
 @contextmanager
-def _told_by_line(path: Path, lines: Sequence[int]) -> Iterator[None]:
+def _naming_lines(path: Path, lines: Sequence[int]) -> Iterator[None]:
     """Turn the service's faults of texts, which it counts within one request, into those of the file's lines."""
     try:
         yield
@@ -229,8 +229,8 @@ def _told_by_line(path: Path, lines: Sequence[int]) -> Iterator[None]:
         faults = [(_SENT_TEXT.fullmatch(fault.field or ""), fault.message) for fault in error.errors]
         if not faults or not all(place for place, _ in faults):
             raise
-        told = (f"line {lines[int(place[1])]}: the text {message}" for place, message in faults if place)
-        raise BadConfigFile(f"{path}, {'; '.join(told)}") from error
+        messages = (f"line {lines[int(place[1])]}: the text {message}" for place, message in faults if place)
+        raise BadConfigFile(f"{path}, {'; '.join(messages)}") from error
 
 
 def _read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -12,7 +12,7 @@ class JsonFaults:
 
     def __init__(self, faults: FaultLog) -> None:
         self._faults, self._not_utf8 = faults, NotUtf8(faults)
-        self._told: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
 
     def add(self, error: BadJson, content: bytes, *, line: int, where: str = "") -> None:
         """Report that the text which begins on this line cannot be read; `where` stands before the reason."""
@@ -22,7 +22,7 @@ class JsonFaults:
         if error.slip is None:
             self._faults.add(f"{where}{error}", line=line)
             return
-        count = self._told[error.slip] = self._told.get(error.slip, 0) + 1
+        count = self._counts[error.slip] = self._counts.get(error.slip, 0) + 1
         last = "; further lines like this one are not listed" if count == _AS_OFTEN else ""
         if count <= _AS_OFTEN:
             self._faults.add(f"{where}{error}{last}", line=line)

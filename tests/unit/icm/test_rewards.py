@@ -59,7 +59,7 @@ async def test_a_file_is_scored_row_by_row(service: Scoring, command: Command, t
     assert len(output.read_text().splitlines()) == 300
 
 
-async def test_a_file_that_cannot_be_scored_is_told_by_line(service: Scoring, command: Command, tmp_path: Path) -> None:
+async def test_faults_of_a_file_name_their_line(service: Scoring, command: Command, tmp_path: Path) -> None:
     reward = await trained(service)
     for lines, code, words in (
         ('{"text": "1"}\n{"txt": "2"}', 3, "line 2: the row has no column 'text'"),
