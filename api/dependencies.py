@@ -42,7 +42,7 @@ class Application(Protocol):
 
     @property
     def artifacts(self) -> Artifacts:
-        """Where files of trainings are kept."""
+        """The store of trainings' files."""
 
     @property
     def metrics(self) -> ServiceMetrics:

@@ -154,7 +154,7 @@ def _detail(error: errors.ServiceError) -> str:
         return "the place for the files of trainings cannot be reached; the log has the reason under this request id"
     if not isinstance(error, errors.StorageUnavailable):
         return str(error)
-    structlog.get_logger("api").warning("the database does not do what was asked", reason=str(error))
+    structlog.get_logger("api").warning("the database cannot do an operation", reason=str(error))
     if isinstance(error, errors.StorageFull):
         return "the disk of the database is full: storing fails at the moment, reading works"
     return "the database does not answer at the moment; the log has the reason under this request id"

@@ -130,7 +130,7 @@ def _default_objectives() -> str:
     return ", ".join(f"`{objective.value}` for {' and '.join(names)}" for objective, names in defaults.items())
 
 
-# Parameters of the search that users can no longer set, and why nobody needs to.
+# Parameters of the search that users can no longer set, each with the reason.
 GONE = {
     "repair_rounds": f"the search always tries up to {_NEW.repair_rounds} repairs per proposal",
     "consistency": "`bootstrap` always respects the relations; leave the relations out for one that does not",
@@ -243,8 +243,8 @@ class SearchConfig(StrictModel):
         if self.objective is not None and self.objective not in raised:
             able = " or ".join(repr(each.value) for each in StrategyName if self.objective in each.approach.searches)
             own = " or ".join(repr(each.value) for each in raised)
-            told = f"objective {self.objective.value!r} is for strategy {able}"
-            raise ValueError(f"{told}; {self.strategy.value!r} raises {own}")
+            misplaced = f"objective {self.objective.value!r} is for strategy {able}"
+            raise ValueError(f"{misplaced}; {self.strategy.value!r} raises {own}")
         return self
 
     @model_validator(mode="after")

@@ -74,7 +74,7 @@ class Answering:
     def answer(self, request: Request | Trainings) -> list[TreeScores]:
         """The answers to all trees, or to all trainings one after the other."""
         if isinstance(request, Trainings):
-            return [self._trained(asked) for asked in request.asked]
+            return [self._trained(training) for training in request.requests]
         began = time.process_time()
         found = self.scorer.answer(request)
         self.context_seconds += time.process_time() - began

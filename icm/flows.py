@@ -1,4 +1,4 @@
-"""What happens between a call and its value, as generators that ask for I/O instead of doing it.
+"""The client's operations of several requests, as generators that yield each I/O operation instead of doing it.
 
 A flow yields `Send` and `Pause`; whoever drives it does that, blocking or not, and hands
 the outcome back. So the client and its asynchronous twin share everything that is decided.
@@ -70,15 +70,15 @@ def until_final(
     seen: Followed | None = None
     try:
         while True:
-            found = yield from _before(deadline, fetch(look))
-            if on_change is not None and found != seen:
-                on_change(found)
-            seen = found
-            if found.is_final:
-                return found
+            current = yield from _before(deadline, fetch(look))
+            if on_change is not None and current != seen:
+                on_change(current)
+            seen = current
+            if current.is_final:
+                return current
             yield Pause(min(poll_seconds, _left(deadline)))
     except _Late:
-        state = "has not been told about" if seen is None else f"is still {seen.status}"
+        state = "has an unknown status" if seen is None else f"is still {seen.status}"
         raise TimeoutError(f"{name} {state} after {timeout_seconds:g} s") from None
 
 

@@ -29,9 +29,9 @@ class RetryPolicy:
         """
         if not repeatable or attempt >= self.attempts or not _may_pass(outcome):
             return None
-        asked = _retry_after_seconds(outcome)
-        if asked is not None:
-            return min(asked, self.longest_delay_seconds)
+        requested = _retry_after_seconds(outcome)
+        if requested is not None:
+            return min(requested, self.longest_delay_seconds)
         longest = min(self.first_delay_seconds * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS), self.longest_delay_seconds)
         return longest * (0.5 + draw() / 2)
 

@@ -96,12 +96,14 @@ class _Cut:
 
 def _by_line(tokenizer: PromptTokenizer, tree: Tree) -> Iterator[QueryTokens]:
     cuts = _cut_segments(tokenizer, tree)
-    asked = [_cut(tokenizer, cuts[query.segment].rest + query.text) for query in tree.queries]
+    query_cuts = [_cut(tokenizer, cuts[query.segment].rest + query.text) for query in tree.queries]
     with_labels = {
         rest: [tokenizer.lines(rest + spelling.text) for spelling in tree.spellings]
-        for rest in {cut.rest for cut in asked}
+        for rest in {cut.rest for cut in query_cuts}
     }
-    ids = _encode(tokenizer, chain(*(cut.ended for cut in (*cuts, *asked)), with_labels, *chain(*with_labels.values())))
+    ids = _encode(
+        tokenizer, chain(*(cut.ended for cut in (*cuts, *query_cuts)), with_labels, *chain(*with_labels.values()))
+    )
     runs: list[Run] = []
     for segment, cut in zip(tree.segments, cuts, strict=True):
         tokens = _flat(cut.ended, ids)
@@ -110,7 +112,7 @@ def _by_line(tokenizer: PromptTokenizer, tree: Tree) -> Iterator[QueryTokens]:
         else:
             runs.append(_run(runs[segment.parent], tokens))
     labels: dict[str, dict[LabelIds, int]] = {}
-    for number, (query, cut) in enumerate(zip(tree.queries, asked, strict=True)):
+    for number, (query, cut) in enumerate(zip(tree.queries, query_cuts, strict=True)):
         rest = [*ids[cut.rest], *tokenizer.after]
         if cut.rest not in labels:
             whole = [[*_flat(lines, ids), *tokenizer.after] for lines in with_labels[cut.rest]]

@@ -1,4 +1,4 @@
-"""The composition root: settings in, wired application out; the only module that names every adapter."""
+"""Builds the application from the settings (composition root); the only module that names every adapter."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -41,12 +41,12 @@ class Application:
 
     @cached_property
     def artifacts(self) -> Artifacts:
-        """Where files of trainings are kept; nothing is connected to before its first use."""
+        """The artifact store, which connects at its first use."""
         return _artifacts(self.settings)
 
     @cached_property
     def copied_adapters(self) -> Artifacts | None:
-        """Copies of adapters that inference servers read; None where they read the artifacts themselves."""
+        """The copies of adapters that inference servers read; None if they read the artifact store itself."""
         folder = str(self.settings.adapters_folder)
         return None if folder == self.settings.artifacts_place else FileSystemArtifacts(folder)
 
@@ -57,7 +57,7 @@ class Application:
 
 
 def build_application(settings: Settings, *, store: Store | None = None) -> Application:
-    """Wire the service; nothing is connected to before its first use."""
+    """Build the application; each part connects at its first use."""
     metrics = ServiceMetrics()
     store = store or build_store(settings)
     metrics.watch_pool(store.load)
@@ -79,7 +79,7 @@ def _artifacts(settings: Settings) -> Artifacts:
 
 
 def _rewards(settings: Settings) -> RewardScorer:
-    """Who gives texts the rewards of reward models; nothing is loaded before its first use."""
+    """The scorer of texts by reward models, which loads one at its first use."""
     training = settings.training
     own = RewardSettings(
         bases=training.bases,
@@ -91,7 +91,7 @@ def _rewards(settings: Settings) -> RewardScorer:
 
 
 def _trainers(settings: Settings) -> dict[str, TrainedScorer]:
-    """Who trains for searches, by the name of the backend whose base is trained."""
+    """The trainers for searches, by the name of the backend whose base they train."""
     training, folder = settings.training, settings.search_trainings_folder
     return {
         name: ChildTrainer(Base(name=base, device=training.device, at_once=training.at_once), folder)
@@ -100,7 +100,7 @@ def _trainers(settings: Settings) -> dict[str, TrainedScorer]:
 
 
 def _loadables(settings: Settings) -> dict[str, Loadable]:
-    """How each backend's servers get trained adapters: from the folder that they share with the service."""
+    """For each backend, a function that prepares a trained adapter in the folder that its servers read."""
     files = AdapterFolder(FileSystemArtifacts(settings.artifacts_place), settings.adapters_folder)
 
     def loadable(backend: AnyBackend) -> Loadable:
@@ -111,7 +111,7 @@ def _loadables(settings: Settings) -> dict[str, Loadable]:
 
 
 def build_store(settings: Settings) -> Store:
-    """The store in the database that the settings name; nothing is connected to before its first use."""
+    """The store in the database of the settings; it connects at its first use."""
     return PostgresStore(
         settings.database_url.get_secret_value(),
         pool_size=settings.database.pool_size,
@@ -120,7 +120,7 @@ def build_store(settings: Settings) -> Store:
 
 
 def build_sender(settings: Settings) -> HttpSender:
-    """What sends webhooks, to where the operator lets them lead."""
+    """The sender of webhooks, to the addresses that the operator allows."""
     webhooks = settings.webhooks
     policy = AddressPolicy(allowed=webhooks.networks, allow_http=webhooks.allow_http)
     return HttpSender(policy, timeout_seconds=webhooks.timeout_seconds)
@@ -135,7 +135,7 @@ def _scorer(backend: AnyBackend, metrics: ServiceMetrics) -> Scorer:
 
 
 def _executor(backend: BackendSettings, number: int, metrics: ServiceMetrics) -> CallExecutor:
-    """What drives one of a backend's servers; they count from 1, as the probe's messages do."""
+    """The executor of calls to one of a backend's servers, which are numbered from 1 as in the probe's messages."""
     executor = CallExecutor(
         concurrency=backend.concurrency,
         patience_seconds=backend.patience_seconds,
@@ -147,7 +147,7 @@ def _executor(backend: BackendSettings, number: int, metrics: ServiceMetrics) ->
 
 
 def _server(backend: WireBackend | EmbeddedBackend, url: str, executor: CallExecutor) -> Scorer:
-    """The scorer for one of a backend's servers, which is driven and probed by itself."""
+    """The scorer for one of a backend's servers, each with an executor and a probe of its own."""
     detect = detector(url, api_key=backend.bearer_token)
     match backend:
         case WireBackend():

@@ -104,7 +104,7 @@ class SearchConfig:
 
     @property
     def raised(self) -> Objective:
-        """What the search raises."""
+        """The objective that the search maximises."""
         return self.objective or self.strategy.approach.default_objective
 
 

@@ -1,19 +1,19 @@
 """Every error the service raises on purpose; nothing here knows HTTP or SQL.
 
 ServiceError
-├── InvalidInput               what the user sent cannot be used; says which lines and fields
+├── InvalidInput               the service cannot use the user's input; names lines and fields
 │   ├── InvalidConfig          the job's configuration
 │   ├── InvalidDataset         the data set's rows
-│   └── InvalidCursor          a paging cursor that this service did not hand out
-├── UnsupportedFormat          a file format or content type that is not read here
+│   └── InvalidCursor          a paging cursor that this service has not given out
+├── UnsupportedFormat          a file format or content type that the service does not read
 ├── PayloadTooLarge            more bytes or rows than the operator allows
-├── NotAuthenticated           no API key came, or one that is no good
+├── NotAuthenticated           the request has no API key, or an invalid one
 ├── NotPermitted               the API key lacks the scope that the request needs
-├── QuotaExceeded              the project has as much as it may have; deleting something helps, waiting does not
-│   ├── QuotaExhausted         waiting helps: jobs end, days pass
-│   └── QuotaTooSmall          this request alone is more than the project may ever have
-├── TooManyRequests            one API key asked more often than it may
-├── HostNotAllowed             the request is for a host that is none of this service's names
+├── QuotaExceeded              the project has reached a quota; deleting data helps, waiting does not
+│   ├── QuotaExhausted         waiting helps, since jobs end and days pass
+│   └── QuotaTooSmall          this request alone is over the quota
+├── TooManyRequests            one API key has sent too many requests
+├── HostNotAllowed             the request names a host that is not this service
 ├── KeyNotFound                there is no API key of this id
 ├── ProjectNotFound
 ├── JobNotFound
@@ -22,27 +22,27 @@ ServiceError
 ├── DeliveryNotFound           the webhook has no delivery of this id
 ├── ModelNotFound              no scoring backend of that name is configured
 ├── WrongState                 the job's status does not allow the request
-│   ├── JobNotFinished         results were asked for before the end
-│   ├── TrainingNotFinished    a training's report or adapter was asked for before its end
+│   ├── JobNotFinished         a request for results before the job has ended
+│   ├── TrainingNotFinished    a request for the report or adapter of a training that has not succeeded
 │   ├── JobFinished            cancel or pause of a job that has ended
-│   └── WebhookDisabled        something was to be sent to an endpoint that gets nothing
+│   └── WebhookDisabled        a request to send a message to a disabled endpoint
 ├── IdempotencyMismatch        the same Idempotency-Key came with another request
-├── BackendError               the inference server
-│   ├── BackendUnavailable     cannot be reached, is overloaded or failed: worth another try
+├── BackendError               the inference server failed or changed
+│   ├── BackendUnavailable     unreachable, overloaded or failed: worth another try
 │   ├── BackendRefused         answered, but cannot do what scoring needs: no use in trying again
 │   │   ├── LabelUnreachable   gave no log-probability for a label
 │   │   └── AdapterRefused     cannot serve a trained adapter
-│   └── BackendChanged         holds another model than the one the job began with
+│   └── BackendChanged         serves another model than the one that the job began with
 ├── TrainingFailed             a training ended without a result: no use in trying again
 ├── RewardModelUnusable        this installation cannot load a reward model: no use in trying again
 ├── RewardsUnavailable         a reward model gave no rewards in time, or its process died: worth another try
-├── CheckpointTooNew           a later release stored where the search stands, and this one cannot read it
+├── CheckpointTooNew           a later release wrote the checkpoint, and this one cannot read it
 ├── ConfigUnreadable           another release stored a configuration that this one cannot read
-├── RequestTooSlow             a request whose bytes come too slowly to wait for them
-├── Overloaded                 this process has as much to do as it takes on: worth another try
+├── RequestTooSlow             a request whose bytes arrive too slowly
+├── Overloaded                 this process has no capacity left: worth another try
 ├── SpoolFull                  the disk has no room for an upload: worth another try
 ├── StorageUnavailable         Postgres cannot be reached: worth another try
-│   └── StorageFull            its disk is full: nothing can be stored until there is room; what is stored can be read
+│   └── StorageFull            its disk is full: it stores nothing until there is room, and still reads
 └── LeaseLost                  this worker no longer holds the work item; it must write nothing more
 """
 
@@ -66,7 +66,7 @@ class ServiceError(Exception):
 
 
 class InvalidInput(ServiceError):
-    """What the user sent cannot be used."""
+    """The service cannot use the user's input."""
 
     def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
         super().__init__(message)
@@ -82,7 +82,7 @@ class InvalidDataset(InvalidInput):
 
 
 class InvalidCursor(InvalidInput):
-    """The cursor was not handed out by this service."""
+    """This service has given out no such cursor."""
 
 
 class UnsupportedFormat(ServiceError):
@@ -139,7 +139,7 @@ class QuotaTooSmall(QuotaExceeded):
 
 
 class TooManyRequests(ServiceError):
-    """One API key asked more often than it may."""
+    """One API key has sent more requests than it may."""
 
     def __init__(self, message: str, retry_after_seconds: float = 1.0) -> None:
         super().__init__(message)
@@ -183,11 +183,11 @@ class WrongState(ServiceError):
 
 
 class JobNotFinished(WrongState):
-    """Results were asked for before the job ended."""
+    """A request for results before the job has ended."""
 
 
 class TrainingNotFinished(WrongState):
-    """The report or the adapter of a training was asked for before it has succeeded."""
+    """A request for the report or adapter of a training that has not succeeded."""
 
 
 class JobFinished(WrongState):
@@ -226,8 +226,8 @@ class BackendError(ServiceError):
 class BackendUnavailable(BackendError):
     """The inference server cannot be reached, is overloaded or failed; the same call may succeed later.
 
-    `status` is that of the HTTP answer, where there was one. `broke`: a connection was there and broke before the
-    answer. `died`: besides, nobody was there afterwards, and the server answers other calls since it is back.
+    `status` is that of the HTTP answer, if there was one. `broke`: the connection broke before the answer. `died`: the
+    server was also absent afterwards, and answers other calls since it is back.
     """
 
     broke = False
@@ -276,7 +276,7 @@ class RewardsUnavailable(ServiceError):
 
 
 class CheckpointTooNew(ServiceError):
-    """A later release stored where the search stands; what it has found stays, and only it can go on."""
+    """A later release wrote the checkpoint; it stays, and only that release can resume from it."""
 
 
 class ConfigUnreadable(ServiceError):

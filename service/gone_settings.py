@@ -1,9 +1,9 @@
-"""Settings that are constants now: an installation that still sets one starts all the same, and says so."""
+"""Settings that are constants now: a process that finds one set reports that on standard error and starts."""
 
 import sys
 from collections.abc import Iterable
 
-GONE = {  # with the value that they have
+GONE = {  # with the constant value
     "ICM_DATABASE__STATEMENT_TIMEOUT_SECONDS": "60",
     "ICM_UPLOAD__MAX_RATIO": "200",
     "ICM_UPLOAD__MAX_REPORTED_FAULTS": "100",
@@ -19,7 +19,7 @@ def gone_of(group: str) -> frozenset[str]:
     return frozenset(name.removeprefix(beginning).lower() for name in GONE if name.startswith(beginning))
 
 
-def tell_gone(variables: Iterable[str]) -> None:
-    """Say on standard error which of these variables have no effect any more."""
+def report_gone(variables: Iterable[str]) -> None:
+    """Report on standard error which of these variables have no effect any more."""
     for name in sorted(GONE.keys() & {variable.upper() for variable in variables}):
         sys.stderr.write(f"{name} has no effect any more: it is {GONE[name]} now; take the variable out\n")

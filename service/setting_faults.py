@@ -1,4 +1,4 @@
-"""Says in plain words what is wrong with a setting, under the name of its environment variable."""
+"""Words the faults of settings plainly, each under the name of its environment variable."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from service.values import nearest
 
 NAMES_OF_KINDS = f"{', '.join(map(repr, list(KINDS)[:-1]))} or {list(KINDS)[-1]!r}"
 
-# What pydantic calls its errors, in words that do not need it.
+# pydantic's kinds of errors, in words for operators.
 _PLAIN_WORDS = {
     "missing": "is missing",
     "string_type": "must be text",
@@ -29,21 +29,21 @@ _PLAIN_WORDS = {
 }
 
 
-def fault_of(found: ErrorDetails, no_such_setting: Callable[[str], str]) -> Fault:
+def fault_of(error: ErrorDetails, no_such_setting: Callable[[str], str]) -> Fault:
     """The fault of one of pydantic's errors, under the variable's name, such as ICM_QUEUE__LEASE_SECONDS.
 
-    `no_such_setting` says of a variable that no setting has its name.
+    `no_such_setting` gives the message for a variable that no setting has the name of.
     """
-    first, *inner = found["loc"] or ("",)
+    first, *inner = error["loc"] or ("",)
     if first == "backends":  # behind a backend's number pydantic names its kind
-        inner[1:2] = ["kind"] if found["type"] == "union_tag_invalid" else []
+        inner[1:2] = ["kind"] if error["type"] == "union_tag_invalid" else []
     name = "ICM_" + str(first).upper().removeprefix("ICM_")
     for part in inner:
         name += f"[{part}]" if isinstance(part, int) else f".{part}" if "[" in name else f"__{part.upper()}"
-    if found["type"] == "extra_forbidden":
+    if error["type"] == "extra_forbidden":
         return Fault(_no_such_option(str(inner[-1])) if "[" in name else no_such_setting(name), field=name)
-    plain = found["msg"].removeprefix("Value error, ").replace("Input should be ", "must be ")
-    return Fault(_PLAIN_WORDS.get(found["type"], plain), field=name)
+    plain = error["msg"].removeprefix("Value error, ").replace("Input should be ", "must be ")
+    return Fault(_PLAIN_WORDS.get(error["type"], plain), field=name)
 
 
 def _no_such_option(name: str) -> str:

@@ -1,6 +1,6 @@
-"""What the operator decides, read once from the environment by the doors and handed down.
+"""The operator's settings, which each process reads once from the environment.
 
-Nested groups are written with two underscores: `ICM_QUEUE__LEASE_SECONDS=30`.
+Two underscores separate a group from its setting: `ICM_QUEUE__LEASE_SECONDS=30`.
 """
 
 import json
@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from service.errors import Fault, InvalidConfig
-from service.gone_settings import gone_of, tell_gone
+from service.gone_settings import gone_of, report_gone
 from service.scoring.kinds import DEFAULT, Backend
 from service.setting_faults import fault_of
 from service.values import nearest
@@ -37,7 +37,7 @@ _PLACE = re.compile(r"(?:s3|gs|gcs|abfs|abfss|hdfs|viewfs|file)://.*[^/:].*")  #
 
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-    gone: ClassVar[frozenset[str]] = frozenset()  # names that are passed over
+    gone: ClassVar[frozenset[str]] = frozenset()  # names of removed settings, which are ignored
 
     @model_validator(mode="before")
     @classmethod
@@ -57,25 +57,27 @@ class QueueSettings(_Group):
     """The lease queue."""
 
     lease_seconds: float = Field(30.0, gt=0, description="a worker renews after a third of it")
-    poll_seconds: float = Field(2.0, gt=0, description="how often workers look without being notified")
-    checkpoint_seconds: float = Field(2.0, ge=0, description="how often a running shard is saved, at most")
-    max_crashes: int = Field(5, ge=1, description="crashes without progress after which a work item is failed")
+    poll_seconds: float = Field(
+        2.0, gt=0, description="how often workers poll the queue, in case a notification is lost"
+    )
+    checkpoint_seconds: float = Field(2.0, ge=0, description="shortest time between two saves of a running shard")
+    max_crashes: int = Field(5, ge=1, description="a work item fails after this many crashes without progress")
     retry_seconds: float = Field(
-        5.0, gt=0, description="the first wait of a paused job before its backend is tried again; each next one doubles"
+        5.0, gt=0, description="how long a paused job waits before a worker tries its backend again; doubles each time"
     )
     max_retry_seconds: float = Field(60.0, gt=0, description="the longest such wait")
 
 
 class MemorySettings(_Group):
-    """What backends have answered, kept so that no prompt is asked twice."""
+    """The answer memory: stored answers of backends."""
 
     max_answers: int = Field(
-        2_000_000, ge=0, description="prompts remembered at most, about 170 bytes each with two labels; 0: none"
+        2_000_000, ge=0, description="most stored answers, of about 170 bytes each with two labels; 0: none"
     )
 
 
 class UploadSettings(_Group):
-    """What is accepted for upload."""
+    """Limits on uploads."""
 
     gone = gone_of("upload")
     max_bytes: int = 2_000_000_000
@@ -87,32 +89,34 @@ class UploadSettings(_Group):
 
 
 class ServerSettings(_Group):
-    """What slow, stalled and many clients may have of one API process."""
+    """Limits of one API process on slow, stalled and many clients."""
 
     gone = gone_of("server")
-    max_connections: int = Field(800, ge=1, description="open at once; who comes beyond that is answered 503")
-    header_seconds: float = Field(20.0, gt=0, description="in which a request's head has to be complete")
-    body_seconds: float = Field(20.0, gt=0, description="of waiting in which min_bytes of a body have to arrive")
-    stalled_seconds: float = Field(60.0, gt=0, description="in which a reader has to take min_bytes of an answer")
-    min_bytes: int = Field(10_000, ge=1, description="fewer are too slow, unless there are no more")
-    uploads_at_once: int = Field(2, ge=1, description="large data sets that are checked and stored at once")
-    min_free_bytes: int = Field(100_000_000, ge=0, description="of disk space that uploads leave to others")
+    max_connections: int = Field(800, ge=1, description="most open connections; further ones get 503")
+    header_seconds: float = Field(20.0, gt=0, description="time for a request's head to arrive")
+    body_seconds: float = Field(20.0, gt=0, description="waiting time for min_bytes of a body to arrive")
+    stalled_seconds: float = Field(60.0, gt=0, description="time for a reader to take min_bytes of an answer")
+    min_bytes: int = Field(
+        10_000, ge=1, description="fewer than this in that time are too slow, unless they are the last"
+    )
+    uploads_at_once: int = Field(2, ge=1, description="large data sets that one process checks and stores concurrently")
+    min_free_bytes: int = Field(100_000_000, ge=0, description="disk space that uploads leave free")
     ready_with_backend: bool = Field(
         default=False, description="/health/ready says 503 until the default backend has answered once"
     )
 
 
 class AccessSettings(_Group):
-    """Who may come in."""
+    """Who may use the API."""
 
     required: bool = Field(
         default=False,
-        description="ask for an API key on the loopback address, too; beyond it one is always needed",
+        description="demand an API key on the loopback address, too; other addresses always demand one",
     )
     requests_per_minute: int = Field(6000, ge=0, description="of one API key to one API process; 0: any number")
     allowed_hosts: str = Field(
         "",
-        description="names by which it is asked for, such as icm.example.com,*.example.org; *: any (docs/access.md)",
+        description="host names that it answers to, such as icm.example.com,*.example.org; *: any (docs/access.md)",
     )
 
     @field_validator("allowed_hosts")
@@ -123,12 +127,12 @@ class AccessSettings(_Group):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The names that are allowed beside those of the address listened on."""
+        """The allowed host names beside those of its own address."""
         return hosts_of(self.allowed_hosts)
 
 
 class QuotaSettings(_Group):
-    """How much a project may have that has no quotas of its own (`icm projects limit`); 0 is no limit."""
+    """Default quotas, for a project without its own (`icm projects limit`); 0 is no limit."""
 
     jobs_in_flight: int = Field(0, ge=0, description="jobs that have not ended")
     rows: int = Field(0, ge=0, description="rows stored at once")
@@ -138,7 +142,7 @@ class QuotaSettings(_Group):
 
 
 class WebhookSettings(_Group):
-    """Where webhooks may lead, and how they are sent."""
+    """Allowed receivers of webhooks, and how workers send them."""
 
     gone = gone_of("webhooks")
     allowed_networks: str = Field(
@@ -146,7 +150,7 @@ class WebhookSettings(_Group):
     )
     allow_http: bool = Field(default=False, description="also send without TLS")
     max_endpoints: int = Field(20, ge=0, description="of one project")
-    timeout_seconds: float = Field(20.0, gt=0, le=60, description="for one try, all of it")
+    timeout_seconds: float = Field(20.0, gt=0, le=60, description="for one whole attempt")
 
     @field_validator("allowed_networks")
     @classmethod
@@ -156,17 +160,17 @@ class WebhookSettings(_Group):
 
     @property
     def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
-        """The networks that are allowed beyond public addresses."""
+        """The allowed networks beside public addresses."""
         return networks_of(self.allowed_networks)
 
 
 def networks_of(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Networks written one behind the other with commas between. Raises ValueError."""
+    """Parse networks separated by commas. Raises ValueError."""
     return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 def hosts_of(text: str) -> tuple[str, ...]:
-    """Host names written one behind the other with commas between. Raises ValueError."""
+    """Parse host names separated by commas. Raises ValueError."""
     names = tuple(part.strip().lower().strip("[]") for part in text.split(",") if part.strip())
     for name in names:
         if _HOST_NAME.fullmatch(name) is None:
@@ -177,7 +181,7 @@ def hosts_of(text: str) -> tuple[str, ...]:
 class WorkerSettings(_Group):
     """Worker processes."""
 
-    metrics_port: int = Field(0, ge=0, le=65535, description="where a worker serves its metrics; 0: nowhere")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of a worker's metrics; 0: a worker serves none")
     metrics_host: str = "127.0.0.1"
 
 
@@ -186,17 +190,17 @@ class TrainingSettings(_Group):
 
     bases: dict[str, str] = Field(
         default_factory=dict,
-        description="language models to start from: by the name of a backend, a folder or a name on the hub",
+        description="language models to start from: for the name of a backend, a folder or hub name",
     )
-    artifacts: str = Field("", description="where files of trainings are kept: a folder, or a URL such as s3://bucket")
+    artifacts: str = Field("", description="the artifact store: a folder, or a URL such as s3://bucket")
     adapters: str = Field(
         "",
         description="folder from which inference servers read trained adapters; empty: that of artifacts, or "
         "`adapters` in the data folder if artifacts have a URL",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = Field(1, ge=1, description="of torch on the CPU; more than 1 gives other bytes")
-    at_once: int = Field(1, ge=1, description="trainings of searches side by side in one worker process")
+    threads: int = Field(1, ge=1, description="threads of torch on the CPU; more than 1 gives other bytes")
+    at_once: int = Field(1, ge=1, description="concurrent trainings of searches in one worker process")
 
     @field_validator("bases")
     @classmethod
@@ -216,25 +220,25 @@ class TrainingSettings(_Group):
 
 
 class TelemetrySettings(_Group):
-    """Traces by OpenTelemetry, which need the extra `telemetry`; its own variables (OTEL_...) hold besides."""
+    """Traces by OpenTelemetry, which need the extra `telemetry`; its own variables (OTEL_...) apply, too."""
 
-    otlp_endpoint: str = Field("", description="such as http://collector:4318; empty: none are sent")
+    otlp_endpoint: str = Field("", description="such as http://collector:4318; empty: no traces")
 
 
 class RetentionSettings(_Group):
-    """How long things are kept (docs/retention.md), in days or parts of days; 0 is for good."""
+    """Retention periods (docs/retention.md), in days or parts of days; 0 keeps data for ever."""
 
     idempotency_keys_hours: int = Field(48, ge=24, description="Idempotency-Keys, since their first use")
-    events_days: float = Field(30, ge=0, description="events of jobs since their end; those that end a log stay")
+    events_days: float = Field(30, ge=0, description="events of jobs, since their end; the last events of a log stay")
     jobs_days: float = Field(0, ge=0, description="jobs with their data, labels and reports, since their end")
-    usage_days: float = Field(400, ge=0, description="how many tokens a project had computed on a day")
-    deliveries_days: float = Field(30, ge=0, description="messages to webhooks, but for those still to be sent")
+    usage_days: float = Field(400, ge=0, description="daily token counts of projects")
+    deliveries_days: float = Field(30, ge=0, description="messages to webhooks, except pending ones")
     audit_days: float = Field(365, ge=0, description="entries of the audit log")
-    every_seconds: float = Field(60.0, gt=0, description="how often a worker process looks for what is older")
+    every_seconds: float = Field(60.0, gt=0, description="how often a worker process looks for older data")
 
 
 class Settings(BaseSettings):
-    """Everything, in groups."""
+    """All settings, in groups."""
 
     model_config = SettingsConfigDict(
         env_prefix="ICM_",
@@ -269,12 +273,12 @@ class Settings(BaseSettings):
 
     @property
     def artifacts_place(self) -> str:
-        """Where files of trainings are kept, as all processes find them."""
+        """The folder or URL of the artifact store, the same for all processes."""
         return self.training.artifacts or str(self.data_dir / "artifacts")
 
     @property
     def adapters_folder(self) -> Path:
-        """Where inference servers find the files of trained adapters."""
+        """The folder from which inference servers read trained adapters."""
         if self.training.adapters:
             return Path(self.training.adapters).expanduser()
         place = self.artifacts_place
@@ -282,17 +286,17 @@ class Settings(BaseSettings):
 
     @property
     def training_folder(self) -> Path:
-        """Where a worker trains, on its own machine."""
+        """The folder in which a worker trains, on its own machine."""
         return self.data_dir / "trainings"
 
     @property
     def search_trainings_folder(self) -> Path:
-        """Where a worker trains for searches, on its own machine."""
+        """The folder in which a worker makes the trainings of searches, on its own machine."""
         return self.data_dir / "trainings-of-searches"
 
     @property
     def reward_models_folder(self) -> Path:
-        """Where files of reward models lie while a process of this machine loads them."""
+        """The folder for files of reward models while a process of this machine loads them."""
         return self.data_dir / "reward-models"
 
     @field_validator("backends")
@@ -310,13 +314,13 @@ class Settings(BaseSettings):
 
 
 def read_settings(**given: object) -> Settings:
-    """The environment's settings, and those that are given. Raises InvalidConfig, which names each one at fault."""
+    """Read the environment's settings; `given` ones replace them. Raises InvalidConfig, which names each fault."""
     try:
-        settings = Settings(**given)  # type: ignore[arg-type]  # what does not fit is told
+        settings = Settings(**given)  # type: ignore[arg-type]  # pydantic reports values of other types
     except ValidationError as error:
         faults = [
-            fault_of(found, _no_such_setting)
-            for found in error.errors(include_url=False, include_context=False, include_input=False)
+            fault_of(each, _no_such_setting)
+            for each in error.errors(include_url=False, include_context=False, include_input=False)
         ]
         raise InvalidConfig(_UNUSABLE, faults) from None
     except SettingsError as error:
@@ -339,7 +343,7 @@ _VARIABLES = [f"ICM_{group}__{name}".upper() for group, fields in _GROUPS.items(
 
 
 def _without_json(setting: str) -> Iterator[str]:
-    """The variables of this setting that hold JSON by their type and not in fact."""
+    """The variables of this setting that should hold JSON and do not."""
     for name, value in os.environ.items():
         head, _, inner = name.lower().removeprefix("icm_").partition("__")
         field = _GROUPS.get(head, {}).get(inner)
@@ -351,9 +355,9 @@ def _without_json(setting: str) -> Iterator[str]:
 
 
 def _misspelt() -> Iterator[Fault]:
-    """Variables that would be passed over: of a group that there is not, or with one underscore where two belong.
+    """A fault for each variable that pydantic would ignore: an unknown group, or one underscore in place of two.
 
-    Others that begin with ICM_ are none of ours to judge: the command line has some, and Kubernetes sets ICM_PORT_...
+    It accepts other variables that begin with ICM_: the command line has some, and Kubernetes sets ICM_PORT_...
     """
     meant = {name.replace("__", "_"): name for name in _VARIABLES}
     for name in map(str.upper, os.environ):
@@ -364,7 +368,7 @@ def _misspelt() -> Iterator[Fault]:
 
 
 def _files_for_folders(settings: Settings) -> Iterator[Fault]:
-    """Files where a process is to make a folder."""
+    """A fault for each file that stands in place of a folder."""
     for name, place in (
         ("ICM_DATA_DIR", str(settings.data_dir)),
         ("ICM_TRAINING__ARTIFACTS", settings.artifacts_place),
@@ -380,8 +384,8 @@ def _no_such_setting(name: str) -> str:
 
 
 def settings_of_process() -> Settings:
-    """The environment's settings, for a process that cannot do without; it ends with what is wrong with them."""
-    tell_gone(os.environ)
+    """Read the environment's settings, or end the process with their faults."""
+    report_gone(os.environ)
     try:
         return read_settings()
     except InvalidConfig as error:

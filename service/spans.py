@@ -1,8 +1,8 @@
-"""Spans: what took how long within what, told to whoever set up OpenTelemetry's SDK, and to nobody otherwise.
+"""Spans: reports nested operations with their durations to OpenTelemetry.
 
-The API package alone does nothing and costs next to nothing, so every layer may use this module. Attributes are
-ids, names and counts: never the text of a row, a template, a prompt or a key. A failure is told by its type, since
-its message may hold any of these.
+Without OpenTelemetry's SDK this does nothing and costs next to nothing, so every layer may use this module. Attributes
+are ids, names and counts: never the text of a row, a template, a prompt or a key. A span names a failure by its type,
+since the message may contain any of these.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,7 +35,7 @@ def span(name: str, attributes: Attributes, *, kind: SpanKind = SpanKind.INTERNA
 
 @contextmanager
 def span_of_request(name: str, attributes: Attributes, *, traceparent: str | None) -> Iterator[Span]:
-    """A span within the caller's own, where the request has a good `traceparent` header (W3C Trace Context)."""
+    """A span within the caller's own, if the request has a valid `traceparent` header (W3C Trace Context)."""
     token = context.attach(_W3C.extract(_carrier(traceparent)))
     try:
         with span(name, attributes, kind=SpanKind.SERVER) as begun:
@@ -46,38 +46,37 @@ def span_of_request(name: str, attributes: Attributes, *, traceparent: str | Non
 
 @contextmanager
 def span_of_turn(name: str, attributes: Attributes, *, traceparent: str | None) -> Iterator[Span]:
-    """A span that begins a trace of its own, linked to the request that it works for.
+    """A span that begins a separate trace, linked to the request that created the job.
 
-    A job has as many turns as it has shards, over hours; in one trace with the request they would be more
-    than trace stores take.
+    A large job has many turns over hours; one trace with all of them would be too large for trace stores.
     """
-    asked_by = _context_of(traceparent)
+    origin = _context_of(traceparent)
     token = context.attach(trace.set_span_in_context(INVALID_SPAN))
     try:
         with span(name, attributes, kind=SpanKind.CONSUMER) as begun:
-            if asked_by.is_valid:
-                begun.add_link(asked_by)
+            if origin.is_valid:
+                begun.add_link(origin)
             yield begun
     finally:
         context.detach(token)
 
 
 def annotate(attributes: Attributes) -> None:
-    """Say more of the current span, where there is one."""
+    """Add attributes to the current span, if there is one."""
     trace.get_current_span().set_attributes(attributes)
 
 
 def current_traceparent() -> str | None:
-    """The current span as others can refer to it, the caller's own where there is no SDK; None where there is none."""
+    """The `traceparent` header for the current span, or the caller's without an SDK; None without a span."""
     carrier = dict[str, str]()
     _W3C.inject(carrier)
     return carrier.get(_HEADER)
 
 
 def current_trace_id() -> str | None:
-    """The id of the current span's trace, as 32 hexadecimal digits; None where there is no span."""
-    found = trace.get_current_span().get_span_context()
-    return trace.format_trace_id(found.trace_id) if found.is_valid else None
+    """The id of the current span's trace, as 32 hexadecimal digits; None without a span."""
+    current = trace.get_current_span().get_span_context()
+    return trace.format_trace_id(current.trace_id) if current.is_valid else None
 
 
 def _context_of(traceparent: str | None) -> SpanContext:

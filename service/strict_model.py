@@ -1,4 +1,4 @@
-"""What all parts of a configuration have in common as users write it: its base class, and its types of numbers."""
+"""The base class and the number types of all parts of a configuration, as users write it."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Text as a terminal may show it: what would steer the terminal, or reorder what is read, shows as an escape.
+"""Makes text safe for a terminal: control characters and changes of the writing direction become escapes.
 
 Rows, labels, names and answers of servers are other people's text. An escape sequence in one can clear the screen,
 set the window's title or hide a line; an override of the writing direction makes a text look like another one.

@@ -1,4 +1,6 @@
-"""How values read: a cell of a data set as text, and a count in a message."""
+"""Reads values of a data set's cells (as text, blank, missing), finds spellings of labels and similar names, and words
+counts for messages.
+"""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -54,7 +56,7 @@ def spellings_of(label: str) -> list[str]:
 
 
 def further_spellings(labels: Sequence[str], *, all_spellings: bool) -> list[list[str]]:
-    """Of each label, the spellings that count beside its own, where all do; else an empty list."""
+    """For each label, its further spellings if all spellings count; else an empty list."""
     return [spellings_of(label)[1:] for label in labels] if all_spellings else []
 
 

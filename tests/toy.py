@@ -93,7 +93,7 @@ class ToyWorld:
     def answers(self, request: Request | Trainings) -> list[TreeScores]:
         """Answer all trees, or all trainings, of a request."""
         if isinstance(request, Trainings):
-            return [self.trained(asked) for asked in request.asked]
+            return [self.trained(training) for training in request.requests]
         return [self.answer(tree) for tree in request]
 
     def trained(self, asked: TrainAndScore) -> TreeScores:

@@ -10,7 +10,7 @@ from typing import Any
 from training.optimisation.adapters import save_adapter
 from training.optimisation.bench import Bench
 from training.optimisation.files import files_of, name_within, publish_folder, sha256_of
-from training.scores import scores_told
+from training.scores import scores_entry
 from training.spec import Method
 
 MANIFEST, REPORT, SCORES = "manifest.json", "report.json", "scores.jsonl"
@@ -48,7 +48,7 @@ def publish(module: Any, bench: Bench) -> None:
 
 
 def publish_kept(kept: Path, bench: Bench) -> None:
-    """Make an adapter that was kept on the way the artifact, whole or not at all."""
+    """Publish an adapter that an earlier epoch saved as the artifact, whole or not at all."""
     staged = bench.folder / ".artifact.staged"
     shutil.rmtree(staged, ignore_errors=True)
     shutil.copytree(kept, staged)
@@ -76,7 +76,7 @@ def manifest(bench: Bench, examples: Mapping[str, Any]) -> dict[str, Any]:
         "examples": examples,
         "libraries": {name: version(name) for name in _LIBRARIES},
         "artifact": {"folder": folder.name, "sha256": content_hash(folder), "files": files},
-        **scores_told(bench.folder / SCORES),
+        **scores_entry(bench.folder / SCORES),
     }
 
 

@@ -1,4 +1,4 @@
-"""The language model to start from: found without a network, named by its content, loaded from safetensors."""
+"""Finds the language model to start from, without a network; fingerprints its files, and loads them."""
 
 import os
 import subprocess
@@ -112,11 +112,11 @@ def context_tokens(base: Base) -> int:
     return lengths[0]
 
 
-def device_of(asked: Device) -> torch.device:
+def device_of(device: Device) -> torch.device:
     """Return the device to compute on. Raises BaseUnusable for a missing GPU."""
-    if asked is Device.CUDA and not torch.cuda.is_available():
+    if device is Device.CUDA and not torch.cuda.is_available():
         raise BaseUnusable("device: torch finds no GPU; choose cpu or auto")
-    if asked is Device.CPU or not torch.cuda.is_available():
+    if device is Device.CPU or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))  # torchrun numbers the processes of a machine
 

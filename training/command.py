@@ -1,5 +1,7 @@
-"""The command line of `python -m training`: run a training, give texts rewards. Every end has its own status
-(docs/training.md)."""
+"""The command line of `python -m training`: runs a training or scores texts.
+
+Each way to end has an exit status (docs/training.md).
+"""
 
 import argparse
 import os
@@ -34,7 +36,7 @@ def main(progress: Progress, stop: StopRequest, arguments: Sequence[str] | None 
         return _ended(progress, outcome, str(error), error.exit_code)
     except (MemoryError, torch.OutOfMemoryError):
         return _ended(progress, "failed", "memory does not suffice: set rows_at_once, or a lower one", FAILED)
-    except Exception as error:  # noqa: BLE001 - whoever supervises is told of every end
+    except Exception as error:  # noqa: BLE001 - the supervisor gets an event for every end
         traceback.print_exc()
         return _ended(progress, "failed", f"unexpected: {' '.join(str(error).split())}", FAILED)
     return 0
@@ -46,7 +48,7 @@ def _train(given: argparse.Namespace, progress: Progress, stop: StopRequest) -> 
 
 
 def _reward(given: argparse.Namespace, progress: Progress, stop: StopRequest) -> None:
-    stop.end_at_once()  # between two lines there is nothing to save
+    stop.end_at_once()  # it has nothing to save between two lines
     options = RewardOptions(given.folder, given.base, Device(given.device))
     answer_requests(options, sys.stdin.buffer, progress)
 
@@ -58,7 +60,7 @@ def _held(folder: Path) -> AbstractContextManager[None]:
 
 def _ended(progress: Progress, outcome: str, reason: str, status: int) -> int:
     sys.stderr.write(f"{reason}\n")
-    with suppress(TrainingError):  # the reader has gone
+    with suppress(TrainingError):  # the reader has closed the stream
         progress.tell("end", outcome=outcome, reason=reason, status=status)
     return status
 
@@ -84,8 +86,8 @@ def _add_run(command: argparse.ArgumentParser) -> None:
 
 def _add_rewards(command: argparse.ArgumentParser) -> None:
     command.set_defaults(do=_reward)
-    command.add_argument("folder", type=Path, metavar="DIR", help="what `run --out` has left of a kind reward")
-    command.add_argument("--base", help="what it was trained on, by folder or hub name; method full needs none")
+    command.add_argument("folder", type=Path, metavar="DIR", help="the folder that `run --out` wrote for kind reward")
+    command.add_argument("--base", help="the base of the adapter, by folder or hub name; method full needs none")
     command.add_argument("--device", choices=[device.value for device in Device], default=Device.AUTO.value)
     _add_threads(command)
 

@@ -15,12 +15,12 @@ class Progress:
         self._stream = stream
 
     def tell(self, event: str, **facts: Any) -> None:
-        """Write one event. Raises Stopped if nobody reads any more: the supervisor of this training has gone."""
+        """Write one event. Raises Stopped if the reader has closed the stream, since the supervisor has ended."""
         try:
             self._stream.write(json.dumps({"event": event, **facts}, ensure_ascii=False) + "\n")
             self._stream.flush()
         except BrokenPipeError as error:
-            raise Stopped("nobody reads the progress any more; started again, the training goes on") from error
+            raise Stopped("nobody reads the progress any more; started again, the training resumes") from error
 
 
 def claim_standard_output() -> TextIO:

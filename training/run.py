@@ -20,7 +20,7 @@ from training.policy import policy_training
 from training.policy.reward_models import FinishedRewardModel, find_reward_models
 from training.progress import Progress
 from training.reporting import peak_memory, polarity, summary
-from training.scores import Scored, scores_told, write_scores
+from training.scores import Scored, scores_entry, write_scores
 from training.spec import Control, Kind, read_spec
 from training.supervision import LOCK, StopRequest
 
@@ -45,7 +45,7 @@ class Training(Protocol):
         """Run a control."""
 
     def scores(self, module: Any) -> Scored | None:
-        """What a trained language model says of the rows that are to be scored; None where there are none."""
+        """The trained language model's scores of the further rows; None without such rows."""
 
 
 _PREPARED: Mapping[Kind, Callable[[Bench, Path], Training]] = {
@@ -126,7 +126,7 @@ def _part(bench: Bench, name: str, make: Callable[[], dict[str, Any]]) -> dict[s
 
 
 def _train(bench: Bench, training: Training, stage: Stage) -> dict[str, Any]:
-    """The training whose outcome is kept: the language model at its end, or an adapter chosen of those kept."""
+    """Run the training itself: its outcome is the language model at its end, or the best of the saved adapters."""
     if stage.extras.chosen is None:
         trainer = train(bench, stage)
         log: Log = trainer.state.log_history
@@ -140,7 +140,7 @@ def _train(bench: Bench, training: Training, stage: Stage) -> dict[str, Any]:
 
 
 def _publish_with_scores(bench: Bench, training: Training, module: Any) -> dict[str, Any]:
-    """Publish the language model, and its scores of further rows where the specification names some."""
+    """Publish the language model, and its scores of further rows if the specification names some."""
     scored = training.scores(module)
     if bench.is_first:
         publish(module, bench)
@@ -152,7 +152,7 @@ def _publish_with_scores(bench: Bench, training: Training, module: Any) -> dict[
 
 
 def _control(bench: Bench, stage: Stage) -> dict[str, Any]:
-    """Run a control, of which only numbers stay."""
+    """Run a control; keep only its numbers."""
     return summary(log_if_finished(bench, stage) or train(bench, stage).state.log_history)
 
 
@@ -191,11 +191,11 @@ def _is_ours(path: Path) -> bool:
 
 def _tell_end(bench: Bench) -> None:
     """Report the artifact. Raises Refused if its content has changed."""
-    manifest_told = json.loads((bench.folder / MANIFEST).read_text("utf-8"))
-    made, folder = manifest_told["artifact"], artifact_folder(bench)
+    recorded = json.loads((bench.folder / MANIFEST).read_text("utf-8"))
+    made, folder = recorded["artifact"], artifact_folder(bench)
     is_whole = {
         made["folder"]: folder.is_dir() and content_hash(folder) == made["sha256"],
-        SCORES: manifest_told.get("scores") == scores_told(bench.folder / SCORES).get("scores"),
+        SCORES: recorded.get("scores") == scores_entry(bench.folder / SCORES).get("scores"),
     }
     for name in (name for name, whole in is_whole.items() if not whole):
         raise Refused(f"{name!r} in {str(bench.folder)!r} is not as it was written; train again in another folder")

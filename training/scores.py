@@ -1,4 +1,4 @@
-"""What a trained language model says of further rows: a file of log-probabilities beside what was trained."""
+"""Scores of further rows by a trained language model: a file of log-probabilities beside the artifact."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Scored:
 
 
 def write_scores(file: Path, scored: Scored) -> None:
-    """A line of JSON for each row, in the order of the rows."""
+    """Write a line of JSON for each row, in the order of the rows."""
     lines = [
         json.dumps({"id": name, "log_probabilities": list(values)}, ensure_ascii=False) + "\n"
         for name, values in zip(scored.ids, scored.log_probabilities, strict=True)
@@ -30,6 +30,6 @@ def write_scores(file: Path, scored: Scored) -> None:
     write_whole(file, "".join(lines).encode())
 
 
-def scores_told(file: Path) -> dict[str, Any]:
-    """What the manifest says of the file; empty where nothing was scored."""
+def scores_entry(file: Path) -> dict[str, Any]:
+    """The manifest's entry about the file; empty if there is none."""
     return {"scores": {"file": file.name, "sha256": sha256_of(file)}} if file.exists() else {}

@@ -58,7 +58,7 @@ GOLD_CONTROLS = (Control.GOLD, Control.NOISE)
 
 
 class PolicySettings(BaseModel):
-    """What kind policy needs besides. `reward` and `judge` are the folders of finished trainings of kind reward."""
+    """The settings of kind policy alone. `reward` and `judge` are folders of finished trainings of kind reward."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -82,7 +82,7 @@ class Spec(BaseModel):
     score: Text | None = None
     labels: tuple[Text, ...] = ()
     separator: str = ""
-    spellings: tuple[tuple[Text, ...], ...] = ()  # further ones of each label, with or without a space
+    spellings: tuple[tuple[Text, ...], ...] = ()  # further spellings of each label, with or without a space
     method: Method = Method.LORA
     rank: int = Field(default=16, ge=1, le=1024)
     alpha: int | None = Field(default=None, ge=1)
@@ -109,10 +109,10 @@ class Spec(BaseModel):
     def without_folders(self) -> dict[str, Any]:
         """Every field as JSON without the folders of reward models, whose content hashes count instead.
 
-        Spellings stand there where there are some, so that a training of an earlier release is known again.
+        Leaves empty spellings out, so that a run of an earlier release keeps its identity.
         """
-        told = self.model_dump(mode="json", exclude={"policy": {"reward", "judge"}})
-        return told if self.spellings else {name: value for name, value in told.items() if name != "spellings"}
+        fields = self.model_dump(mode="json", exclude={"policy": {"reward", "judge"}})
+        return fields if self.spellings else {name: value for name, value in fields.items() if name != "spellings"}
 
     @property
     def scale(self) -> int:
@@ -173,7 +173,7 @@ def read_spec(path: Path) -> Spec:
     try:
         return Spec.model_validate_json(text)
     except ValidationError as error:
-        faults = "; ".join(_told(fault) for fault in error.errors())
+        faults = "; ".join(_in_words(fault) for fault in error.errors())
         raise Refused(f"the specification {str(path)!r} has faults: {faults}") from error
 
 
@@ -183,7 +183,7 @@ def _reason(error: OSError | UnicodeDecodeError) -> str:
     return "it is not UTF-8 text"
 
 
-def _told(fault: ErrorDetails) -> str:
+def _in_words(fault: ErrorDetails) -> str:
     """One fault in words of the specification: the field, the fault, the allowed values."""
     field = ".".join(str(part) for part in fault["loc"])
     context: dict[str, Any] = fault.get("ctx", {})

@@ -16,7 +16,7 @@ class StopRequest:
     """A request to stop."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     def listen(self) -> None:
         """Make SIGTERM and SIGINT request a stop instead of ending the process."""
@@ -24,20 +24,20 @@ class StopRequest:
             signal.signal(number, self._note)
 
     def end_at_once(self) -> None:
-        """Let SIGTERM and SIGINT end the process as they do by default: nothing is to be saved. Raises Stopped."""
+        """Let SIGTERM and SIGINT end the process by default: it has nothing to save. Raises Stopped after a request."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
-        if self.asked:
-            raise Stopped("told to stop")
+        if self.requested:
+            raise Stopped("the training was stopped")
 
     def check(self) -> None:
         """Raise Stopped after a request; call it at points where stopping loses nothing."""
-        if self.asked:
-            raise Stopped("told to stop; started again, the training goes on")
+        if self.requested:
+            raise Stopped("the training was stopped; started again, it resumes")
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        self.asked = True
+        self.requested = True
 
 
 @contextmanager

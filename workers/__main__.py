@@ -1,4 +1,4 @@
-"""Runs a worker process until it is told to stop: `python -m workers`."""
+"""Runs a worker process until a signal stops it: `python -m workers`."""
 
 import asyncio
 import os

@@ -70,16 +70,16 @@ def ending_by(error: Exception, noun: str, queue: QueueSettings) -> Ending:
 
 
 def _tried_again(error: ServiceError, noun: str) -> Ending:
-    """The item waits a little for what is missing; a process that died may die again, so that counts as a crash."""
+    """Retry the item soon. It counts as a crash only if a reward model's process died, since that may die again."""
     match error:
         case StorageFull():
-            why, ending = "the disk of the database is full", _returned(FULL_DISK_DELAY_SECONDS)  # else it were a crash
+            why, ending = "the disk of the database is full", _returned(FULL_DISK_DELAY_SECONDS)
         case ArtifactsUnavailable():
             why, ending = "the files of trainings cannot be reached", _returned(MISSING_FILES_DELAY_SECONDS)
         case _:
             why, ending = "a reward model gives no rewards", _returned(CRASH_DELAY_SECONDS, crashed=True)
-    told = f"{why}; the {noun} waits"
-    logger.warning(told, reason=str(error))
+    message = f"{why}; the {noun} waits"
+    logger.warning(message, reason=str(error))
     return ending
 
 

@@ -1,4 +1,4 @@
-"""Renews the lease of a work item while its handler works, and tells the handler to stop when it must."""
+"""Renews the lease of a work item while its handler works, and stops the handler if its job must not go on."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ RENEWALS_PER_LEASE = 3
 
 @dataclass
 class LeaseMonitor:
-    """Tells a handler to stop: `stop` is set when the worker must release the work item."""
+    """Signals to a handler: `stop` is set when the worker must release the work item."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -31,11 +31,11 @@ async def keep_lease(store: Store, lease: Lease, lease_seconds: float, monitor: 
     renewed = time.monotonic()
     while time.monotonic() - renewed < lease_seconds:
         await asyncio.sleep(pause)
-        asked = time.monotonic()
+        began = time.monotonic()
         try:
             async with asyncio.timeout(pause), store.worker_unit() as unit:
                 must_stop = await unit.work.renew(lease, lease_seconds)
-            renewed = asked
+            renewed = began
             if must_stop:
                 monitor.stop.set()
         except LeaseLost:

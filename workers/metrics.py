@@ -67,7 +67,7 @@ class WorkMetrics:
         self._saves.observe(seconds)
         self._rows.inc(rows_labelled)
 
-    def asked(self, backend: str, usage: Usage) -> None:
+    def scored(self, backend: str, usage: Usage) -> None:
         """Count prompts and tokens that a backend has answered."""
         self._prompts.labels(backend).inc(usage.prompts)
         self._sent.labels(backend).inc(usage.tokens_sent)

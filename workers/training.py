@@ -132,7 +132,7 @@ class _TrainingFolder:
         return True
 
     async def _fetch_model(self, model: NeededModel) -> None:
-        """Have what another training has left in a folder named by its id, as the command left it."""
+        """Fetch the files of another training into a folder named by its id, in the command's layout."""
         place = self.folder / model.training_id
         artifact = place / model.manifest["artifact"]["folder"]
         if artifact.exists():
@@ -162,7 +162,7 @@ class _TrainingFolder:
             raise TrainingCrashed("the training finished without an artifact")
         artifact = await self._artifacts.put(self._id, outcome.artifact)
         if artifact.sha256 != outcome.sha256:
-            raise TrainingCrashed("what was trained is not as it was written")
+            raise TrainingCrashed("the trained files have changed since they were written")
         manifest, report = (_json(self.folder / OUT / name) for name in (MANIFEST, "report.json"))
         summary = {name: report["training"][name] for name in _SUMMARY_FIELDS} | {"sha256": artifact.sha256}
         async with self._store.worker_unit() as unit:
@@ -204,7 +204,7 @@ class _Log:
                     await self._save(event.facts)
 
     async def _compare(self, base: object) -> None:
-        """Warn if the base is another language model than labelled the jobs, as far as that is known."""
+        """Warn if a language model other than the base labelled the jobs, as far as that is known."""
         if not isinstance(base, Mapping):
             return
         revision = base.get("revision")

@@ -1,4 +1,4 @@
-"""Connections of one process, with time limits for slow and idle clients.
+"""Closes the connections of slow and idle clients, by time limits that uvicorn lacks.
 
 uvicorn 0.54 limits the size of a request's head that arrives in pieces (16 KiB; `api.edge.limits.HeadLimit` limits
 a head that arrives at once) and the time between two requests (5 s). It waits without limit for a first request,

@@ -133,7 +133,7 @@ class _Paced:
             return await self._receive()  # the next message is the client's disconnect, which may take any time
         loop = asyncio.get_running_loop()
         while True:
-            asked = loop.time()
+            began = loop.time()
             try:
                 async with asyncio.timeout(self._left):
                     message = await self._receive()
@@ -141,7 +141,7 @@ class _Paced:
                 self._begin_anew()
                 continue
             self._arrived += len(message.get("body", b""))
-            self._left -= loop.time() - asked
+            self._left -= loop.time() - began
             self._is_complete = not message.get("more_body", False)
             if self._left <= 0 and not self._is_complete:
                 self._begin_anew()

@@ -84,13 +84,13 @@ async def get_events(
     last_event_id: LastEventId = None,
 ) -> Response:
     """Stream events until the job has ended; with `Accept: application/json` list those so far."""
-    asked = EventsAsked.of(request, limit, last_event_id)
-    return await answer(store, job_id, asked, reads=reads, places=places, stopping=stopping)
+    wanted = EventsRequest.of(request, limit, last_event_id)
+    return await answer(store, job_id, wanted, reads=reads, places=places, stopping=stopping)
 
 
 @dataclass(frozen=True, slots=True)
-class EventsAsked:
-    """What a reader wants of a log."""
+class EventsRequest:
+    """A request for events of a log."""
 
     after: int
     limit: int
@@ -98,26 +98,26 @@ class EventsAsked:
 
     @classmethod
     def of(cls, request: Request, limit: int, last_event_id: str | None) -> Self:
-        """What the request says. Raises InvalidCursor."""
+        """Read the request. Raises InvalidCursor."""
         return cls(_sequence(last_event_id), limit, wants_json=_wants_json(request))
 
 
 async def answer(
     store: ProjectStore,
     job_id: JobId,
-    asked: EventsAsked,
+    wanted: EventsRequest,
     *,
     reads: EventReads,
     places: _Places,
     stopping: asyncio.Event,
 ) -> Response:
     """A page of the log, or a stream of it that holds a place for as long as it lasts."""
-    if not asked.wants_json:
+    if not wanted.wants_json:
         quotas = await reads.quotas(store, job_id)
         taken = places.taken(store.caller.project, quotas)
-        return _CountedStream(_live(store, job_id, reads, asked.after, stopping), *taken)
-    found = await reads.page(store, job_id, after=asked.after, limit=asked.limit)
-    page = EventPage(data=[EventBody.model_validate(event) for event in found.items], has_more=found.has_more)
+        return _CountedStream(_live(store, job_id, reads, wanted.after, stopping), *taken)
+    events = await reads.page(store, job_id, after=wanted.after, limit=wanted.limit)
+    page = EventPage(data=[EventBody.model_validate(event) for event in events.items], has_more=events.has_more)
     return Response(page.model_dump_json(), media_type="application/json")
 
 

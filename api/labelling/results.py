@@ -104,8 +104,8 @@ async def get_result(
         raise InvalidInput("the result cannot have this form", [Fault(_FOR_SPREADSHEETS, field="formula_safe")])
     headers = {"Content-Disposition": content_disposition(f"{_stem(result.job)}.{form}")}
     if result.is_complete:
-        asked = {"formula_safe": formula_safe, "raw_probability": raw_probability}
-        headers["ETag"] = _etag(result, " ".join([form, *(name for name, given in asked.items() if given)]))
+        options = {"formula_safe": formula_safe, "raw_probability": raw_probability}
+        headers["ETag"] = _etag(result, " ".join([form, *(name for name, given in options.items() if given)]))
         unchanged = not_modified(request, headers["ETag"])
         if unchanged is not None:
             return unchanged

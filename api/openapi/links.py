@@ -39,7 +39,7 @@ def _link(answer: dict[str, Any], operations: Any, parameters: dict[str, str]) -
 
 
 def _next_page(operation: dict[str, Any]) -> dict[str, str]:
-    """Of the same list; what else was asked for goes with it, but a link cannot say so of what may be absent."""
+    """A link to the next page. It cannot repeat optional parameters of the request, which may be absent."""
     kept = {
         parameter["name"]: f"$request.path.{parameter['name']}"
         for parameter in operation.get("parameters", [])

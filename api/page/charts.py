@@ -54,7 +54,7 @@ class Curve:
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """At most this many points: the means of neighbours, as many of them together as are too many."""
+    """At most `most` points: each is the mean of neighbours, if there are more."""
     size = math.ceil(len(points) / most)
     parts = [points[start : start + size] for start in range(0, len(points), size or 1)]
     return [(fmean(x for x, _ in part), fmean(y for _, y in part)) for part in parts]

@@ -17,7 +17,7 @@ from api.dependencies import (
 )
 from api.edge.bodies import read_json
 from api.labelling.event_reads import EventReads
-from api.labelling.events import EventsAsked, LastEventId, ThePlaces, answer
+from api.labelling.events import EventsRequest, LastEventId, ThePlaces, answer
 from api.labelling.results import REPORT_ANSWERS, ReportFormat, preferred
 from api.openapi.documentation import documented_headers, problems
 from api.page.render import content_security_policy, render_training
@@ -135,8 +135,8 @@ async def get_training_events(
     last_event_id: LastEventId = None,
 ) -> Response:
     """Events as they happen until the training has ended; with `Accept: application/json`, the events so far."""
-    asked = EventsAsked.of(request, limit, last_event_id)
-    return await answer(store, training_id, asked, reads=reads, places=places, stopping=stopping)
+    wanted = EventsRequest.of(request, limit, last_event_id)
+    return await answer(store, training_id, wanted, reads=reads, places=places, stopping=stopping)
 
 
 @router.get(

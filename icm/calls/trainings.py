@@ -22,7 +22,7 @@ def create(job_ids: Sequence[str], settings: Mapping[str, Any], *, idempotency_k
 
 
 def estimate(job_ids: Sequence[str], settings: Mapping[str, Any]) -> Call[Document]:
-    """What a training would cost; nothing is stored."""
+    """Estimate the cost of a training; the service stores nothing."""
     return Call(
         method="POST", path=f"{_TRAININGS}/estimate", read=document_of, body={"job_ids": list(job_ids), **settings}
     )

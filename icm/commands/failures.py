@@ -120,7 +120,7 @@ def in_plain_words(error: Exception) -> None:
 
 
 def _of_the_system(error: OSError) -> str:
-    """What the operating system refused, and where, without its number."""
+    """The refusal of the operating system and the path, without the error's number."""
     return str(error) if error.strerror is None else f"{error.filename or 'the system'}: {error.strerror}"
 
 

@@ -167,7 +167,7 @@ def _estimate_lines(found: dict[str, Any]) -> list[str]:
 
 
 def _training_lines(found: dict[str, Any]) -> list[str]:
-    """What trainings cost; a service of an earlier release tells of none."""
+    """The cost of trainings; a service of an earlier release reports none."""
     if not found.get("trainings"):
         return []
     return [f"about {count(found['trainings'])} trainings, {count(found['tokens_trained'])} of these tokens trained on"]

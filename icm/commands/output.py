@@ -14,7 +14,7 @@ from service.terminal import visible, visible_line
 
 _BEFORE = ("held_out", "untrained", "zero_shot")  # how kinds name the figures of the base
 _BIASES = (("length", "longer_chosen", "the longer text"), ("position", "first_chosen", "the text shown first"))
-AS_JSON = "icm.as_json"  # where the command line finds whether an error is told as JSON
+AS_JSON = "icm.as_json"  # key of the command line's context: whether errors are JSON
 
 
 class Terminal(Console):
@@ -31,7 +31,7 @@ class Terminal(Console):
         return super().render_str(visible(text), **named)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """What is written; rich's own control sequences are segments of another kind."""
+        """The segments to write; rich's own control sequences are segments of another kind."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
@@ -140,7 +140,7 @@ def _headline(report: Mapping[str, Any]) -> list[str]:
 
 
 def _reward_model(found: Mapping[str, Any] | None) -> list[str]:
-    """The reward model that gave the labels, and what is known of its worth; no line without one."""
+    """The reward model that gave the labels, with the measurements of its quality; no line without one."""
     if found is None:
         return []
     agreement = found.get("agreement")

@@ -18,7 +18,7 @@ def list_(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, as_json
     for project in with_store(list_projects, database_url, data_dir):
         if as_json:
             write_json(_document(project))
-        table.add_row(project.name, f"{project.created_at:%Y-%m-%d}", _told(project))
+        table.add_row(project.name, f"{project.created_at:%Y-%m-%d}", _quotas_in_words(project))
     if not as_json:
         on_stdout().print(table)
 
@@ -40,7 +40,7 @@ def limit(
     if as_json:
         write_json(_document(project))
         return
-    write_line(on_stdout(), f"{project.name}: {_told(project) or 'the default quotas'}")
+    write_line(on_stdout(), f"{project.name}: {_quotas_in_words(project) or 'the default quotas'}")
 
 
 def build_group() -> typer.Typer:
@@ -60,7 +60,7 @@ def _parsed(text: str) -> tuple[str, int | None]:
     return name, int(number)
 
 
-def _told(project: Project) -> str:
+def _quotas_in_words(project: Project) -> str:
     return " ".join(f"{name}={limit}" for name, limit in sorted(project.quotas.items()))
 
 

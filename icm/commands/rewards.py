@@ -248,7 +248,7 @@ def _scored(
     """The rows with their scores, as many at once as one request may have."""
     for start in range(0, len(rows), TEXTS_AT_ONCE):
         chunk = rows[start : start + TEXTS_AT_ONCE]
-        with _told_by_line(path, [row.line for row in chunk], columns[-1]):
+        with _naming_lines(path, [row.line for row in chunk], columns[-1]):
             rewards = client.score(training, ["".join(as_text(row.fields[name]) for name in columns) for row in chunk])
         yield [{**row.fields, SCORE: reward} for row, reward in zip(chunk, rewards, strict=True)]
 
@@ -270,7 +270,7 @@ def _written(output: Path | None) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _told_by_line(path: Path, lines: Sequence[int], column: str) -> Iterator[None]:
+def _naming_lines(path: Path, lines: Sequence[int], column: str) -> Iterator[None]:
     """Turn the service's faults of texts, which it counts within one request, into those of the file's lines."""
     try:
         yield
@@ -278,8 +278,8 @@ def _told_by_line(path: Path, lines: Sequence[int], column: str) -> Iterator[Non
         faults = [(_SENT_TEXT.fullmatch(fault.field or ""), fault.message) for fault in error.errors]
         if not faults or not all(place for place, _ in faults):
             raise
-        told = [Fault(f"the text {message}", lines[int(place[1])], column) for place, message in faults if place]
-        raise UnreadableRows(f"{path}: the service cannot score these rows", told) from error
+        named = [Fault(f"the text {message}", lines[int(place[1])], column) for place, message in faults if place]
+        raise UnreadableRows(f"{path}: the service cannot score these rows", named) from error
 
 
 @contextmanager

@@ -26,40 +26,41 @@ from icm.documents import Training
 from icm.requests import DEFAULT_URL
 from service.records.training_kinds import TrainingKind
 
-Jobs = Annotated[list[str], typer.Argument(metavar="JOB...", help="Finished jobs whose labels are learned.")]
-TrainingId = Annotated[str, typer.Argument(metavar="ID", help="The training.")]
-
-
-Reward = Annotated[str | None, typer.Option(help="Of a policy: the finished reward model whose rewards it raises.")]
+Jobs = Annotated[list[str], typer.Argument(metavar="JOB...", help="Finished jobs to learn from.")]
+TrainingId = Annotated[str, typer.Argument(metavar="ID", help="Id of the training.")]
+Reward = Annotated[
+    str | None, typer.Option(help="Kind policy: the training of the reward model whose rewards to raise.")
+]
 Judge = Annotated[
-    str | None, typer.Option(help="Of a policy: a second reward model, which compares it with the base at the end.")
+    str | None, typer.Option(help="Kind policy: a second reward model, which compares the policy with its base.")
 ]
 Prompt = Annotated[
     str | None,
     typer.Option(
-        help=r"Of a policy: the text to continue; a row's column replaces {column}, and \n is a line break. "
+        help=r"Kind policy: the text to continue; a row's column replaces {column}, and \n is a line break. "
         "Default: the job's template."
     ),
 ]
-Stop = Annotated[str | None, typer.Option(help=r"Of a policy: a text of one token that ends a completion, such as \n.")]
-CompletionTokens = Annotated[int | None, typer.Option(min=1, help="Of a policy: tokens of a completion, at most.")]
-KlLimit = Annotated[float | None, typer.Option(help="Of a policy: nats of KL divergence for a completion, at most.")]
+Stop = Annotated[str | None, typer.Option(help=r"Kind policy: a text of one token that ends a completion, such as \n.")]
+CompletionTokens = Annotated[int | None, typer.Option(min=1, help="Kind policy: most tokens of a completion.")]
+KlLimit = Annotated[float | None, typer.Option(help="Kind policy: largest KL divergence in nats for a completion.")]
 
 
 def train(  # noqa: PLR0913 - each is an option that people give
     job: Jobs,
     *,
     kind: Annotated[
-        TrainingKind, typer.Option(help="Say labels, tell the better of two texts, or write texts of high reward.")
+        TrainingKind,
+        typer.Option(help="Predict labels, score which of two texts is better, or write texts of high reward."),
     ] = TrainingKind.LABEL,
     base: Annotated[str | None, typer.Option(help="The language model to start from; default: the jobs' own.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="How often every row is read.")] = None,
-    rank: Annotated[int | None, typer.Option(min=1, help="Of LoRA.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="At the first step.")] = None,
-    min_confidence: Annotated[float | None, typer.Option(help="Leave rows out whose label is less sure.")] = None,
-    holdout: Annotated[float | None, typer.Option(help="The share of rows to measure with.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over all rows.")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="Rank of LoRA.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Learning rate at the first step.")] = None,
+    min_confidence: Annotated[float | None, typer.Option(help="Leave out rows with a lower confidence.")] = None,
+    holdout: Annotated[float | None, typer.Option(help="Share of rows to evaluate on.")] = None,
     control: Annotated[
-        list[str] | None, typer.Option(help="A further training to compare with; may be given again.")
+        list[str] | None, typer.Option(help="A control, such as shuffled, to compare with; repeat for several.")
     ] = None,
     reward: Reward = None,
     judge: Judge = None,
@@ -67,10 +68,10 @@ def train(  # noqa: PLR0913 - each is an option that people give
     stop: Stop = None,
     completion_tokens: CompletionTokens = None,
     kl_limit: KlLimit = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Also where a report says do_not_use.")] = False,
-    estimate: Annotated[bool, typer.Option("--estimate", help="Say what it would cost; train nothing.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Train even if a report says do_not_use.")] = False,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Estimate the cost; train nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the training to its end.")] = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: Json = False,
@@ -98,7 +99,7 @@ def train(  # noqa: PLR0913 - each is an option that people give
 
 
 def _given(**values: Any) -> dict[str, Any]:
-    """Those that people have given."""
+    """The options that people have given."""
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""Unpacks what was downloaded of a training, and says whether it is what the service named."""
+"""Unpacks the downloaded archive of a training, and compares its files with the hash that the service named."""
 
 import hashlib
 import os
@@ -9,21 +9,20 @@ from pathlib import Path, PurePosixPath
 
 from icm.errors import DamagedDownload
 
-_NOT_WHOLE = "what was downloaded is no whole archive; download it again"
+_NOT_WHOLE = "the download is no complete archive; download it again"
 
 
 def check_new(folder: Path) -> None:
-    """Raises FileExistsError where something is there already, a link that leads nowhere included."""
+    """Raise FileExistsError if the path exists, even as a link that leads nowhere."""
     if os.path.lexists(folder):
         raise FileExistsError(f"{folder} is there already; name a new folder")
 
 
 def unpack(archive: Path, folder: Path, sha256: str | None) -> None:
-    """Write the files of an archive into a new folder, which appears once they are whole.
+    """Write the files of an archive into a new folder, which appears once all files are complete.
 
-    The archive is a plain tar. Only plain files below the folder are written, whatever it says (PEP 706). Raises
-    DamagedDownload where it says otherwise, or where the files are not those of this content hash; FileExistsError
-    where the folder is there.
+    The archive is a plain tar. This function writes only plain files below the folder (PEP 706). Raises DamagedDownload
+    for other members, or if the files do not have this content hash, and FileExistsError if the folder exists.
     """
     check_new(folder)
     staged = folder.with_name(f".{uuid.uuid4().hex}.part")
@@ -42,7 +41,7 @@ def unpack(archive: Path, folder: Path, sha256: str | None) -> None:
 
 
 def _check_names(tar: tarfile.TarFile) -> None:
-    """Raises DamagedDownload where a name is there twice, or is that of a file and of a folder."""
+    """Raise DamagedDownload if two members have one name, or if a file has the name of a folder."""
     names = [PurePosixPath(member.name) for member in tar if not member.isdir()]
     folders = {parent for name in names for parent in name.parents}
     if len(set(names)) < len(names) or folders.intersection(names):
@@ -50,7 +49,7 @@ def _check_names(tar: tarfile.TarFile) -> None:
 
 
 def _plain_file(member: tarfile.TarInfo, place: str) -> tarfile.TarInfo | None:
-    """The member as it may be written. Raises DamagedDownload for links, devices, holes and places elsewhere."""
+    """The member in a safe form. Raises DamagedDownload for links, devices, sparse files and paths outside."""
     is_plain = (member.isfile() and not member.issparse()) or member.isdir()
     if not is_plain or PurePosixPath(member.name).is_absolute():
         raise DamagedDownload(f"the archive holds {member.name!r}, which is no plain file of it; nothing was unpacked")

@@ -54,7 +54,7 @@ def _refuse_twins(source: Any) -> None:
 def _records(source: Any, error: Exception) -> Iterable[Mapping[Any, Any]]:
     if not hasattr(source, "to_dict") or not hasattr(source, "columns"):
         kind = type(source).__name__
-        raise UnsendableData(f"what is of type {kind} cannot be sent as a table: {error}") from error
+        raise UnsendableData(f"a value of type {kind} cannot be sent as a table: {error}") from error
     for record in source.to_dict("records"):
         yield {name: None if _is_missing(value) else value for name, value in record.items()}
 

@@ -34,7 +34,7 @@ class PostgresSupervisor:
         self._deaths = 0
         self._due: float | None = None  # when to restart a dead server
         self._is_back = True
-        self._is_told_to_wait = False
+        self._has_reported_full_disk = False
         self._disk_is_full = False
         self._next_look = clock()
 
@@ -90,8 +90,8 @@ class PostgresSupervisor:
                 "the disk is full and the embedded Postgres has ended:"
                 f" it gets the {self._reserve.size_bytes // MIB} MiB of the disk reserve; make room soon"
             )
-        elif not self._is_told_to_wait:
-            self._is_told_to_wait = True
+        elif not self._has_reported_full_disk:
+            self._has_reported_full_disk = True
             self._say("the disk is full and the embedded Postgres has ended: it restarts once there is room")
         self._disk_is_full = True
         return FIRST_PAUSE_SECONDS if dropped else LONGEST_PAUSE_SECONDS
@@ -109,7 +109,7 @@ class PostgresSupervisor:
     def _look_after(self) -> None:
         now = self._clock()
         if not self._is_back and self._postgres.is_ready():
-            self._is_back, self._is_told_to_wait = True, False
+            self._is_back, self._has_reported_full_disk = True, False
             self._say(f"the embedded Postgres runs again after {now - self._died:.1f} s")
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS

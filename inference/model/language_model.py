@@ -204,4 +204,4 @@ def _context_tokens(config: Any) -> int:
     for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
         if isinstance(length := getattr(config, name, None), int):
             return length
-    raise ValueError("the language model's configuration does not tell how many tokens it takes")
+    raise ValueError("the language model's configuration does not give its context in tokens")

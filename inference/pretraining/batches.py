@@ -10,7 +10,7 @@ _LIKE_LENGTH = 0.85  # a document shorter than this share of its group's longest
 
 
 def draw_step(draw: Callable[[], str], tokenizer: PreTrainedTokenizerFast, *, tokens: int, cut: int) -> list[list[int]]:
-    """Draw documents until they have so many tokens together, each of `cut` at most; each begins with BOS."""
+    """Draw documents, cut to `cut` tokens, until they have `tokens` tokens together; each begins with BOS."""
     documents: list[list[int]] = []
     read = 0
     while read < tokens:

@@ -104,8 +104,8 @@ def _refuse_unsupported(body: CompletionBody) -> None:
         "allowed_token_ids": body.allowed_token_ids is not None,
         "logit_bias": bool(body.logit_bias),
     }
-    for name, is_asked in unsupported.items():
-        if is_asked:
+    for name, is_set in unsupported.items():
+        if is_set:
             raise InvalidRequest(f"`{name}` is not supported by this server: it scores and continues greedily", name)
 
 

@@ -92,8 +92,8 @@ def _refuse_unsupported(parameters: GenerateParameters) -> None:
         "watermark": parameters.watermark,
         "grammar": parameters.grammar is not None,
     }
-    for name, is_asked in warps.items():
-        if is_asked:
+    for name, is_set in warps.items():
+        if is_set:
             raise InvalidRequest(f"`{name}` is not supported by this server: it scores and continues greedily")
 
 

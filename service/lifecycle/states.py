@@ -37,7 +37,7 @@ class IllegalTransition(RuntimeError):
 
 
 class Standing(Enum):
-    """What a job allows at the moment: the columns of the table of reactions."""
+    """The standing of a job, which decides what it allows: the columns of the table of reactions."""
 
     OPEN = "open"  # queued or running: workers may claim its items
     SUSPENDED = "suspended"  # paused until its backend is back or its project has tokens; it resumes by itself
@@ -67,7 +67,7 @@ class JobState:
 
     @property
     def standing(self) -> Standing:
-        """What the job allows."""
+        """The job's standing."""
         match self.status:
             case JobStatus.CANCELLED:
                 return Standing.CANCELLED

@@ -70,7 +70,7 @@ class Account(Protocol):
 
 
 class Spendings(Protocol):
-    """What all projects spent today, for workers."""
+    """The tokens that projects spent today, for workers."""
 
     async def today(self, project: ProjectName) -> Spending:
         """The project's computed tokens since midnight (UTC), and the seconds until the next."""

@@ -42,7 +42,7 @@ class AdapterFiles(Protocol):
         """The folder, as this service sees it."""
 
     async def place(self, adapter: TrainedAdapter) -> str:
-        """Have an adapter's files there, whole and as they were trained; their folder, relative to that one.
+        """Put an adapter's files there, unchanged since the training; return their folder, relative to that one.
 
-        Raises ArtifactsUnavailable, and ArtifactMissing where the training's files are gone or have changed.
+        Raises ArtifactsUnavailable, and ArtifactMissing if the training's files are gone or have changed.
         """

@@ -1,6 +1,6 @@
-"""What components report finished operations to; metrics code implements it, and components do not know how.
+"""The observers that components notify of finished operations; metrics code implements them.
 
-Everything is reported as soon as it has finished, by plain values of bounded variety; `UNOBSERVED` ignores reports.
+A component reports an operation as soon as it ends, by plain values of bounded variety; `UNOBSERVED` ignores reports.
 """
 
 from typing import Protocol
@@ -19,7 +19,7 @@ class WorkObserver(Protocol):
     def saved(self, seconds: float, *, rows_labelled: int) -> None:
         """Labels, checkpoint and cost were stored, which took this long; this many rows have their first label."""
 
-    def asked(self, backend: str, usage: Usage) -> None:
+    def scored(self, backend: str, usage: Usage) -> None:
         """A backend has computed this much, and its answers were stored."""
 
     def recalled(self, backend: str, prompts: int) -> None:
@@ -30,7 +30,7 @@ class WorkObserver(Protocol):
 
 
 class CallObserver(Protocol):
-    """Notified by drivers of inference servers."""
+    """Notified by the executors of calls to inference servers."""
 
     def called(self, seconds: float, end: CallEnd) -> None:
         """A call has ended after this long."""
@@ -73,7 +73,7 @@ class Unobserved:
     def saved(self, seconds: float, *, rows_labelled: int) -> None:
         """Nothing."""
 
-    def asked(self, backend: str, usage: Usage) -> None:
+    def scored(self, backend: str, usage: Usage) -> None:
         """Nothing."""
 
     def recalled(self, backend: str, prompts: int) -> None:

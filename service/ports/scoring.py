@@ -1,4 +1,4 @@
-"""What use cases ask of inference servers."""
+"""The port to inference servers, as use cases need it."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -25,7 +25,7 @@ class Scorer(Protocol):
         """Find out what the backend is and whether it can serve these labels; problems are in the answer."""
 
     async def identify(self) -> BackendIdentity:
-        """What decides the scores just now.
+        """Identify the model and server that answer at the moment.
 
         Cheap: the canary is measured anew only after a connection broke, or once it is old.
 
@@ -56,12 +56,12 @@ class Scorers(Protocol):
     def adapted(self, adapter: TrainedAdapter) -> Scorer:
         """The backend of the adapter's base, with the adapter, which its first call loads.
 
-        Raises AdapterRefused where there is none of that name, or one that loads no adapters while it runs.
+        Raises AdapterRefused if no backend has that name, or if its server loads no adapters at run time.
         """
 
     def trainer(self, name: str) -> TrainedScorer | None:
-        """Who trains the base of this backend; None where the operator has named none. Raises ModelNotFound."""
+        """The trainer for the base of this backend; None if the operator names no base. Raises ModelNotFound."""
 
     @property
     def rewards(self) -> RewardScorer:
-        """Who asks reward models. Raises RewardModelUnusable where nobody does."""
+        """The scorer by reward models. Raises RewardModelUnusable in a process without one."""

@@ -1,4 +1,4 @@
-"""The port to whoever trains a language model on labels and says what it then makes of other rows."""
+"""The port that trains a language model on labels and scores further rows with the result."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,24 +12,24 @@ class TrainedScorer(Protocol):
     """Trains one base, again and again from its beginning."""
 
     async def problem(self) -> str | None:
-        """Why it cannot train here, and what to do about it; None where it can."""
+        """Why this process cannot train, and what to do about it; None if it can."""
 
     async def identify(self) -> str:
-        """What decides the scores besides what is asked: the base's content, and where it is trained.
+        """Identify everything that determines the scores beside the request: the base's content, and the device.
 
-        Raises TrainingFailed where the base is not there.
+        Raises TrainingFailed if the base is missing.
         """
 
     async def train_and_score(
         self,
-        asked: TrainAndScore,
+        request: TrainAndScore,
         labels: Sequence[str],
         *,
         separator: str,
         stop: asyncio.Event,
         all_spellings: bool = False,
     ) -> TreeScores | None:
-        """Train, then log p(label | text) in nats for every query, and what both have cost.
+        """Train, and return log p(label | text) in nats for every query, with the cost of both.
 
         With `all_spellings` the probability of a label is that of all its spellings, as for `Scorer`; the training
         learns the label as it is.

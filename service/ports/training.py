@@ -13,4 +13,4 @@ class Trainer(Protocol):
     """One training, which resumes where an earlier run of it ended."""
 
     async def run(self, on_event: OnEvent, stop: asyncio.Event) -> TrainingOutcome:
-        """Train until the end, or until `stop` is set; every event is awaited, and what it raises ends the training."""
+        """Train until the end, or until `stop` is set; awaits `on_event` for every event, whose error ends it."""

@@ -9,7 +9,7 @@ from service.identifiers import DEFAULT_PROJECT, KeyId, ProjectName
 
 
 class Scope(StrEnum):
-    """What an API key is good for."""
+    """A permission of an API key."""
 
     READ = "read"  # jobs, labels, results, reports, events, backends, webhooks
     WRITE = "write"  # create, estimate, pause, resume, cancel, delete jobs; make and change webhooks
@@ -17,7 +17,7 @@ class Scope(StrEnum):
 
 
 class AuditAction(StrEnum):
-    """What the audit log tells of."""
+    """An action in the audit log."""
 
     KEY_CREATED = "key.created"
     KEY_REVOKED = "key.revoked"
@@ -27,7 +27,7 @@ class AuditAction(StrEnum):
     JOB_RESUMED = "job.resumed"
     JOB_CANCELLED = "job.cancelled"
     JOB_DELETED = "job.deleted"
-    JOB_EXPIRED = "job.expired"  # by the operator's retention; nobody asked for it
+    JOB_EXPIRED = "job.expired"  # deleted past its retention period
     TRAINING_CREATED = "training.created"
     TRAINING_PAUSED = "training.paused"
     TRAINING_RESUMED = "training.resumed"
@@ -45,7 +45,7 @@ class AuditAction(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """On whose behalf something is done, and so what can be seen and what may be done."""
+    """The project and permissions behind a request."""
 
     project: ProjectName = DEFAULT_PROJECT
     key_id: KeyId | None = None  # none: somebody on this machine, who needs no key
@@ -65,7 +65,7 @@ USE_IS_NOTED_EVERY = timedelta(minutes=1)  # of an API key; more often would be 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """What is known of an API key; the secret is not."""
+    """An API key without its secret."""
 
     id: KeyId
     project: ProjectName
@@ -77,11 +77,11 @@ class ApiKey:
     last_used_at: datetime | None = None  # to the minute
 
     def is_good(self, now: datetime) -> bool:
-        """Whether it opens anything at this moment."""
+        """Whether the key is valid at this moment."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def is_use_news(self, now: datetime) -> bool:
-        """Whether a use at this moment is worth a note."""
+        """Whether to record a use at this moment."""
         return self.last_used_at is None or now - self.last_used_at >= USE_IS_NOTED_EVERY
 
 
@@ -98,7 +98,7 @@ class NewApiKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quotas:
-    """How much a project may have; 0 is no limit."""
+    """A project's limits; 0 is no limit."""
 
     jobs_in_flight: int = 0  # that have not ended
     rows: int = 0  # stored at once
@@ -112,7 +112,7 @@ NO_QUOTAS = Quotas()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
-    """What a project has as of now."""
+    """A project's present usage."""
 
     jobs_in_flight: int
     rows: int
@@ -123,7 +123,7 @@ class Holdings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How large a data set is."""
+    """The size of a data set."""
 
     rows: int
     bytes: int
@@ -131,16 +131,16 @@ class Size:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """Who owns jobs: everything belongs to one project, and every API key opens one."""
+    """The owner of jobs and all their data; every API key belongs to one project."""
 
     name: ProjectName
     created_at: datetime
-    quotas: Mapping[str, int]  # its own ones, instead of the operator's for all
+    quotas: Mapping[str, int]  # its own, which replace the default ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """Who did what to what."""
+    """An entry of the audit log: an action, its target, and the caller."""
 
     action: AuditAction
     target: str  # a job's or key's id, or a project's name
@@ -159,7 +159,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """An API key, the SHA-256 of its whole text, and the time by the clock that its expiry is measured by."""
+    """An API key, the SHA-256 of its whole text, and the database's present time, which decides its expiry."""
 
     key: ApiKey
     sha256: bytes
@@ -168,8 +168,8 @@ class StoredKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spending:
-    """What workers have had computed for a project today (UTC), and what it may have."""
+    """The tokens that workers have had computed for a project today (UTC), and its own quotas."""
 
     tokens: int
     seconds_left_today: float
-    overrides: Mapping[str, int]  # the quotas that the project has of its own
+    overrides: Mapping[str, int]  # the project's own quotas

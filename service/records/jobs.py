@@ -32,14 +32,14 @@ class JobStatus(StrEnum):
 class PauseReason(StrEnum):
     """Why a job is paused."""
 
-    BACKEND_UNAVAILABLE = "backend_unavailable"  # its backend could not be reached for long; ends by itself
-    QUOTA_EXHAUSTED = "quota_exhausted"  # its project has had its day's tokens computed; ends by itself
-    REQUESTED = "requested"  # a person asked for it; a person ends it
+    BACKEND_UNAVAILABLE = "backend_unavailable"  # no worker has reached its backend for long; ends by itself
+    QUOTA_EXHAUSTED = "quota_exhausted"  # its project has no tokens left today; ends by itself
+    REQUESTED = "requested"  # a person paused the job; a person resumes it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What has been done and what it cost; sums over shards, `utility` the mean over rows."""
+    """The progress and cost of a job: sums over shards, except `utility`, the mean over rows."""
 
     rows: int = 0
     labeled: int = 0
@@ -117,13 +117,13 @@ class NewRow:
 
     @property
     def size_bytes(self) -> int:
-        """What the row counts towards the project's quota of bytes."""
+        """The row's size in the project's quota of bytes."""
         return len(self.data) + len(self.gold or b"")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewShard:
-    """A shard about to be queued; shard 0 is the anchor where there are several."""
+    """A shard about to be queued; shard 0 is the anchor if there are several."""
 
     index: int
     rows: int
@@ -140,7 +140,7 @@ class ShardRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedShard:
-    """A leased shard with everything a worker needs to begin or to go on."""
+    """A leased shard with everything that a worker needs to begin or resume it."""
 
     lease: Lease
     project: ProjectName  # whose job it is
@@ -151,7 +151,7 @@ class ClaimedShard:
     rows: int
     checkpoint: bytes | None  # where an earlier worker stopped
     progress: Progress
-    paused: bool = False  # the job waits for its backend or tokens; this worker is to see whether it can go on
+    paused: bool = False  # the job waits for its backend or tokens; this worker tries whether it can resume
     remembered: int = 0  # prompts that were answered from memory so far
     modelled: bool = False  # whether tokens computed so far are those of an ideal cache
     server_crashes: Mapping[str, int] = field(default_factory=dict)  # see `ServerCrashes`
@@ -171,7 +171,7 @@ class Backoff:
     longest_seconds: float = 60.0
 
     def seconds(self, tries: int) -> float:
-        """The wait after so many tries in vain, the first one not counted."""
+        """The wait after `tries` failed attempts beyond the first."""
         doubled = self.first_seconds * 2.0 ** min(tries, 30)
         return min(doubled, self.longest_seconds)
 
@@ -188,7 +188,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """How many things one call has removed, and whether it has left none that are as old."""
+    """The number of rows that one call has removed, and whether no expired ones are left."""
 
     removed: int
     is_done: bool
@@ -196,7 +196,7 @@ class Swept:
 
 @dataclass(frozen=True)
 class StoredRequest:
-    """What an Idempotency-Key was used for."""
+    """The request and the job of an Idempotency-Key."""
 
     sha256: str
     job_id: JobId

@@ -29,16 +29,16 @@ class CallEnd(StrEnum):
     OVERLOADED = "overloaded"
     TIMED_OUT = "timed_out"
     DISCONNECTED = "disconnected"
-    SERVER = "server"  # it reports that it failed
+    SERVER = "server"  # the server reports a failure of its own
     MALFORMED = "malformed"  # an answer that cannot be read
-    DROPPED = "dropped"  # nobody waits for the answer any more
+    DROPPED = "dropped"  # the caller no longer waits for the answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatistics:
-    """What is stored of jobs of one kind, of all projects together, as of now."""
+    """Present numbers of jobs of one kind, over all projects."""
 
     jobs: Mapping[JobStatus, int] = field(default_factory=dict)
     items: Mapping[WorkStatus, int] = field(default_factory=dict)  # of jobs that have not ended
-    oldest_queued_seconds: float = 0.0  # since the item that waits longest could be claimed; 0 where none waits
+    oldest_queued_seconds: float = 0.0  # the longest wait of a claimable item; 0 if none waits
     crashes: int = 0  # of items of jobs that have not ended, since each was saved last

@@ -1,15 +1,15 @@
-"""Records of inference servers: what they are, and what a probe finds out about them."""
+"""Records of inference servers: their identity, and the findings of a probe."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class BackendIdentity:
-    """What decides a backend's scores: labels of two identities must never be mixed.
+    """The identity of a backend's scores: the service never mixes labels of two identities.
 
     `fingerprint` names kind, model, revision and server version. `canary` has the log-probabilities
-    (nats) that the backend gives to the likeliest token after a few fixed prompts, so that other
-    weights under the same name are noticed.
+    (nats) that the backend gives to the likeliest token after a few fixed prompts, which
+    differ if the server has other weights under the same name.
     """
 
     fingerprint: str
@@ -26,12 +26,12 @@ class BackendIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
-    """What a server says of itself; None where it does not say.
+    """A server's own description; None for facts that it does not report.
 
     `max_top_tokens` is the cap on alternatives a call may name, `cache_block_tokens` the
     granularity of the prefix cache, `context_tokens` the longest prompt that leaves room for one
-    generated token, `problems` what makes the server unfit in its own words (a flag it was launched
-    with or without) and what to change, `advice` what would make it faster or safer.
+    generated token. `problems` make the server unfit, each with what to change, such as a launch flag;
+    `advice` would make it faster or safer.
     """
 
     model: str | None = None
@@ -47,16 +47,16 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendInfo(ServerFacts):
-    """What the probe found out about a scoring backend; None where it could not be found out.
+    """The findings of a probe of a scoring backend; None for a trial without an outcome.
 
-    `problems` keep it from serving the labels it was asked about, each with what to change;
-    `advice` is what would make it faster or its scores steadier.
+    `problems` keep it from scoring the given labels, each with what to change; `advice` would make it faster or its
+    scores steadier.
     """
 
     name: str
     kind: str
     ready: bool
-    reachable: bool = True  # false where the problem may go away by itself
+    reachable: bool = True  # false if the problem may go away by itself
     reports_tokens_computed: bool = False
     replicas: int = 1
     token_id_prompts: bool | None = None  # prompts travel as token ids
@@ -67,5 +67,5 @@ class BackendInfo(ServerFacts):
 
     @property
     def fingerprint(self) -> str:
-        """Names what decides the scores: kind, model, revision and server version."""
+        """The names that determine the scores: kind, model, revision and server version."""
         return "|".join(str(part) for part in (self.kind, self.model, self.revision, self.server_version))

@@ -1,4 +1,4 @@
-"""Records of trainings: as projects and workers see them, and what their process tells."""
+"""Records of trainings, as projects and workers see them, and of the events of their process."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class TrainingEnd(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TrainingOutcome:
-    """How a turn ended; a finished one has the folder of what was trained, and the hash of its content."""
+    """How a turn ended; a finished one has the folder of the artifact, and the hash of its content."""
 
     end: TrainingEnd
     reason: str = ""
@@ -41,7 +41,7 @@ class TrainingOutcome:
 
 @dataclass(frozen=True, slots=True)
 class BaseIdentity:
-    """What a base is: its name, never a path; a hash over its files, as the embedded server has it; its revision."""
+    """The identity of a base: its name, never a path; the embedded server's hash over its files; its revision."""
 
     name: str
     fingerprint: str
@@ -50,7 +50,7 @@ class BaseIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A folder of files that was stored, named by its content (docs/training.md#files-in-dir)."""
+    """A stored folder of files, named by its content (docs/training.md#files-in-dir)."""
 
     sha256: str
     bytes: int
@@ -69,7 +69,7 @@ class NewTraining:
     """A training about to be stored and queued."""
 
     id: JobId
-    config: Mapping[str, Any]  # as it was asked for
+    config: Mapping[str, Any]  # the request
     base: str  # the operator's name of the language model to start from
     spec: Mapping[str, Any]  # for the command, without base and examples
     rows: int
@@ -82,11 +82,11 @@ class NewTraining:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """What a training was made of, by ids; some of it may have been deleted since."""
+    """The ids of what a training was made of; some may have been deleted since."""
 
     jobs: tuple[str, ...]
-    reward: str | None  # whose rewards a policy was trained to raise
-    judge: str | None  # which compares a policy with its base
+    reward: str | None  # the reward model of a policy
+    judge: str | None  # the reward model that compares a policy with its base
     reward_jobs: tuple[str, ...] | None = None  # which the reward model learned from; None: an earlier release
     judge_jobs: tuple[str, ...] | None = None  # likewise
 
@@ -106,12 +106,12 @@ class Training:
     error: Mapping[str, Any] | None  # {"code", "message"}: why it has failed or is paused
     warnings: tuple[str, ...]
     progress: Mapping[str, Any]  # of the stage under way: step, steps, loss, tokens_per_second, seconds_left
-    artifact: Artifact | None  # what was trained, once it has succeeded
+    artifact: Artifact | None  # the trained files, once it has succeeded
     model_jobs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of reward model and judge, by field
 
     @property
     def lineage(self) -> Lineage:
-        """What it was made of."""
+        """The ids of what it was made of."""
         policy = self.config.get("policy") or {}
         return Lineage(
             jobs=tuple(self.config["job_ids"]),
@@ -124,7 +124,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingReport:
-    """What a training leaves besides what was trained (docs/training.md#files-in-dir)."""
+    """A finished training with its manifest and its report (docs/training.md#files-in-dir)."""
 
     training: Training
     manifest: Mapping[str, Any]
@@ -133,7 +133,7 @@ class TrainingReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeededModel:
-    """What a finished training has left, as another training needs it."""
+    """The artifact and manifest of a finished training that another training needs."""
 
     training_id: JobId
     sha256: str
@@ -142,11 +142,11 @@ class NeededModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOrder:
-    """What a worker needs to begin a training or to go on; hashes name artifacts."""
+    """Everything that a worker needs to begin or resume a training; hashes name artifacts."""
 
     base: str
     spec: Mapping[str, Any]
     examples: str
     models: tuple[NeededModel, ...] = ()
     labelled_by: Mapping[JobId, str] = field(default_factory=dict)  # fingerprints of its jobs' backends, where known
-    checkpoint: str | None = None  # the command's folder, as a worker that gave the training back has left it
+    checkpoint: str | None = None  # the command's folder, as saved by a worker that released the training

@@ -60,7 +60,7 @@ class NewWebhook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookChange:
-    """What is to be changed of a webhook; None leaves it as it is."""
+    """The fields of a webhook to change; None leaves a field unchanged."""
 
     url: str | None = None
     events: tuple[str, ...] | None = None
@@ -70,17 +70,17 @@ class WebhookChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One try to deliver. The receiver's answer is not kept, only its status."""
+    """One attempt to deliver. Only the status of the receiver's answer is stored."""
 
     at: datetime
     seconds: float
-    status: int | None  # of the HTTP answer, where there was one
-    error: str | None  # a short name, a colon and a sentence; none of a success
+    status: int | None  # of the HTTP answer, if there was one
+    error: str | None  # a short name, a colon and a sentence; none after a success
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A message to one endpoint, as its log tells."""
+    """A message to one endpoint, as its log shows it."""
 
     id: DeliveryId
     webhook_id: WebhookId
@@ -95,7 +95,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryLease:
-    """The right of one process to record how a try went, as long as the epoch stands."""
+    """The right of one process to record an attempt, as long as the epoch is current."""
 
     delivery_id: DeliveryId
     webhook_id: WebhookId
@@ -116,16 +116,16 @@ class DueDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What follows from a try."""
+    """The consequence of an attempt."""
 
     status: DeliveryStatus
-    wait_seconds: float = 0.0  # until the next one, where it is pending
-    disable: str | None = None  # why the endpoint gets nothing any more
+    wait_seconds: float = 0.0  # until the next attempt of a pending message
+    disable: str | None = None  # the reason to disable the endpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a receiver said: the status, and how long it asks to be left alone, in seconds."""
+    """A receiver's answer: the status, and its Retry-After in seconds."""
 
     status: int
     retry_after_seconds: float | None = None

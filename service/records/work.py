@@ -1,4 +1,4 @@
-"""Records of work of any kind: what one lease queue holds, and what workers are given of it."""
+"""Records of work of any kind: the items of the lease queue, as they are stored and as workers claim them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from service.identifiers import JobId, ProjectName, WorkerId
 
 
 class WorkKind(StrEnum):
-    """What there is to do for workers."""
+    """A kind of work for workers."""
 
     LABEL = "label"  # search the labels of a shard of a data set
     TRAIN = "train"  # train a language model
@@ -17,16 +17,16 @@ class WorkKind(StrEnum):
 
     @property
     def noun(self) -> str:
-        """What one piece of it is called, in logs for people and programs."""
+        """The name of one piece of it, in logs."""
         return _NOUNS[self]
 
 
 _NOUNS = {WorkKind.LABEL: "shard", WorkKind.TRAIN: "training", WorkKind.DELIVER: "delivery"}
-JOB_KINDS = (WorkKind.LABEL, WorkKind.TRAIN)  # what a job can be; its work items are in the lease queue
+JOB_KINDS = (WorkKind.LABEL, WorkKind.TRAIN)  # kinds of jobs, whose work items are in the lease queue
 
 
 class WorkStatus(StrEnum):
-    """Where a work item stands."""
+    """The state of a work item."""
 
     BLOCKED = "blocked"  # waits for another item of its job: a shard for the anchor's labels
     QUEUED = "queued"  # any worker may claim it
@@ -40,12 +40,12 @@ class WorkOutcome(StrEnum):
     """How a handler's run ended."""
 
     SUCCEEDED = "succeeded"  # the item is finished and recorded as such
-    STOPPED = "stopped"  # asked to stop; everything up to the last step is saved
+    STOPPED = "stopped"  # stopped on request; everything up to the last step is saved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The request that a job was made by, so that logs and traces lead from one to the other."""
+    """The request that created a job, so that logs and traces lead from one to the other."""
 
     request_id: str | None = None
     traceparent: str | None = None  # the request's span, as W3C Trace Context has it

@@ -41,7 +41,7 @@ class PairsRelation(BaseRelation):
 
     @field_validator("pairs")
     @classmethod
-    def _pairs_are_of_two_rows_and_told_once(cls, pairs: list[tuple[str, str]] | None) -> list[tuple[str, str]] | None:
+    def _pairs_have_two_rows_and_appear_once(cls, pairs: list[tuple[str, str]] | None) -> list[tuple[str, str]] | None:
         seen = set()
         for pair in pairs or ():
             if pair[0] == pair[1]:

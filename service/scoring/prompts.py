@@ -82,7 +82,7 @@ class PromptScorer:
             self._name,
             self._wire.adapted(adapter),
             self._executor,
-            probe=copy(self._probe),  # it remembers what it found out about one model
+            probe=copy(self._probe),  # it remembers its findings about one model
             worth_characters=self._worth_characters,
         )
 

@@ -12,7 +12,7 @@ from service.records.adapters import TrainedAdapter
 from service.scoring.adapted import adapted
 from service.scoring.wires.adapters import LoadableAdapter
 
-_REMEMBERED_ADAPTERS = 64  # whose scorers keep what they found out about their server
+_REMEMBERED_ADAPTERS = 64  # scorers of adapters to keep, with their findings about the server
 
 Loadable = Callable[[TrainedAdapter], LoadableAdapter]
 
@@ -21,7 +21,7 @@ class ConfiguredScorers:
     """The configured backends by name; the first is the default.
 
     `trainers` holds those whose base workers may train, `loadables` how the server of each gets a trained adapter;
-    `rewards` asks reward models.
+    `rewards` scores by reward models.
     """
 
     def __init__(
@@ -64,13 +64,13 @@ class ConfiguredScorers:
         return self._adapted[adapter]
 
     def trainer(self, name: str) -> TrainedScorer | None:
-        """Who trains the base of this backend; None where the operator has named none. Raises ModelNotFound."""
+        """The trainer for the base of this backend; None if the operator names no base. Raises ModelNotFound."""
         self.get(name)
         return self._trainers.get(name)
 
     @property
     def rewards(self) -> RewardScorer:
-        """Who asks reward models. Raises RewardModelUnusable where nobody does."""
+        """The scorer by reward models. Raises RewardModelUnusable in a process without one."""
         if self._rewards is None:
             raise RewardModelUnusable("this process asks no reward models")
         return self._rewards

@@ -94,11 +94,11 @@ class ReplicatedScorer:
 
     async def identify(self) -> BackendIdentity:
         """The identity on which all replicas that answer agree. Raises BackendChanged, BackendUnavailable."""
-        asked = [one for one in self._replicas if not one.is_unavailable(self._clock())] or self._replicas
-        outcomes = await asyncio.gather(*(self._identity(one) for one in asked), return_exceptions=True)
+        reachable = [one for one in self._replicas if not one.is_unavailable(self._clock())] or self._replicas
+        outcomes = await asyncio.gather(*(self._identity(one) for one in reachable), return_exceptions=True)
         found = dict[int, BackendIdentity]()
         failures = list[BackendUnavailable]()
-        for one, outcome in zip(asked, outcomes, strict=True):
+        for one, outcome in zip(reachable, outcomes, strict=True):
             if isinstance(outcome, BackendUnavailable):
                 failures.append(outcome)
             elif isinstance(outcome, BaseException):

@@ -1,4 +1,4 @@
-"""Runs a strategy step by step (ask and tell): the caller scores the prompts it asks for and sends the scores back."""
+"""Runs a strategy step by step (ask and tell): the search requests scores, and the caller passes them back."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ class Search:
     def tell(self, answer: Answer) -> bool:
         """Take the scores of the trees that `ask` returned, in the same order; return True if that ended a step."""
         if self._request is None or len(answer) != len(self._request):
-            raise ValueError("tell answers what ask has asked for, tree by tree or training by training")
+            raise ValueError("tell needs one answer for each tree or training that ask has returned")
         step = self.state.step
         self._advance(answer)
         return self.state.step > step

@@ -79,7 +79,7 @@ class AccountTable:
 
 
 class SpendingTable:
-    """What all projects spent today, for workers."""
+    """The tokens that projects spent today, for workers."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection

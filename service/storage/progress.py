@@ -116,7 +116,7 @@ def _progress(status: JobStatus, row: RowMapping, *, trains: bool) -> Progress:
 
 
 def _pace(row: RowMapping) -> TrainingPace | None:
-    """That of the one shard which a search that trains has."""
+    """The pace of the single shard of a search that trains."""
     if row["since_seconds"] is None:
         return None
     read, left = (int(row[name]) for name in ("tokens_read", "tokens_left"))

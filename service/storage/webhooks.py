@@ -51,7 +51,7 @@ class WebhookTable:
     async def get(self, webhook_id: WebhookId) -> Webhook:
         """The endpoint. Raises WebhookNotFound."""
         row = (await self._connection.execute(select(*webhooks.c).where(self._owned(webhook_id)))).mappings().first()
-        return _found(row, webhook_id)
+        return _existing(row, webhook_id)
 
     async def list_all(self) -> list[Webhook]:
         """All endpoints of the project, the oldest first."""
@@ -138,7 +138,7 @@ class WebhookTable:
     async def _locked(self, webhook_id: WebhookId) -> Webhook:
         """The endpoint, locked until the transaction ends. Raises WebhookNotFound."""
         query = select(*webhooks.c).where(self._owned(webhook_id)).with_for_update(key_share=True)
-        return _found((await self._connection.execute(query)).mappings().first(), webhook_id)
+        return _existing((await self._connection.execute(query)).mappings().first(), webhook_id)
 
     async def _enabled(self, webhook_id: WebhookId) -> None:
         if not (await self._locked(webhook_id)).enabled:
@@ -146,7 +146,7 @@ class WebhookTable:
 
     async def _update(self, webhook_id: WebhookId, values: Mapping[str, Any]) -> Webhook:
         change = update(webhooks).where(self._owned(webhook_id)).values(**values).returning(*webhooks.c)
-        return _found((await self._connection.execute(change)).mappings().first(), webhook_id)
+        return _existing((await self._connection.execute(change)).mappings().first(), webhook_id)
 
     async def _delivery(self, webhook_id: WebhookId, delivery_id: DeliveryId) -> Delivery:
         log = webhook_deliveries.c
@@ -197,7 +197,7 @@ def _select_log() -> Any:
     return select(*(webhook_deliveries.c[name] for name in _DELIVERY_COLUMNS))
 
 
-def _found(row: Mapping[Any, Any] | None, webhook_id: WebhookId) -> Webhook:
+def _existing(row: Mapping[Any, Any] | None, webhook_id: WebhookId) -> Webhook:
     if row is None:
         raise webhook_not_found(webhook_id)
     return _webhook(row)

@@ -212,7 +212,7 @@ def _kill(process: asyncio.subprocess.Process) -> None:
 
 
 def event_of(line: bytes | None) -> TrainingEvent | None:
-    """The event that a line tells; None where it tells none."""
+    """The event of a line; None for a line without one."""
     try:
         facts = json.loads(line or b"")
     except ValueError:

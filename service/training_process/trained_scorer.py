@@ -55,12 +55,12 @@ class ChildTrainer:
 
     async def identify(self) -> str:
         """A fingerprint of the base's files, and the device. Raises TrainingFailed if the base is not there."""
-        found = await asyncio.to_thread(identity_of, self._base.name)
-        return f"{found.fingerprint} {self._base.device}"
+        identity = await asyncio.to_thread(identity_of, self._base.name)
+        return f"{identity.fingerprint} {self._base.device}"
 
     async def train_and_score(
         self,
-        asked: TrainAndScore,
+        request: TrainAndScore,
         labels: Sequence[str],
         *,
         separator: str,
@@ -68,18 +68,18 @@ class ChildTrainer:
         all_spellings: bool = False,
     ) -> TreeScores | None:
         """Train and score; None if `stop` was set meanwhile. Raises TrainingFailed."""
-        spec = spec_of(asked, labels, separator, all_spellings=all_spellings)
+        spec = spec_of(request, labels, separator, all_spellings=all_spellings)
         spec |= {"base": as_folder(self._base.name), "device": self._base.device}
-        examples, questions = examples_of(asked, labels), questions_of(asked)
+        examples, questions = examples_of(request, labels), questions_of(request)
         identity = json.dumps([await self.identify(), spec, examples, questions]).encode()
         folder = self._folder / hashlib.sha256(identity).hexdigest()[:32]
         async with self._slots:
             await asyncio.to_thread(write_rows, folder, examples, questions)
             if not await self._finished(TrainingChild(folder, spec, program=self._program), TouchFolder(folder), stop):
                 return None
-            found = await asyncio.to_thread(read_scores, folder / "out", asked, len(labels))
+            scores = await asyncio.to_thread(read_scores, folder / "out", request, len(labels))
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        return found
+        return scores
 
     async def _finished(self, child: TrainingChild, on_event: OnEvent, stop: asyncio.Event) -> bool:
         """Run the training to its end; returns False if it was stopped. Raises TrainingFailed."""

@@ -189,8 +189,8 @@ def _named_base(request: TrainingRequest, sources: Sources, bases: Bases) -> str
 def spec_of(request: TrainingRequest, jobs: Sequence[Job]) -> dict[str, Any]:
     """The specification for the command, without what a worker adds: base and examples (docs/training.md)."""
     names = ("kind", "method", "rank", "epochs", "learning_rate", "controls", "seed")
-    asked = request.model_dump(mode="json")
-    spec = {name: asked[name] for name in names} | {name: asked["rows"][name] for name in ("holdout", "weights")}
+    fields = request.model_dump(mode="json")
+    spec = {name: fields[name] for name in names} | {name: fields["rows"][name] for name in ("holdout", "weights")}
     if request.kind is TrainingKind.LABEL:
         task = jobs[0].config.task
         every = all(job.config.task.all_spellings for job in jobs)

@@ -46,7 +46,7 @@ class _Measured:
     memory_bytes: int
 
     def seconds(self, tokens: int) -> float | None:
-        """How long so many tokens take; None after a training too short to be timed."""
+        """How long a training of `tokens` takes; None if the comparable one was too short to measure."""
         return tokens / self.tokens_per_second if self.tokens_per_second else None
 
 
@@ -88,7 +88,7 @@ async def estimate_training(
 
 
 def _tokens_of_epoch(request: TrainingRequest, written: Written, trained: int, per_character: float) -> int:
-    """The tokens of an epoch over so many rows; completions of a policy count as long as they may get."""
+    """The tokens of an epoch; completions of a policy count at their maximum length."""
     characters = written.characters * trained / written.rows
     if request.policy is None:
         return math.ceil(characters * per_character)

@@ -156,7 +156,7 @@ def parse_request(raw: Any) -> TrainingRequest:
 
 
 def _faults_of_policy(request: TrainingRequest) -> Iterator[Fault]:
-    """What does not go with kind policy, and what goes with it alone."""
+    """Faults of fields that kind policy does not take or alone takes."""
     settings, rows, plain = request.policy, request.rows, RowSelection()
     if request.kind is not TrainingKind.POLICY:
         if settings is not None:

@@ -14,8 +14,8 @@ async def list_deliveries(
     Raises WebhookNotFound and InvalidCursor.
     """
     async with store.project_unit() as unit:
-        found = await unit.webhooks.deliveries(webhook_id, limit=limit + 1, before=before)
-    return found[:limit], len(found) > limit
+        deliveries = await unit.webhooks.deliveries(webhook_id, limit=limit + 1, before=before)
+    return deliveries[:limit], len(deliveries) > limit
 
 
 async def resend(store: ProjectStore, webhook_id: WebhookId, delivery_id: DeliveryId) -> Delivery:

@@ -50,8 +50,8 @@ def judge(answer: Answer | None, *, tries: int, random: Callable[[], float]) -> 
         return Verdict(status=DeliveryStatus.DELIVERED)
     if answer is not None and answer.status == HTTPStatus.GONE:
         return Verdict(status=DeliveryStatus.FAILED, disable=GONE)
-    asked = None if answer is None else answer.retry_after_seconds
-    wait = wait_seconds(tries, random=random, retry_after_seconds=asked)
+    requested = None if answer is None else answer.retry_after_seconds
+    wait = wait_seconds(tries, random=random, retry_after_seconds=requested)
     if wait is None:
         return Verdict(status=DeliveryStatus.FAILED)
     return Verdict(status=DeliveryStatus.PENDING, wait_seconds=wait)

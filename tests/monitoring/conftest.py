@@ -75,7 +75,7 @@ def _worker() -> ServiceMetrics:
     service = _driven()
     metrics = WorkMetrics(service)
     metrics.claimed(0.1, found=True)
-    metrics.asked("twin", Usage(prompts=1, tokens_sent=3, tokens_computed=2))
+    metrics.scored("twin", Usage(prompts=1, tokens_sent=3, tokens_computed=2))
     metrics.recalled("twin", 1)
     return service
 

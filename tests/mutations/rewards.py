@@ -18,7 +18,7 @@ REWARDS = (
         "service/jobs/running/preferences.py",
         "    if gap == 0:\n        return None\n",
         "    if gap == 0:\n        return shard.positive\n",
-        (f"{JOBS}::test_a_tie_is_no_label_and_is_told",),
+        (f"{JOBS}::test_a_tie_has_no_label_and_is_reported",),
     ),
     Mutation(
         "a shard that was cut off asks for all its texts again",

@@ -26,8 +26,8 @@ TRAINING = (
     Mutation(
         "a stop loses what was done since the last checkpoint",
         "training/optimisation/watcher.py",
-        "        if self._asked(args.device):\n            control.should_save = control.should_training_stop = True",
-        "        if self._asked(args.device):\n            control.should_training_stop = True",
+        "self._must_stop(args.device):\n            control.should_save = control.should_training_stop = True",
+        "self._must_stop(args.device):\n            control.should_training_stop = True",
         (f"{INTERRUPTIONS}::test_a_stopped_training_saves_and_resumes_to_the_same_bytes",),
     ),
     Mutation(

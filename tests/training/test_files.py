@@ -132,6 +132,6 @@ def test_a_training_whose_supervisor_is_gone_stops() -> None:
 def test_a_stop_is_raised_once_it_was_asked_for() -> None:
     stop = StopRequest()
     stop.check()
-    stop.asked = True
+    stop.requested = True
     with pytest.raises(Stopped):
         stop.check()

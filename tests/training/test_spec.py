@@ -39,7 +39,7 @@ def test_the_service_offers_what_the_command_trains(offered: type[StrEnum], trai
     assert [choice.value for choice in offered] == [choice.value for choice in trained]
 
 
-def test_spellings_are_told_where_there_are_some(tmp_path: Path) -> None:
+def test_empty_spellings_are_left_out_of_the_identity(tmp_path: Path) -> None:
     told = read_spec(written(tmp_path, json.dumps({**LEAST, "spellings": [[" YES"], []]}))).without_folders
     assert told["spellings"] == [[" YES"], []]
     assert "spellings" not in read_spec(written(tmp_path, json.dumps(LEAST))).without_folders

@@ -1,4 +1,4 @@
-"""Prompts to continue: what a policy learns from."""
+"""Prompts that a policy learns to continue."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ _OPTIONAL: Fields = {"group": (str,), "id": (str,)}
 
 @dataclass(frozen=True, slots=True)
 class PromptRow:
-    """A prompt; rows of one group are never parted."""
+    """A prompt; rows of one group stay together."""
 
     line: int
     prompt: str

@@ -1,4 +1,4 @@
-"""Rows to be scored once the training is over: prompts without labels, each with an id to know it by."""
+"""Rows to score after the training: prompts without labels, each with an id."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ _OPTIONAL: Fields = {"id": (str,)}
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A prompt whose label is asked for; without an id it is known by its line."""
+    """A prompt to score the labels of; without an id in the file, its line is its id."""
 
     line: int
     prompt: str
@@ -22,11 +22,11 @@ class Question:
 
 def read_questions(path: Path) -> list[Question]:
     """The prompts of a JSONL file. Raises Refused."""
-    asked: list[Question] = []
+    questions: list[Question] = []
     for line, row in read_rows(path, _WANTED, _OPTIONAL, SCORE):
         if not row["prompt"]:
             raise refused(line, "prompt: must not be empty", SCORE)
-        asked.append(Question(line, row["prompt"], row.get("id", str(line))))
-    if not asked:
-        raise Refused(f"{SCORE}: {str(path)!r} has no rows; leave the field out where nothing is to be scored")
-    return asked
+        questions.append(Question(line, row["prompt"], row.get("id", str(line))))
+    if not questions:
+        raise Refused(f"{SCORE}: {str(path)!r} has no rows; leave the field out if there is nothing to score")
+    return questions

@@ -1,8 +1,8 @@
 """Tokenise prompts and labels by the rules of later scoring (`inference/label_tokens.py`).
 
-A label stands behind its prompt with a space before it. A special token in a text is plain text. A label that another
-one begins with gets the token that ends it in a demonstration. This module truncates nothing, adds no end of text, and
-refuses rows that do not fit.
+A label stands behind its prompt with a space before it. A special token in a text is plain text. If another label
+begins with a label, this one gets the token that ends it in a demonstration. This module truncates nothing, adds no end
+of text, and refuses rows that do not fit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ class TokenisedPrompt:
 
 
 class Row(Protocol):
-    """What stands in front of a label, and on which line of its file."""
+    """The text in front of a label, and the line of the file that it is from."""
 
     @property
     def line(self) -> int:
@@ -54,7 +54,7 @@ class Row(Protocol):
 class RowTokenizer:
     """Tokenises rows for a language model that reads `context_tokens` at once.
 
-    `of` is the field of the specification that names the rows' file: faults are told by it.
+    `of` is the field of the specification that names the rows' file: faults name it.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, context_tokens: int, of: str = EXAMPLES) -> None:

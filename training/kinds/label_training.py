@@ -37,8 +37,8 @@ class LabelTraining:
     gold: Sequence[int | None]
     weights: Sequence[float]  # of the training rows, with a mean of 1
     digest: str
-    asked: Sequence[Question] = ()
-    asked_prompts: Sequence[TokenisedPrompt] = ()
+    questions: Sequence[Question] = ()
+    question_prompts: Sequence[TokenisedPrompt] = ()
 
     def facts(self) -> dict[str, Any]:
         """The numbers of rows by kind, and the tokens of an epoch, including each row's label."""
@@ -68,19 +68,19 @@ class LabelTraining:
     def control(self, control: Control) -> Stage:
         """Run the same training on other labels; on inverted ones for the first epoch alone."""
         trained, spec = self.parts.trained, self.bench.spec
-        found = [self.rows[row].label for row in trained]
+        given = [self.rows[row].label for row in trained]
         gold = [label for row in trained if (label := self.gold[row]) is not None] if control in GOLD_CONTROLS else []
-        labels = control_labels(control, found, gold, len(spec.labels), spec.seed)
+        labels = control_labels(control, given, gold, len(spec.labels), spec.seed)
         return self._stage(control, labels, 1 if control is Control.INVERTED else spec.epochs)
 
     def scores(self, module: Any) -> Scored | None:
-        """Every label's log-probability behind each prompt that is to be scored."""
-        if not self.asked:
+        """Every label's log-probability behind each prompt to score."""
+        if not self.questions:
             return None
         forward, at_once = forward_of(_plain(module)), self.bench.spec.rows_at_once or ROWS_AT_ONCE
-        found = label_scores(module, forward, self.asked_prompts, self.bench.stop.check, at_once)
-        tokens = sum(len(prompt.ids) + max(map(len, prompt.labels)) for prompt in self.asked_prompts)
-        return Scored([question.id for question in self.asked], found.tolist(), tokens)
+        scores = label_scores(module, forward, self.question_prompts, self.bench.stop.check, at_once)
+        tokens = sum(len(prompt.ids) + max(map(len, prompt.labels)) for prompt in self.question_prompts)
+        return Scored([question.id for question in self.questions], scores.tolist(), tokens)
 
     def _stage(self, name: str, labels: Sequence[int], epochs: int) -> Stage:
         measured = Random(self.bench.spec.seed).sample(range(len(labels)), min(_MEASURED_ROWS, len(labels)))
@@ -131,17 +131,18 @@ def prepare(bench: Bench, file: Path) -> LabelTraining:
             f"({len(lines)} rows in all); add them or leave the control out"
         )
     read, context = load_tokenizer(bench.base), context_tokens(bench.base)
-    prompts = RowTokenizer(read, context).prompts(examples.rows, spec.labels, spec.separator, spec.spellings)
-    asked = read_questions(bench.file(spec.score)) if spec.score else []
-    asked_prompts = RowTokenizer(read, context, SCORE).prompts(asked, spec.labels, spec.separator, spec.spellings)
+    answers = (spec.labels, spec.separator, spec.spellings)
+    prompts = RowTokenizer(read, context).prompts(examples.rows, *answers)
+    questions = read_questions(bench.file(spec.score)) if spec.score else []
+    question_prompts = RowTokenizer(read, context, SCORE).prompts(questions, *answers)
     parts = split([row.group for row in examples.rows], spec.holdout, spec.seed)
     weights = mean_one([examples.rows[row].weight for row in parts.trained], spec.weights)
     gold, digest = examples.gold, examples.digest
-    return LabelTraining(bench, examples.rows, prompts, parts, gold, weights, digest, asked, asked_prompts)
+    return LabelTraining(bench, examples.rows, prompts, parts, gold, weights, digest, questions, question_prompts)
 
 
 def _plain(module: Any) -> Any:
-    """The language model itself, without what PEFT has put around it."""
+    """The language model without PEFT's wrapper."""
     return module.get_base_model() if hasattr(module, "get_base_model") else module
 
 

@@ -69,7 +69,7 @@ class RewardTraining:
         return self._stage(control, [rng.random() < 0.5 for _ in self.parts.trained])
 
     def scores(self, module: Any) -> None:
-        """A reward model says no labels; the specification refuses rows to be scored."""
+        """A reward model predicts no labels; the specification refuses rows to score."""
         del module
 
     def _stage(self, name: str, turned: Sequence[bool]) -> Stage:

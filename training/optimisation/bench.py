@@ -24,7 +24,7 @@ class Bench:
     spec: Spec
     base: Base
     device: torch.device
-    beside: Path  # the folder that paths of the specification are meant from
+    beside: Path  # paths in the specification are relative to this folder
     folder: Path
     progress: Progress
     stop: StopRequest

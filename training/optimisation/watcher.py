@@ -20,16 +20,16 @@ Evaluate = Callable[[Any], dict[str, Any]]  # of the language model as it is
 
 
 class EndedEarly(Exception):
-    """A training that was taken up again has already met a rule that ends it."""
+    """A rule has already ended the training that this process resumed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What a kind of training wants beyond the others.
+    """The additions of a kind of training to the common loop.
 
-    `figures` of each step are told; `keep` gets the language model with the number of an epoch before that is measured;
-    `ends_early` reads the log behind each step and says why the training stops there, or None. `chosen` reads the log
-    of the whole training and gives the kept adapter to publish; `after` measures what was published.
+    Progress events include the `figures` of each step. `keep` gets the language model and the number of an epoch,
+    before its evaluation. `ends_early` reads the log after each step; it returns the reason to stop, or None. `chosen`
+    reads the log of the whole training and returns the saved adapter to publish; `after` evaluates the published one.
     """
 
     figures: Sequence[str] = ()
@@ -85,7 +85,7 @@ class Watcher(TrainerCallback):
         """Save and stop if somebody has requested it."""
         if state.global_step >= self._last_step(state):
             control.should_save = control.should_training_stop = True
-        if self._asked(args.device):
+        if self._must_stop(args.device):
             control.should_save = control.should_training_stop = True
 
     def on_log(
@@ -120,7 +120,7 @@ class Watcher(TrainerCallback):
             tokens_per_second=round((int(state.num_input_tokens_seen) - self._first_tokens) / max(elapsed, 1e-9), 1),
             seconds_left=round(elapsed / max(done, 1) * left, 1),
         )
-        if self._ends_epoch(state) and not self._stop.asked:
+        if self._ends_epoch(state) and not self._stop.requested:
             self._measure(state, others["model"])
         is_due = not self._ends_epoch(state) or "evaluation" in state.log_history[-1]
         if is_due and self._ends_early(state):
@@ -131,7 +131,7 @@ class Watcher(TrainerCallback):
         self._progress.tell("checkpoint", stage=self._stage, step=state.global_step)
 
     def _ends_early(self, state: TrainerState) -> bool:
-        """Whether a rule ends the training here; noted in the log, so that it is not taken up again."""
+        """Whether a rule ends the training here; notes that in the log, so that no later process continues it."""
         log: list[dict[str, Any]] = state.log_history
         reason = self._extras.ends_early(log)
         if reason is not None:
@@ -145,7 +145,7 @@ class Watcher(TrainerCallback):
             self._extras.keep(module, epoch)
             measured = self._evaluate(module)
         except Stopped:
-            return  # asked in the midst of it: the next process makes up for it
+            return  # the next process repeats the evaluation
         log: list[dict[str, Any]] = state.log_history  # not only numbers: whatever is JSON
         log.append({"step": state.global_step, "epoch": float(epoch), "evaluation": measured})
         self._progress.tell("evaluation", stage=self._stage, epoch=epoch, **measured)
@@ -159,10 +159,10 @@ class Watcher(TrainerCallback):
     def _ends_epoch(self, state: TrainerState) -> bool:
         return state.global_step > 0 and state.global_step % self._steps_of_epoch(state) == 0
 
-    def _asked(self, device: torch.device) -> bool:
+    def _must_stop(self, device: torch.device) -> bool:
         """Whether any process got a request to stop: all must stop after the same step."""
         if not (distributed.is_available() and distributed.is_initialized()):
-            return self._stop.asked
-        asked = torch.tensor(float(self._stop.asked), device=device)
-        distributed.all_reduce(asked)
-        return bool(asked.item())
+            return self._stop.requested
+        requests = torch.tensor(float(self._stop.requested), device=device)
+        distributed.all_reduce(requests)
+        return bool(requests.item())

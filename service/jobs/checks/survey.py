@@ -284,7 +284,7 @@ class _Surveyor:
 
 
 def _columns_of(row: SourceRow) -> str:
-    """What to do about a row that holds whole columns, as pandas writes a table by default; nothing for another."""
+    """The advice for a row that holds whole columns, as pandas writes a table by default; empty for another row."""
     if not all(isinstance(value, list | dict) for value in row.fields.values()):
         return ""
     return "; this looks like a table written by columns: write an object for each row (pandas: orient='records')"

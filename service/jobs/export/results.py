@@ -42,7 +42,7 @@ class Result:
     arrow_schema: bytes | None = None  # the columns' types in the user's Parquet file
 
     @property
-    def found_columns(self) -> tuple[str, ...]:
+    def added_columns(self) -> tuple[str, ...]:
         """The result's columns, which follow the user's own."""
         return (*RESULT_COLUMNS, RAW_PROBABILITY) if self.raw_probability else RESULT_COLUMNS
 
@@ -92,7 +92,7 @@ async def stream_result(
     `formula_safe` is for formats of spreadsheets: it puts an apostrophe in front of text that would run as a formula.
     """
     encoder = ENCODERS[form](
-        result.columns, result.found_columns, formula_safe=formula_safe, arrow_schema=result.arrow_schema
+        result.columns, result.added_columns, formula_safe=formula_safe, arrow_schema=result.arrow_schema
     )
     async with aclosing(_encode(store, result, encoder)) as parts:  # if the client leaves, all generators end at once
         async for part in parts:
@@ -150,10 +150,10 @@ def result_fields(result: Result, row: LabeledRow) -> Fields:
         given[result.gold_field] = orjson.loads(row.gold)
     state = row.state
     label = None if state.label is None else result.job.config.task.labels[state.label]
-    found = (label, state.confidence, state.margin, state.status.value, state.raw_probability)
+    added = (label, state.confidence, state.margin, state.status.value, state.raw_probability)
     return {
         **{column: given[column] for column in result.columns if column in given},
-        **dict(zip(result.found_columns, found, strict=False)),  # `found_columns` has the last one only on request
+        **dict(zip(result.added_columns, added, strict=False)),  # `added_columns` has the last one only on request
     }
 
 

@@ -40,7 +40,7 @@ class SearchFacts:
     entropy_nats: float | None = None  # of the label shares on the sample: the largest possible gain
     impression_utility: float | None = None  # of the labels of the first impression; only under objective `gain`
     impression_confirmed: bool | None = None  # whether demonstrations confirm the first impression
-    expected_accuracy: float | None = None  # mean confidence on the anchor; null if nothing bears out how sure it is
+    expected_accuracy: float | None = None  # mean confidence on the anchor; null if nothing confirms it
     known_rows: int | None = None  # known rows of the anchor predicted without showing them; null if there are none
     known_right: int | None = None  # of these, rows whose known label was the likeliest
     known_commonest: int | None = None  # of these, rows with the commonest known label; always guessed, it hits as many

@@ -1,4 +1,4 @@
-"""Finds shortcuts: features such as length or position that predict the labels though nobody asked for them."""
+"""Finds shortcuts: features such as length or position that predict the labels beside the question."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence

@@ -34,7 +34,7 @@ MOST_NOISE_SHARE = 0.5  # upper limit of the share that counts as chance, howeve
 NO_CONCEPT_NATS = 0.01  # per row: the limit if shuffled labels cost nothing, so that there is no share
 RESTARTS_AGREE = 0.7  # of the rows; two random labellings with two labels agree on half of them
 SHORTCUT = 0.8  # above the majority, where certainty is 1: a balanced accuracy of 0.9 with two labels
-TELLS_MORE_SHARE = 0.1  # of the entropy of even labels: the lead in gain that is more than chance
+GAINS_MORE_SHARE = 0.1  # of the entropy of even labels: the lead in gain that is more than chance
 AGREES_KAPPA = 0.4  # from about here agreement beyond chance is called moderate (Landis and Koch 1977)
 AGREES_ERRORS = 3.0  # standard errors of kappa (about 1 / sqrt(rows)) that exceed chance
 KNOWN_SKILL = (0.1, 0.3)  # of the way from chance to certainty on known rows: useless below the first, weak below both
@@ -234,30 +234,31 @@ def _little(search: SearchFacts, gain: float) -> str:
     if search.gain_nats is None:
         return f"the labels are only {gain:.3f} nats per row more coherent than the same labels dealt out at random"
     if search.stop_reasons.get(StopReason.NOT_BORNE_OUT):
-        seen = f"demonstrations do not bear out the first impression: {gain:.3f} nats per row beyond chance"
+        seen = f"demonstrations do not confirm the first impression: {gain:.3f} nats per row beyond chance"
         return f"{seen}; the labels are those of the calibrated first impression"
-    return f"the labels tell only {gain:.3f} nats per row more than their shares do"
+    return f"the labels gain only {gain:.3f} nats per row over their shares"
 
 
 def _known_all_the_same(evidence: Evidence) -> str:
     """Another labelling which shows that the language model can distinguish the rows; empty if there is none."""
-    better, alike = _tells_more(evidence), _labels_alike(evidence)
+    better, alike = _gains_more(evidence), _labels_alike(evidence)
     if better is not None:
-        seen = f"{words_for(better.name)} tell {better.gain_nats:.3f} nats per row"
+        seen = f"the gain of {words_for(better.name)} is {better.gain_nats:.3f} nats per row"
     elif alike is not None:
         seen = f"{words_for(alike.name)} agree on {alike.agreement:.0%} of {alike.rows} rows, more than by chance"
     else:
         return ""
-    return f"; yet {seen}: the language model does tell rows apart, so compare a sample of both with your own judgement"
+    advice = "the language model does distinguish the rows, so compare a sample of both with your own judgement"
+    return f"; yet {seen}: {advice}"
 
 
-def _tells_more(evidence: Evidence) -> RankedLabelling | None:
+def _gains_more(evidence: Evidence) -> RankedLabelling | None:
     """The labelling of the highest gain, if it is far above that of the labels found."""
     own = found_gain(evidence.ranking)
     best = max(evidence.ranking, key=lambda row: row.gain_nats or 0.0, default=None)
     if own is None or best is None or best.gain_nats is None:
         return None
-    least = TELLS_MORE_SHARE * math.log(max(2, len(evidence.shares)))
+    least = GAINS_MORE_SHARE * math.log(max(2, len(evidence.shares)))
     return best if best.gain_nats - max(own, 0.0) >= least else None
 
 
@@ -309,8 +310,8 @@ def _shortcut(evidence: Evidence) -> list[Reason]:
     if not strong:
         return []
     found = max(strong, key=lambda shortcut: shortcut.above_majority)
-    message = f"{name_of(found)} alone tells the labels (balanced accuracy {found.balanced_accuracy:.2f})"
-    return _suspicious("shortcut", f"{message}: they may follow it in place of what was asked for")
+    message = f"{name_of(found)} alone predicts the labels (balanced accuracy {found.balanced_accuracy:.2f})"
+    return _suspicious("shortcut", f"{message}: they may follow it in place of your question")
 
 
 def _reward(evidence: Evidence) -> list[Reason]:

@@ -127,7 +127,7 @@ class CachedScorer:
         return answers
 
     async def answer(self, recalled: RecalledRequest) -> Answer:
-        """Score what is missing and store it; returns the answers to all trees.
+        """Score the missing prompts and store the answers; returns the answers to all trees.
 
         Raises BackendError, LeaseLost and StorageUnavailable; RowsUnscorable if the backend cannot score a few rows,
         after storing all other answers; TooManyUnscorable if it is more than a few.
@@ -223,7 +223,7 @@ class CachedScorer:
                 answers = await unit.answers.record(self._lease, self._backend.id, answers)
             await unit.shards.spend(self._lease, usage, remembered=self.remembered)
         self.usage = usage
-        self._observer.asked(self._backend_name, cost)
+        self._observer.scored(self._backend_name, cost)
         if self._memory.max_answers:
             self._recent.add(answers)
             await self._memory.evict_old(len(answers))

@@ -109,7 +109,7 @@ def _stored_state(claimed: ClaimedShard) -> State | None:
 
 @dataclass
 class _Run:
-    """A running search, with what answers its requests and the labels stored so far."""
+    """A running search, with the scorers that answer its requests and the labels stored so far."""
 
     store: Store
     claimed: ClaimedShard
@@ -137,13 +137,13 @@ class _Run:
 
     @cached_property
     def pace(self) -> PaceOfTrainings | None:
-        """Measures the trainings, where the strategy trains."""
+        """Measures the speed of trainings; None if the strategy does not train."""
         config = self.claimed.config
         left = config.search.strategy.approach.tokens_left if config.trains else None
         return None if left is None else PaceOfTrainings(self.store, self.claimed, self.search, left)
 
     async def _training_ended(self, training: RecalledTraining) -> None:
-        """Tell of a training while others of its round go on. Raises LeaseLost and StorageUnavailable."""
+        """Record a finished training while others of its round still run. Raises LeaseLost and StorageUnavailable."""
         if self.pace is not None:
             self.pace.ended(training)
         await self.save()

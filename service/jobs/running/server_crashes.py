@@ -40,7 +40,7 @@ class ServerCrashes:
             self.counts[key] = self.counts.get(key, 0) + accused
 
     def suspects(self, keys: Iterable[PromptKey]) -> set[PromptKey]:
-        """Those of the prompts that were under way at a crash."""
+        """The prompts, among these, that were under way at a crash."""
         return self.counts.keys() & set(keys)
 
     def is_fatal(self, key: PromptKey) -> bool:

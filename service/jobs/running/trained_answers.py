@@ -23,7 +23,7 @@ from service.search.state.steps import Answer
 class RecalledTraining:
     """A training with the keys of its queries, and the stored answers to some of them."""
 
-    asked: TrainAndScore
+    request: TrainAndScore
     keys: dict[Row, PromptKey]
     answers: dict[PromptKey, LogProbabilities]
 
@@ -58,8 +58,8 @@ class CachedTrainer:
     async def recall(self, request: Trainings) -> RecalledTrainings:
         """Look up the stored answers to a request. Raises StorageUnavailable and TrainingFailed."""
         trainer, task = await self.trainer.identify(), self.claimed.config.task
-        asked = []
-        for one in request.asked:
+        recalled = []
+        for one in request.requests:
             keys = await asyncio.to_thread(
                 trained_keys,
                 one,
@@ -69,8 +69,8 @@ class CachedTrainer:
                 separator=task.separator,
                 all_spellings=task.all_spellings,
             )
-            asked.append(RecalledTraining(one, keys, await self.scorer.remembered_answers(set(keys.values()))))
-        return RecalledTrainings(asked)
+            recalled.append(RecalledTraining(one, keys, await self.scorer.remembered_answers(set(keys.values()))))
+        return RecalledTrainings(recalled)
 
     async def answer(self, recalled: RecalledTrainings, stop: asyncio.Event) -> Answer | None:
         """Run the missing trainings and store their answers; returns all answers, or None if `stop` was set meanwhile.
@@ -96,7 +96,7 @@ class CachedTrainer:
         """Run a training and store its scores; returns False if it was stopped."""
         task = self.claimed.config.task
         found = await self.trainer.train_and_score(
-            training.asked, task.labels, separator=task.separator, stop=stop, all_spellings=task.all_spellings
+            training.request, task.labels, separator=task.separator, stop=stop, all_spellings=task.all_spellings
         )
         if found is None:
             return False

@@ -53,4 +53,4 @@ class PaceOfTrainings:
         return TrainingPace(since_seconds=self._since_seconds, tokens_read=self._read, tokens_left=max(0, left))
 
     def _tokens(self, training: RecalledTraining) -> int:
-        return tokens_read(self.search.problem, training.asked)
+        return tokens_read(self.search.problem, training.request)

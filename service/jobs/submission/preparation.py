@@ -46,7 +46,7 @@ class Preparation:
 
 
 async def _prepare_rewarded(config: JobConfig, source: RowSource, model: RewardModel) -> Preparation:
-    """Check the data set and plan the shards of a job that a reward model labels; no backend is asked.
+    """Check the data set and plan the shards of a job that a reward model labels; this needs no backend.
 
     Raises InvalidDataset, PayloadTooLarge and UnsupportedFormat.
     """

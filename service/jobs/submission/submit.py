@@ -73,7 +73,7 @@ async def submit(
             dataset = _new_dataset(prepared, data_sha256)
             receipt = await _store(prepared, source, store, dataset, backend=backend, request=request)
         job = receipt.job
-        known = {} if config.method.asks_rewards else {"icm.backend": config.model}  # what exists a span may carry
+        known = {} if config.method.asks_rewards else {"icm.backend": config.model}  # a known name
         current.set_attributes({"icm.job": job.id, **known, "icm.data.rows": job.progress.rows})
         return receipt
 

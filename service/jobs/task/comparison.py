@@ -11,7 +11,7 @@ from service.values import as_text
 
 
 def comparison_of(task: Task) -> AntisymmetricRelation | None:
-    """The relation that says which rows compare what; none where the task compares nothing."""
+    """The relation that says what a row compares; None if the task compares nothing."""
     return next((found for found in task.relations if isinstance(found, AntisymmetricRelation)), None)
 
 
@@ -47,5 +47,5 @@ class Comparer:
 
 
 def _prompt(values: Sequence[str]) -> str:
-    """What stands in front of both texts: the columns that things are compared within, a line each."""
+    """The text in front of both texts: the columns of the comparison's group, a line each."""
     return "".join(f"{value}\n" for value in values)

@@ -82,8 +82,8 @@ class CircuitBreaker:
             self._trying = False
             self._pause_seconds = min(2 * self._pause_seconds, self._longest_pause_seconds)
         if trial or (self.closed and self._failures >= self._failures_to_open):
-            asked = min(retry_after_seconds or 0.0, self._longest_pause_seconds)
-            self._closed_until_trial = now + max(self._pause_seconds, asked)
+            requested = min(retry_after_seconds or 0.0, self._longest_pause_seconds)
+            self._closed_until_trial = now + max(self._pause_seconds, requested)
 
     def abandoned(self, *, trial: bool) -> None:
         """Record a call that ended without an outcome; if it was the trial, the next call may take its place."""

@@ -1,4 +1,4 @@
-"""Measures a server's prefix cache by sending prompts twice that no one has sent before."""
+"""Measures a server's prefix cache by sending each of a few new prompts twice."""
 
 import asyncio
 import math
@@ -88,9 +88,8 @@ async def _sent_twice(wire: Wire, executor: CallExecutor, length: int) -> Sample
     warm = await executor.call(lambda: wire.next_token(prompt, wanted), measured=False)
     difference = None if warm.relative else largest_difference([cold, warm], wanted)
     if warm.tokens_sent is None or warm.tokens_computed is None or warm.requests > 1:
-        return Sample(
-            None, found_all=False, difference_nats=difference
-        )  # a sum over requests says nothing about one prompt
+        # A sum over requests says nothing about one prompt.
+        return Sample(None, found_all=False, difference_nats=difference)
     found = warm.tokens_sent - warm.tokens_computed
     return Sample(found, found_all=warm.tokens_computed == 1, difference_nats=difference)
 

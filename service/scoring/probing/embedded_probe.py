@@ -9,7 +9,7 @@ from service.records.scoring import BackendInfo, ServerFacts
 from service.scoring.calls.gather import together
 from service.scoring.probing.cache_trial import CacheFindings, Sample, fresh_text, infer_cache
 from service.scoring.probing.identity import not_ready
-from service.scoring.probing.label_trial import PROBE_TEXT, AskedLabels, Finder, LabelFindings
+from service.scoring.probing.label_trial import PROBE_TEXT, Finder, LabelFindings, TriedLabels
 from service.scoring.probing.probe import EXAMPLES, server_info, with_findings
 from service.scoring.wires.detection import DetectKind, misconfigured
 from service.scoring.wires.http import JsonHttp
@@ -54,15 +54,15 @@ class EmbeddedExaminer:
 
     async def __call__(self, name: str, labels: Sequence[str], *, all_spellings: bool, separator: str) -> BackendInfo:
         """Probe the server, and whether it can score these labels; errors become problems of the result."""
-        asked = AskedLabels(labels or EXAMPLES, all_spellings, separator, as_text=False)
+        tried = TriedLabels(labels or EXAMPLES, all_spellings, separator, as_text=False)
         try:
             facts = await self._facts()
             info = server_info(name, self._kind, facts, token_id_prompts=False)
             if facts.problems:  # without its adapter the server scores nothing
                 return await self._unfit(info)
-            found = await self._try_labels(asked)
+            found = await self._try_labels(tried)
             if not found.refusals:
-                await self._try_cache(info, asked)
+                await self._try_cache(info, tried)
         except BackendUnavailable as error:
             return not_ready(name, self._kind.name, error)
         except BackendRefused as error:
@@ -80,37 +80,37 @@ class EmbeddedExaminer:
         """Advice on the setting to change, if another kind of server gave a refusal."""
         return misconfigured(self._kind, await self._detect()) if self._detect else None
 
-    async def _try_labels(self, asked: AskedLabels) -> LabelFindings:
+    async def _try_labels(self, tried: TriedLabels) -> LabelFindings:
         """Score one prompt alone, then two at once. Raises BackendUnavailable."""
         found, tree = LabelFindings(reports_tokens_computed=True), PromptTree("", (Query(Row(0), PROBE_TEXT),))
         try:
-            alone = await self._ask(tree, asked)
-            company = await together(self._ask(tree, asked) for _ in range(2))
+            alone = await self._ask(tree, tried)
+            company = await together(self._ask(tree, tried) for _ in range(2))
         except BackendRefused as refusal:
             found.refusals.append(str(refusal))
             return found
         found.difference_nats = max(_difference(alone, scores) for scores in company)
-        finder = Finder(self._encode, asked)
+        finder = Finder(self._encode, tried)
         try:
             found.other_endings = await finder.other_endings(await finder.behind())
         except BackendRefused:  # the server finds the labels' tokens itself; `/tokenize` is optional
             found.other_endings = None
         return found
 
-    async def _try_cache(self, info: BackendInfo, asked: AskedLabels) -> None:
+    async def _try_cache(self, info: BackendInfo, tried: TriedLabels) -> None:
         """Score a prompt twice that no one has sent before, once for each server. Raises BackendError."""
         if info.fingerprint == self._fingerprint:
             return
         half = (info.context_tokens or 0) // 2  # a character has at most one token
         tree = PromptTree(fresh_text(_CLAIMS)[:half], (Query(Row(0), PROBE_TEXT),))
-        cold, warm = [await self._ask(tree, asked) for _ in range(2)]
+        cold, warm = [await self._ask(tree, tried) for _ in range(2)]
         usage = warm.usage
         found_all = usage.tokens_computed == usage.prompts  # servers always compute a prompt's last token
         sample = Sample(usage.tokens_sent - usage.tokens_computed, found_all, _difference(cold, warm))
         self._cache, self._fingerprint = infer_cache([sample]), info.fingerprint
 
-    async def _ask(self, tree: PromptTree, asked: AskedLabels) -> TreeScores:
-        return await self._score(tree, asked.labels, all_spellings=asked.all_spellings, separator=asked.separator)
+    async def _ask(self, tree: PromptTree, tried: TriedLabels) -> TreeScores:
+        return await self._score(tree, tried.labels, all_spellings=tried.all_spellings, separator=tried.separator)
 
     async def _encode(self, text: str) -> list[Token]:
         pieces: Sequence[dict[str, Any]] = await self._http.post("/tokenize", {"inputs": text})

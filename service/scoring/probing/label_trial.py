@@ -39,7 +39,7 @@ class LabelFindings:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedLabels:
+class TriedLabels:
     """The labels that a probe tries, with the options of `Scorer`; `as_text` if prompts are sent as text."""
 
     labels: Sequence[str]
@@ -53,17 +53,17 @@ class Finder:
     """Finds the tokens of the labels behind different prompt endings."""
 
     encode: Encode
-    asked: AskedLabels
+    tried: TriedLabels
 
     async def behind(self, ending: str = "") -> LabelTokens:
         """The labels' tokens behind prompts with this ending. Raises BackendError."""
         return await find_label_tokens(
             self.encode,
-            self.asked.labels,
+            self.tried.labels,
             ending,
-            separator=self.asked.separator,
-            all_spellings=self.asked.all_spellings,
-            as_text=self.asked.as_text,
+            separator=self.tried.separator,
+            all_spellings=self.tried.all_spellings,
+            as_text=self.tried.as_text,
         )
 
     async def other_endings(self, tokens: LabelTokens) -> tuple[str, ...]:
@@ -78,13 +78,13 @@ class Finder:
             return False
 
 
-async def try_labels(wire: Wire, executor: CallExecutor, asked: AskedLabels) -> LabelFindings:
+async def try_labels(wire: Wire, executor: CallExecutor, tried: TriedLabels) -> LabelFindings:
     """Encode the labels behind several prompts, score them behind one, and repeat one call to compare.
 
     Costs one prompt of a dozen tokens per call that the labels need, and three more. Raises BackendUnavailable.
     """
     encoder, found = Encoder(wire, executor), LabelFindings()
-    finder = Finder(encoder.tokens, asked)
+    finder = Finder(encoder.tokens, tried)
     trial = _Trial(wire, executor, encoder)
     try:
         tokens = await finder.behind()

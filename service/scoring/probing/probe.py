@@ -13,7 +13,7 @@ from service.records.scoring import BackendInfo, ServerFacts
 from service.scoring.calls.executor import CallExecutor
 from service.scoring.probing.cache_trial import CacheFindings, CacheTrial
 from service.scoring.probing.identity import info_from_facts, not_ready
-from service.scoring.probing.label_trial import AskedLabels, LabelFindings, Unreachable, try_labels
+from service.scoring.probing.label_trial import LabelFindings, TriedLabels, Unreachable, try_labels
 from service.scoring.wires.detection import DetectKind, misconfigured
 from service.scoring.wires.kind import Kind, Remedies
 from service.scoring.wires.wire import Wire
@@ -73,18 +73,18 @@ class Examiner:
             return replace(info, ready=False, problems=(wrong,))
         if info.problems:
             return info
-        asked = AskedLabels(labels or EXAMPLES, all_spellings, separator, as_text=not wire.takes_token_ids)
+        tried = TriedLabels(labels or EXAMPLES, all_spellings, separator, as_text=not wire.takes_token_ids)
         try:
-            return await self._run_trials(info, wire, executor, asked)
+            return await self._run_trials(info, wire, executor, tried)
         except BackendError as error:
             reachable = not isinstance(error, BackendUnavailable)
             return replace(info, ready=False, reachable=reachable, problems=(str(error),))
 
     async def _run_trials(
-        self, info: BackendInfo, wire: Wire, executor: CallExecutor, asked: AskedLabels
+        self, info: BackendInfo, wire: Wire, executor: CallExecutor, tried: TriedLabels
     ) -> BackendInfo:
         """Run all trials and add their results to the server's description. Raises BackendError."""
-        found = await try_labels(wire, executor, asked)
+        found = await try_labels(wire, executor, tried)
         cache = await self._cache_trial.resume(
             wire, executor, context_tokens=info.context_tokens, seconds=_CACHE_TRIAL_SECONDS
         )
@@ -159,7 +159,7 @@ def _places(unreachable: Sequence[Unreachable]) -> str:
 
 def _advice(remedies: Remedies, info: BackendInfo, found: LabelFindings) -> Iterator[str]:
     if not info.reports_tokens_computed:
-        yield f"tokens computed are modelled, since the server does not tell them: {remedies.computed_tokens}"
+        yield f"tokens computed are modelled, since the server does not report them: {remedies.computed_tokens}"
     if info.prefix_cache is False:
         yield f"a prompt sent twice is computed twice, so that jobs cost many times more: {remedies.prefix_cache}"
     if (info.cache_block_tokens or 0) > COARSE_BLOCK_TOKENS:

@@ -34,13 +34,13 @@ async def made_distinct(finder: PathFinder, spellings: Sequence[Spelling]) -> li
     Drops a spelling that cannot be ended, unless it is the label's own. Raises BackendRefused if a label's
     own spelling cannot be ended, and BackendUnavailable.
     """
-    found = list(spellings)
-    while numbers := _beginnings([(spelling.label, ids_of(spelling.path)) for spelling in found]):
-        longer = await together(_longer(finder, found[number]) for number in numbers)
+    distinct = list(spellings)
+    while numbers := _beginnings([(spelling.label, ids_of(spelling.path)) for spelling in distinct]):
+        longer = await together(_longer(finder, distinct[number]) for number in numbers)
         read = dict(zip(numbers, longer, strict=True))
-        kept = [read.get(number, spelling) for number, spelling in enumerate(found)]
-        found = [spelling for spelling in kept if spelling is not None]
-    return found
+        kept = [read.get(number, spelling) for number, spelling in enumerate(distinct)]
+        distinct = [spelling for spelling in kept if spelling is not None]
+    return distinct
 
 
 def _beginnings(paths: Sequence[tuple[int, Ids]]) -> list[int]:

@@ -44,14 +44,14 @@ class FlatTree:
 
     def prompt(self, leaf: int) -> str:
         """The whole prompt of a leaf."""
-        asked = self.leaves[leaf]
-        return "".join([*(self.segments[place].text for place in self.path(asked.segment)), asked.text])
+        query = self.leaves[leaf]
+        return "".join([*(self.segments[place].text for place in self.path(query.segment)), query.text])
 
     def last_characters(self, leaf: int, count: int) -> str:
         """The last `count` characters of a leaf's prompt."""
-        asked = self.leaves[leaf]
-        text = asked.text[-count:]
-        place: int | None = asked.segment
+        query = self.leaves[leaf]
+        text = query.text[-count:]
+        place: int | None = query.segment
         while place is not None and len(text) < count:
             text = (self.segments[place].text + text)[-count:]
             place = self.segments[place].parent

@@ -156,8 +156,8 @@ class JsonHttp:
             content = _parse(reply.content)
         except (ValueError, RecursionError):
             return self._excerpt(reply)
-        told = _error_in(content) or (content.get("error_message") if isinstance(content, dict) else None)
-        return self._redact(_error_text(told))[:_SHOWN_CHARACTERS] if told else self._excerpt(reply)
+        error = _error_in(content) or (content.get("error_message") if isinstance(content, dict) else None)
+        return self._redact(_error_text(error))[:_SHOWN_CHARACTERS] if error else self._excerpt(reply)
 
     def _redact(self, text: str) -> str:
         """The text without the API key, which a server or a library may repeat."""

@@ -1,4 +1,4 @@
-"""Reads and checks values in the replies of inference servers; what is missing or wrong becomes an error."""
+"""Reads and checks values in the replies of inference servers; a missing or wrong value becomes an error."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,7 +35,7 @@ def reading(path: str) -> Iterator[None]:
 
 
 def _fault(error: Exception) -> str:
-    """What is wrong with an answer, without Python's words."""
+    """The fault of an answer, without Python's words."""
     if isinstance(error, KeyError):
         return f"it has no {error}"
     return str(error) if type(error) is ValueError else "a part of it is missing or of another kind than agreed"
@@ -97,7 +97,7 @@ def next_token(
     """Check that every wanted token has a score. Raises LabelUnreachable, BackendRefused, BackendUnavailable."""
     for token in wanted:
         if by_id.get(token, -math.inf) == -math.inf:
-            why = "the language model holds it for impossible" if token in by_id else "the server left it out"
+            why = "the language model considers it impossible" if token in by_id else "the server left it out"
             raise LabelUnreachable(f"no log-probability for token {token}: {why}")
     known = {token: value for token, value in by_id.items() if value > -math.inf}
     if not known:

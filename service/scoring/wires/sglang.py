@@ -160,7 +160,7 @@ class SglangWire:
         await self._http.close()
 
     async def _atoms(self, suspects: Sequence[str]) -> list[str]:
-        """Those texts that the tokenizer encodes as a single token; asks about each text once."""
+        """The texts that the tokenizer encodes as a single token; encodes each text once."""
         found = {suspect: self._is_atom.get(suspect) for suspect in suspects}
         if unknown := [suspect for suspect, is_atom in found.items() if is_atom is None]:
             reply = await self._http.post("/tokenize", {"prompt": unknown, "add_special_tokens": False})

@@ -1,7 +1,7 @@
-"""What known rows say of predictions that were made of them while they were left out of the prompts.
+"""Measures predictions by known rows that the prompts had left out.
 
-That is evidence which no labelling of unlabelled rows can make for itself: coherent labels predict one another
-whether they are true or not, known labels are predicted only by what holds outside, too.
+No labelling of unlabelled rows can provide this evidence itself: coherent labels predict one another even if they
+are wrong, but only predictions that agree with the user's labels predict known rows.
 """
 
 import math
@@ -14,34 +14,34 @@ from service.search.predictions.panel import pooled
 from service.search.predictions.scores import Scores, likeliest
 from service.search.state.problem import Problem
 
-SLIP = 0.05  # chance that a known label is a slip of the user's: one wrong row must not outweigh all others
-LEAST_PART = 1e-4  # of a mix, that a source keeps, so that every row has a prediction
-EARNED_NATS = 1.0  # by which another source must make known labels likelier where nothing else speaks for it
-_RELATED_ERRORS = 2.0  # standard errors of no agreement beyond chance
-_STEPS = 4  # of the mixes tried between two sources, evenly spaced
+SLIP = 0.05  # probability of a wrong known label, so that a single one does not outweigh all others
+LEAST_PART = 1e-4  # smallest weight of a source in a mix, so that every row has a prediction
+EARNED_NATS = 1.0  # an unrelated source must make known labels likelier by this much
+_RELATED_ERRORS = 2.0  # agreement or contradiction within this many standard errors may be chance
+_STEPS = 4  # evenly spaced mixes to try between two sources
 
 
 def fit_nats(problem: Problem, scores: Scores) -> float:
-    """log p of the known labels among the scores less what chance gives them, nats in all; 0 of no row."""
+    """log p of the known labels among the scores, less that of a uniform guess, summed, nats; 0 without such rows."""
     return math.fsum(
         math.log(SLIP + (1 - SLIP) * problem.classes * math.exp(scores[row][label]))
-        for row, label in _asked(problem, scores)
+        for row, label in _known(problem, scores)
     )
 
 
 def part_of_other(problem: Problem, own: Scores, other: Scores, shares: Shares, *, handicap_nats: float = 0.0) -> float:
-    """How much of the mean of a prediction and another one the other should be.
+    """The weight that the other prediction should have in the mean of both, from 0 to 1.
 
-    The posterior mean by the known rows that both were asked for, every part being as likely before; none or all,
-    where the known labels are less likely by the mean than by one alone. Predictions that have nothing to do
-    with one another cannot both be right: then the other is left out unless it adds enough. `handicap_nats` is
-    taken off what the known rows say for the other, where it was picked by these rows.
+    This is the posterior mean under a uniform prior, given the known rows that both predict; nearly 0 or 1 if one
+    prediction alone makes the known labels likelier than the mean does. Unrelated predictions cannot both be right,
+    so an unrelated one has weight only if it earns EARNED_NATS. `handicap_nats` is subtracted from the evidence for
+    the other if these rows have also selected it.
     """
-    asked = {row: label for row, label in _asked(problem, own) if row in other}
+    shared = {row for row, _ in _known(problem, own) if row in other}
 
     def fitted(part: float) -> float:
         mixed = pooled([own, other], [1 - part, part], shares)
-        return fit_nats(problem, {row: mixed[row] for row in asked}) - handicap_nats * (part > LEAST_PART)
+        return fit_nats(problem, {row: mixed[row] for row in shared}) - handicap_nats * (part > LEAST_PART)
 
     parts = [min(max(step / _STEPS, LEAST_PART), 1 - LEAST_PART) for step in range(_STEPS + 1)]
     fits = [fitted(part) for part in parts]
@@ -62,5 +62,6 @@ def _are_related(own: Scores, other: Scores, shares: Shares) -> bool:
     return beyond_chance is not None and abs(beyond_chance) * math.sqrt(len(one)) >= _RELATED_ERRORS
 
 
-def _asked(problem: Problem, scores: Scores) -> Iterator[tuple[Row, Label]]:
+def _known(problem: Problem, scores: Scores) -> Iterator[tuple[Row, Label]]:
+    """The known rows among the scores, with their labels."""
     return ((row, label) for row, label in problem.known.items() if row in scores)

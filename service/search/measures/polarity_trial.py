@@ -19,9 +19,9 @@ from service.search.rules.consistency import Labels
 from service.search.state.facts import PolarityTrial
 from service.search.state.problem import Problem
 
-LEARNED_ROWS, ASKED_ROWS = 64, 256  # a few steps of training, and enough rows for a standard error
+LEARNED_ROWS, SCORED_ROWS = 64, 256  # a few steps of training, and enough rows for a standard error
 MAX_LEARNED_SHARE = 0.5  # of the rows, if there are few
-MIN_ASKED = 8  # rows for a usable standard error
+MIN_SCORED = 8  # rows for a usable standard error
 
 
 def trials(problem: Problem, labels: Labels, scores: Scores) -> list[tuple[TrainAndScore, Labels]]:
@@ -32,18 +32,20 @@ def trials(problem: Problem, labels: Labels, scores: Scores) -> list[tuple[Train
     learned = whole_groups(problem, labels, min(LEARNED_ROWS, int(MAX_LEARNED_SHARE * len(labels))))
     taken = {problem.constraints.group_of[row] for row in learned}
     free = (row for row in problem.order if row in labels and row not in problem.known)
-    asked = [row for row in free if problem.constraints.group_of[row] not in taken]
-    if not learned or len(asked) < MIN_ASKED:
+    scored = [row for row in free if problem.constraints.group_of[row] not in taken]
+    if not learned or len(scored) < MIN_SCORED:
         return []
     others = polarity.permutations(problem, labels, scores)
-    return [(_training(problem, learned, asked[:ASKED_ROWS], labelling), labelling) for labelling in (labels, *others)]
+    return [
+        (_training(problem, learned, scored[:SCORED_ROWS], labelling), labelling) for labelling in (labels, *others)
+    ]
 
 
 def tokens_of_trials(problem: Problem) -> int:
     """About how many tokens these trainings read, by the mean length of a row."""
     count = len(problem.texts)
     learned = min(LEARNED_ROWS, int(MAX_LEARNED_SHARE * count))
-    rows = learned + min(ASKED_ROWS, count - learned)
+    rows = learned + min(SCORED_ROWS, count - learned)
     labellings = 1 + polarity.permutation_count(problem.classes)
     return round(labellings * rows * problem.tokens(problem.rows) / count)
 
@@ -64,10 +66,10 @@ def trial_result(answers: Sequence[TreeScores], labellings: Sequence[Labels]) ->
     }
 
 
-def _training(problem: Problem, learned: Sequence[Row], asked: Sequence[Row], labels: Labels) -> TrainAndScore:
+def _training(problem: Problem, learned: Sequence[Row], scored: Sequence[Row], labels: Labels) -> TrainAndScore:
     return TrainAndScore(
         examples=tuple(TrainingExample(row, problem.texts[row], labels[row]) for row in learned),
-        queries=tuple(problem.query(row) for row in asked),
+        queries=tuple(problem.query(row) for row in scored),
         epochs=1,
         learning_rate=problem.parameters.learning_rate,
         seed=problem.random("polarity trial").randrange(2**31),

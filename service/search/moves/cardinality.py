@@ -19,7 +19,7 @@ from service.search.rules.consistency import Labels
 from service.search.rules.optimum import Counts, best_labelling, missed
 from service.search.state.problem import Problem
 
-STANDARD_ERRORS = 2.0  # by which a part's shares may differ from those of all rows: 95 of 100 parts keep within
+STANDARD_ERRORS = 2.0  # a part's shares may differ by this many from those of all rows: 95 of 100 parts differ less
 TOLERANCE = 1e-9  # rows: 0.7 of 10 is 7, but floating-point arithmetic gives slightly more or less
 
 

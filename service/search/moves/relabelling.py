@@ -28,10 +28,10 @@ def expected_shares(problem: Problem, shares: Shares) -> Shares:
 
 
 def cautious(shares: Shares, rows: int) -> Shares:
-    """Shares of so many labels, pulled towards even ones as far as chance explains them.
+    """Shrink the shares among `rows` rows towards even ones as far as chance explains their difference.
 
-    Where predictions are nearly flat, a few hundredths of a share turn many labels. What Pearson's chi-squared has
-    beyond twice its expectation under even shares is kept (James-Stein).
+    If predictions are nearly flat, a few hundredths of a share change many labels. This keeps the part of Pearson's
+    chi-squared beyond twice its expectation under even shares (James-Stein).
     """
     even = 1 / len(shares)
     chi_squared = rows * sum((share - even) ** 2 for share in shares) / even

@@ -1,4 +1,4 @@
-"""Sharpens the pooled prediction of several views, so that its probabilities are how often the labels are right.
+"""Sharpens the pooled prediction of several views, so that a confidence equals the share of right labels.
 
 The mean of several views is right more often than each of them, but less confident than most, so it needs
 sharpening: one factor for all rows (temperature scaling, arXiv 1706.04599), fitted without gold labels. If the views
@@ -12,11 +12,11 @@ from service.identifiers import Label, Row
 from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.predictions.scores import Scores, normalized
 
-_FACTORS = (0.5, 4.0)  # the least and the greatest sharpness tried with a witness, if 1 was likely before
-_STEPS = 50  # steps between them, evenly spaced in the logarithm
-_MATCHING = (0.1, 10.0)  # the least and the greatest sharpness that is to give an expected accuracy
-_HALVINGS = 20  # of the interval between their logarithms, which is then narrower than any difference in confidence
-_LEAST_PART = 0.02  # kept of a mean however much the views scatter, so that its likeliest label stays the likeliest
+_FACTORS = (0.5, 4.0)  # range of the sharpness to try with a witness, around a prior of 1
+_STEPS = 50  # steps within that range, evenly spaced in the logarithm
+_MATCHING = (0.1, 10.0)  # range of the sharpness that matches an expected accuracy
+_HALVINGS = 20  # bisections of that range in the logarithm: precise beyond any visible difference
+_LEAST_PART = 0.02  # smallest part of a mean to keep, so that its likeliest label stays the likeliest
 _SEVERAL = 1.1  # effective number of views from which their scatter can be measured
 
 

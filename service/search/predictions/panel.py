@@ -14,7 +14,7 @@ from service.search.predictions.confidence import part_left, sharpened
 from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.predictions.scores import Scores, likeliest, normalized
 
-SAYS_THE_SAME = 0.98  # share of the rows to which the first members give the same label as all members
+SAME_LABELS = 0.98  # of the rows: the first members give as many of them the same label as all members
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Member:
 class Panel:
     """Views with the calibration of their mean (nats) and the factors that sharpen it.
 
-    The `first` members, whose mean `first_shift` calibrates, give nearly all rows the same label as all members.
+    The `first` members, whose mean `first_shift` calibrates, give nearly all rows the same label as all members do.
     `certainty` makes the mean a confidence; it is None in a panel that an earlier release stored. `sharpness` serves
     `doubts`.
     """
@@ -78,9 +78,9 @@ class Panel:
         return {row: sharpened(values, self.sharpness) for row, values in shifted(kept, self.shift).items()}
 
     def with_source(self, place: int, source: "Panel") -> "Panel":
-        """The panel with the members of `source` for the member at this place, whose scores came from that panel.
+        """The panel with its member at this place replaced by the members of `source`, whose panel made its scores.
 
-        What it says of a row that every member is asked for stays the same: constants for each label add up.
+        The pooled scores of a row that every member scores stay the same, since constants for each label add up.
         """
         own, total = self.members[place], math.fsum(member.weight for member in source.members)
         constant = tuple(map(math.fsum, zip(own.shift, source.shift, strict=True)))
@@ -119,8 +119,8 @@ def fit(
 ) -> Panel:
     """The panel of these views, each of them and their mean calibrated to the shares.
 
-    As few of them are its `first` members as say nearly the same as all: later shards ask for
-    every row once for each of these.
+    Its `first` members are as few as give nearly the same labels as all, since later shards score every row once
+    for each of these.
     """
     members = tuple(
         Member(tuple(rows), shift_to(scores.values(), shares), weight)
@@ -129,13 +129,13 @@ def fit(
     shift, pooled_scores = _calibrated(members, views, shares)
     for count in range(1, len(members) + 1):
         first_shift, of_first = _calibrated(members[:count], views[:count], shares)
-        if _share_alike(of_first, pooled_scores) >= SAYS_THE_SAME:
+        if _share_alike(of_first, pooled_scores) >= SAME_LABELS:
             break
     return Panel(members, shift, count, first_shift)
 
 
 def pooled(views: Sequence[Scores], weights: Sequence[float], shares: Shares) -> dict[Row, LogProbabilities]:
-    """What the views say together of the rows that any of them was asked for, calibrated to the shares."""
+    """The pooled scores of the rows that any view scores, calibrated to the shares."""
     members = [
         Member((), shift_to(scores.values(), shares), weight) for scores, weight in zip(views, weights, strict=True)
     ]
@@ -143,7 +143,7 @@ def pooled(views: Sequence[Scores], weights: Sequence[float], shares: Shares) ->
 
 
 def read_as(scores: Scores, reading: Sequence[Label]) -> Scores:
-    """The scores with each label's taken from the label whose word stands for it."""
+    """The scores of each label, read from the label word that stands for it; an empty reading changes nothing."""
     if not reading:
         return scores
     return {row: tuple(values[label] for label in reading) for row, values in scores.items()}
@@ -176,5 +176,5 @@ def _opinions(members: Sequence[Member], views: Sequence[Scores]) -> dict[Row, _
 
 
 def _opinions_of(row: Row, members: Sequence[Member], by_view: Sequence[Mapping[Row, LogProbabilities]]) -> _Opinions:
-    asked = [(scores[row], member.weight) for member, scores in zip(members, by_view, strict=True) if row in scores]
-    return _Opinions([values for values, _ in asked], [weight for _, weight in asked])
+    scored = [(scores[row], member.weight) for member, scores in zip(members, by_view, strict=True) if row in scores]
+    return _Opinions([values for values, _ in scored], [weight for _, weight in scored])

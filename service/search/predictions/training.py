@@ -35,8 +35,8 @@ class TrainAndScore:
 class Trainings:
     """Requests for several trainings. None depends on another, so they may run concurrently."""
 
-    asked: tuple[TrainAndScore, ...]
+    requests: tuple[TrainAndScore, ...]
 
     def __len__(self) -> int:
         """The number of trainings."""
-        return len(self.asked)
+        return len(self.requests)

@@ -58,7 +58,7 @@ def keyed(
 
 
 def trained_keys(
-    asked: TrainAndScore,
+    request: TrainAndScore,
     labels: Sequence[str],
     *,
     project: ProjectName,
@@ -72,11 +72,11 @@ def trained_keys(
     training, labels, separator and `all_spellings`, and the query's text. No prompt has such a key: where "training" is
     hashed here, the number of labels is there.
     """
-    numbers = (str(asked.epochs), str(asked.learning_rate), str(asked.seed))
-    examples = (text for one in asked.examples for text in (one.text, str(one.label), repr(one.weight)))
-    parts = ("training", trainer, *numbers, str(len(labels)), *labels, separator, str(len(asked.examples)), *examples)
+    numbers = (str(request.epochs), str(request.learning_rate), str(request.seed))
+    examples = (text for one in request.examples for text in (one.text, str(one.label), repr(one.weight)))
+    parts = ("training", trainer, *numbers, str(len(labels)), *labels, separator, str(len(request.examples)), *examples)
     beginning = _beginning(project, parts, all_spellings=all_spellings)
-    return {query.row: PromptKey(_continued(beginning, query.text).digest()) for query in asked.queries}
+    return {query.row: PromptKey(_continued(beginning, query.text).digest()) for query in request.queries}
 
 
 def unanswered(request: KeyedRequest, known: Answers) -> list[KeyedRequest]:
@@ -113,10 +113,10 @@ def _may_be_ended(labels: Sequence[str]) -> bool:
     return begun or not all(map(str.isascii, texts))
 
 
-def _beginning(project: ProjectName, asked: Sequence[str], *, all_spellings: bool) -> "hashlib.blake2b":
+def _beginning(project: ProjectName, parts: Sequence[str], *, all_spellings: bool) -> "hashlib.blake2b":
     """A hash of everything but the prompt; a length precedes each text, so that no two inputs hash the same bytes."""
     beginning = hashlib.blake2b(b"all" if all_spellings else b"one", digest_size=KEY_BYTES)
-    for text in (project, *asked):
+    for text in (project, *parts):
         encoded = text.encode()
         beginning.update(len(encoded).to_bytes(8, "big") + encoded)
     return beginning

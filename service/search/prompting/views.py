@@ -17,9 +17,9 @@ from service.search.rules.consistency import Labels
 from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Request, ask
 
-_KNOWN_PARTS = 4  # a view leaves one part of the known rows out, asks for these, and can be tested by them
+_KNOWN_PARTS = 4  # a view leaves one part of the known rows out, scores these, and can be tested by them
 _MOST_SHOWINGS = 4  # of a known row in one view: a label that means nothing by itself is learned by repetition
-_KNOWN_DEMONSTRATIONS = 64  # in a view, from which known rows are not shown again
+_KNOWN_DEMONSTRATIONS = 64  # a view with this many known rows repeats none of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class View:
 
 
 def behind_known(problem: Problem) -> Generator[Request, Answer, list[View]]:
-    """Views of all rows behind the known rows alone; each leaves out a part of the known rows and asks for these."""
+    """Views of all rows behind the known rows alone; each leaves out a part of the known rows and scores these."""
     shown = [known_before(problem, number) for number in range(len(_parts(problem)))]
-    return (yield from _asked(problem, problem.known, shown, problem.rows))
+    return (yield from _scored(problem, problem.known, shown, problem.rows))
 
 
 def look(
@@ -41,29 +41,29 @@ def look(
 ) -> Generator[Request, Answer, list[View]]:
     """One view of all labelled rows for each number of demonstrations: about N L tokens computed for each.
 
-    At most half of the rows are shown, so that the others can be asked for. Known rows stand first. As many
-    views as there are parts of them leave out one part each; later ones, and all where they should be `whole`,
-    show every known row.
+    A view shows at most half of the rows, so that it can score the others. Known rows stand first. The first
+    views leave out one part of the known rows each, until each part was left out once; later views, and all if
+    `whole`, show every known row.
     """
     first = len(_parts(problem)) if whole else 0
     shown = [
         draw(problem, labels, min(size, max(1, len(labels) // 2)), rng, number)
         for number, size in enumerate(sizes, start=first)
     ]
-    return (yield from _asked(problem, labels, shown, list(labels)))
+    return (yield from _scored(problem, labels, shown, list(labels)))
 
 
-def _asked(
+def _scored(
     problem: Problem, labels: Labels, shown: Sequence[Sequence[Row]], rows: Sequence[Row]
 ) -> Generator[Request, Answer, list[View]]:
     queries = [unrelated(problem, rows, demonstrations) for demonstrations in shown]
-    trees = [planner.behind(problem, some, labels, asked) for some, asked in zip(shown, queries, strict=True)]
+    trees = [planner.behind(problem, some, labels, others) for some, others in zip(shown, queries, strict=True)]
     answers = yield from ask(*trees)
     return [View(tuple(some), scores) for some, scores in zip(shown, answers, strict=True)]
 
 
 def _parts(problem: Problem) -> list[list[Row]]:
-    """The known rows in parts that are alike in their labels; related ones in one part where there are enough."""
+    """Divide the known rows into parts with similar label shares; related rows share one if there are enough groups."""
     if not problem.known:
         return []
     rng = problem.random("known")
@@ -77,10 +77,10 @@ def _parts(problem: Problem) -> list[list[Row]]:
 
 
 def known_before(problem: Problem, number: int, among: Container[Row] | None = None) -> list[Row]:
-    """The known rows that stand first in the view of this number, each several times where they are few.
+    """The known rows that stand first in the view of this number, each several times if they are few.
 
-    The same ones in the same order in every look, so that a prefix cache holds them. They take
-    half of the room at most where they are shown again.
+    They are the same ones in the same order in every look, so that a prefix cache holds them. Repetitions fill
+    at most half of the room.
     """
     parts = _parts(problem)
     left_out = parts[number] if number < len(parts) else []
@@ -103,12 +103,12 @@ def _fitting(problem: Problem, rows: Sequence[Row]) -> list[Row]:
 
 
 def draw(problem: Problem, labels: Labels, size: int, rng: Random, number: int = 0) -> list[Row]:
-    """Known rows first, then up to `size` others that are balanced over the labels, all of it in random order.
+    """Draw a view's demonstrations: known rows first, then up to `size` others, balanced over the labels.
 
-    Balanced, since a language model follows the label that most demonstrations have; in random
-    order, since it also follows the order of labels. Of each label at most half of the rows, so that
-    a rare one is asked for, too; a single row of a label is shown only where every label has but one.
-    `number` says which of the known rows are shown.
+    A language model follows the label that most demonstrations have, so they are balanced. It also follows
+    the order of labels, so the order is random. A view shows at most half of a label's rows, so that it scores
+    rows with a rare label, too; it shows the single row of a label only if every label has just one.
+    `number` is that of the view in `known_before`.
     """
     first = known_before(problem, number, labels)
     drawn: list[Row] = []

@@ -26,7 +26,7 @@ class Proof(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """The value of each column (none if the solver found no solution), and what is proven about it."""
+    """The value of each column (none if the solver found no solution), and the solver's proof about it."""
 
     proof: Proof
     values: tuple[float, ...] = ()

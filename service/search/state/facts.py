@@ -19,7 +19,7 @@ class MeasuredLabelling(TypedDict):
 class PolarityTrial(TypedDict):
     """Which labels a language model learns faster: those found, or the permutation of them that it learns fastest."""
 
-    rows: int  # asked for after an epoch on others
+    rows: int  # scored after an epoch on others
     found_nats: float  # mean -log p(label), nats a row
     permuted_nats: float
     error_nats: float  # standard error of the difference of the two
@@ -43,8 +43,8 @@ class SearchFacts(TypedDict, total=False):
     entropy_nats: float  # of the label shares on the sample
     impression_utility: float
     impression_confirmed: bool  # whether demonstrations confirm the first impression
-    expected_accuracy: float  # mean confidence of the labels, where anything bears out how sure they are
-    known_rows: int  # known rows that the views predict without showing them
+    expected_accuracy: float  # mean confidence of the labels; absent if nothing confirms them
+    known_rows: int  # known rows that views score without showing them
     known_right: int  # of these, the rows whose known label is the likeliest
     known_commonest: int  # of these, the rows with the commonest known label
     baselines: Mapping[str, Sequence[Sequence[int]]]  # by method: pairs of row and label

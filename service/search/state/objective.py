@@ -9,7 +9,7 @@ from service.search.state.problem import Problem
 
 
 class Objective(StrEnum):
-    """What a search maximises."""
+    """The quantity that a search maximises."""
 
     GAIN = "gain"  # information gain: how much better labels are predicted than from the label shares alone
     UTILITY = "utility"  # U(D) of arXiv 2506.10139, eq. 2

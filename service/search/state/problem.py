@@ -15,7 +15,7 @@ from service.search.rules.consistency import Constraint, Constraints, Labels
 class Start(StrEnum):
     """Which labels the first trainings of strategy `scalable` learn."""
 
-    ANCHOR = "anchor"  # a part of the rows is searched in context, the others are labelled by what that has found
+    ANCHOR = "anchor"  # those of a first part of the rows, which a search in context labels
     RANDOM = "random"
 
 
@@ -40,7 +40,7 @@ class Parameters:
     consistency: bool = True  # whether a bootstrap keeps the rules
     exact_scores: bool = True  # leave-one-out scores at the end; False: the scores of the last sweep
     start: Start = Start.ANCHOR
-    anchor_rows: int = 128  # of the first part, which is searched in context
+    anchor_rows: int = 128  # size of the first part, which the search labels in context
     batch_rows: int = 256
     epochs: int = 3  # of every training
     learning_rate: float | None = None  # None: the trainer's own

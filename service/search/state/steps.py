@@ -39,7 +39,7 @@ class StopReason(StrEnum):
 
 
 class Phase(StrEnum):
-    """What the next step does."""
+    """The purpose of the next step."""
 
     START = "start"  # random labels, or restarts on a small set
     GROW = "grow"  # label more rows
@@ -116,9 +116,9 @@ def ask(*trees: PromptTree) -> Generator[Request, Answer, list[Scores]]:
     return [{row: normalized(values) for row, values in answer.log_probabilities.items()} for answer in answers]
 
 
-def train(*asked: TrainAndScore) -> Generator[Trainings, Answer, list[TreeScores]]:
-    """Ask for trainings at once; the answers of each with normalized scores, and what they cost."""
-    answers = yield Trainings(asked)
+def train(*requests: TrainAndScore) -> Generator[Trainings, Answer, list[TreeScores]]:
+    """Request trainings that run concurrently; return normalized scores and the cost of each."""
+    answers = yield Trainings(requests)
     return [
         TreeScores({row: normalized(values) for row, values in answer.log_probabilities.items()}, answer.usage)
         for answer in answers
@@ -126,9 +126,9 @@ def train(*asked: TrainAndScore) -> Generator[Trainings, Answer, list[TreeScores
 
 
 def trees_of(request: Request | Trainings) -> Request:
-    """The prompt trees of a request, for whoever can answer nothing else. Raises TypeError for trainings."""
+    """The prompt trees of a request, for a caller that cannot train. Raises TypeError for trainings."""
     if isinstance(request, Trainings):
-        raise TypeError("this search asks for trainings, and nobody here can train")
+        raise TypeError("this search requests trainings, and this process cannot train")
     return request
 
 

@@ -11,8 +11,8 @@ from service.search.strategies.cost import Cost, SimulatedCost
 _SIMULATED = SimulatedCost()
 
 
-# Tokens that trainings may still read from a state on, each epoch and each row asked for counted: at most, since rounds
-# may end early.
+# The most tokens that trainings may still read after a state, counting each epoch and each scored row. Rounds may end
+# early.
 TokensLeft = Callable[[Problem, State], int]
 
 
@@ -40,7 +40,7 @@ class Approach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """A method without that search; with `reads_anchor`, it labels later shards behind the anchor's demonstrations."""
+    """A method other than the search; with `reads_anchor`, it labels later shards behind the anchor's rows."""
 
     build: Callable[[Parameters], Strategy]
     reads_anchor: bool = False

@@ -126,16 +126,16 @@ class _MadeUpScorer:
     def answer(self, request: Request | Trainings) -> list[TreeScores]:
         """Scores and cost of all trees, or of all trainings."""
         if isinstance(request, Trainings):
-            return [self.trained(asked) for asked in request.asked]
+            return [self.trained(training) for training in request.requests]
         return [self.score(tree) for tree in request]
 
-    def trained(self, asked: TrainAndScore) -> TreeScores:
+    def trained(self, training: TrainAndScore) -> TreeScores:
         """Scores and cost of a training: every example is read once in each epoch, every query once."""
-        text = zlib.crc32(str([(example.row, example.label) for example in asked.examples]).encode())
-        read = sum(max(1, self._tokens[query.row] - self._tail) for query in asked.queries)
-        learned = asked.epochs * sum(self._tokens[example.row] for example in asked.examples)
-        usage = Usage(len(asked.queries), learned + read, learned + read, True, 1, learned)  # noqa: FBT003 - modelled
-        return TreeScores({query.row: self._scores(query.row, text) for query in asked.queries}, usage)
+        text = zlib.crc32(str([(example.row, example.label) for example in training.examples]).encode())
+        read = sum(max(1, self._tokens[query.row] - self._tail) for query in training.queries)
+        learned = training.epochs * sum(self._tokens[example.row] for example in training.examples)
+        usage = Usage(len(training.queries), learned + read, learned + read, True, 1, learned)  # noqa: FBT003 - modelled
+        return TreeScores({query.row: self._scores(query.row, text) for query in training.queries}, usage)
 
     def score(self, tree: PromptTree) -> TreeScores:
         """Score a tree; its cost takes into account all that the prefix cache holds from earlier trees."""

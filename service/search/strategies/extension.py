@@ -30,9 +30,9 @@ def extended(problem: Problem, state: State, *, consistent: bool = True) -> Step
     if doubtful and problem.other_prefixes:
         scores = {**scores, **(yield from _second_opinions(problem, doubtful, scores))}
         labels = _labels(problem, scores, consistent=consistent)
-    found = as_candidate(problem, labels, scores)
-    state = state.enter(Phase.DONE, labels=labels, scores=scores, best=found, stop=StopReason.ASKED_ONCE)
-    return state.with_facts(utility=found.utility, rows_asked_again=len(doubtful))
+    result = as_candidate(problem, labels, scores)
+    state = state.enter(Phase.DONE, labels=labels, scores=scores, best=result, stop=StopReason.ASKED_ONCE)
+    return state.with_facts(utility=result.utility, rows_asked_again=len(doubtful))
 
 
 def extended_by_panel(problem: Problem, panel: Panel, state: State) -> Step:
@@ -52,8 +52,8 @@ def extended_by_panel(problem: Problem, panel: Panel, state: State) -> Step:
         labels = _labels(problem, {**pooled, **panel.scores(seen)}, consistent=True)
         scores, raw = {**scores, **panel.confidences(seen)}, {**raw, **panel.uncalibrated(seen)}
     utility = gain_utility(problem, labels, mean_gain(labels, views, problem.classes))
-    found = Candidate(labels, scores, utility)
-    state = state.enter(Phase.DONE, labels=labels, scores=scores, raw=raw, best=found, stop=StopReason.ASKED_ONCE)
+    result = Candidate(labels, scores, utility)
+    state = state.enter(Phase.DONE, labels=labels, scores=scores, raw=raw, best=result, stop=StopReason.ASKED_ONCE)
     return state.with_facts(utility=utility, rows_asked_again=len(doubtful))
 
 

@@ -59,7 +59,7 @@ class Folds:
         state = replace(state, round=state.round + 1, starts=(*state.starts, found))
         best = max(state.starts, key=lambda candidate: candidate.utility)
         state = replace(state, labels=best.labels, scores=best.scores)
-        may_end = state.round >= starts.min_starts(problem) and _found_again(state.starts, best)
+        may_end = state.round >= starts.min_starts(problem) and _is_found_twice(state.starts, best)
         if state.round < starts.max_starts(problem) and not may_end:
             return state
         best = yield from starts.choose_polarity(problem, best, problem.random("turn"))
@@ -109,21 +109,21 @@ class Folds:
         rng = problem.random("score", state.round)
         drawn = redraw_groups(problem, exact.labels, exact.scores, temperature=0.0, rng=rng)
         if best is not exact or drawn.labels == exact.labels or state.round == EXACT_REDRAWS:
-            return _found(state, Phase.AUDIT, best)
+            return _with_best(state, Phase.AUDIT, best)
         state = counted(problem, state, exact.labels, drawn)
         return replace(state, round=state.round + 1, labels=drawn.labels, best=best)
 
 
 def _swept(problem: Problem, state: State, best: Candidate, reason: StopReason) -> State:
-    state = _found(state, Phase.SCORE if problem.parameters.exact_scores else Phase.AUDIT, best)
+    state = _with_best(state, Phase.SCORE if problem.parameters.exact_scores else Phase.AUDIT, best)
     return replace(state, best=None, stop=reason)
 
 
-def _found(state: State, after: Phase, best: Candidate) -> State:
+def _with_best(state: State, after: Phase, best: Candidate) -> State:
     return state.enter(after, labels=best.labels, scores=best.scores, best=best).with_facts(utility=best.utility)
 
 
-def _found_again(candidates: Sequence[Candidate], best: Candidate) -> bool:
+def _is_found_twice(candidates: Sequence[Candidate], best: Candidate) -> bool:
     """Whether another start has found the best labelling, too."""
     others = [candidate for candidate in candidates if candidate is not best]
     return any(share_of_equal_labels(best.labels, other.labels) >= AGREEMENT for other in others)

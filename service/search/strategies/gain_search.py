@@ -6,12 +6,13 @@ start begins with the language model's first impression: its answers without dem
 Another begins with random labels, for language models whose first impression says nothing.
 
 The first impression is the only evidence of what the label words mean. So its start wins unless another
-gains far more. Where demonstrations do not bear it out and no start gains far more, the search has
-found nothing, and the labels of the impression stand.
+gains far more. If demonstrations do not confirm it and no start gains far more, the search keeps the
+labels of the impression and says so.
 
-Known rows are evidence of another kind: left out of the prompts in turn, they say of every prediction how right it
-is. Where there are any, the impression has the language model's answers behind them, there is no start from random
-labels, and labels found are shown behind the known rows only if they predict these no worse than the impression.
+Known rows are evidence of another kind: views leave them out in turn, so they measure how often predictions are
+right. If there are any, the impression includes the language model's answers behind them, and the search makes no
+start from random labels. It shows its own labels behind the known rows only if they predict these no worse than
+the impression.
 """
 
 import math
@@ -41,31 +42,31 @@ from service.search.state.steps import Candidate, Phase, State, Step, StopReason
 from service.search.strategies.extension import extended, extended_by_panel
 from service.search.strategies.impression import first_impression
 
-SWEEP_SIZES = (8, 16, 32, 64)  # demonstrations of a sweep's views: nobody knows beforehand how many help
-QUICK_SIZES = (8, 32)  # of the start from random labels, which has farther to go
-FINAL_SIZES = (8, 8, 8, 16, 16, 32)  # of the views whose pooled prediction is handed out
-KNOWN_SIZES = (0,) * 4  # the same, of views that show known rows alone, each of them several times
-SETTLED = 0.97  # share of labels that a sweep has left alone, from which the next would change little
-FOUND_AGAIN = 0.9  # share of equal labels from which two starts have found the same labelling
-CONFIRMED_SHARE = 0.1  # of the entropy: an impression whose labels gain more is borne out by demonstrations
-DECISIVE_SHARE = 0.3  # of the entropy: by so much a labelling that contradicts the impression must gain more
+SWEEP_SIZES = (8, 16, 32, 64)  # demonstrations of a sweep's views; how many help differs from task to task
+QUICK_SIZES = (8, 32)  # of the start from random labels, which takes more sweeps
+FINAL_SIZES = (8, 8, 8, 16, 16, 32)  # of the views whose pooled prediction is the result
+KNOWN_SIZES = (0,) * 4  # the same, for views that show only known rows, each several times
+SETTLED = 0.97  # a sweep that keeps at least this share of the labels is the last
+FOUND_AGAIN = 0.9  # two starts with at least this share of equal labels have found the same labelling
+CONFIRMED_SHARE = 0.1  # of the entropy: if the impression's labels gain more, demonstrations confirm it
+DECISIVE_SHARE = 0.3  # of the entropy: a labelling that contradicts the impression must gain this much more
 SWEEPS = 3  # of each start, at most
-BORNE_OUT_NATS = 2.0  # by which known labels must be likelier than by chance, to bear the labels out
-KNOWN_SHARPNESS = 2.0  # of an impression, before known rows have told: about that of several tasks with gold labels
-KNOWN_SPREAD = math.log(2)  # of the sharpness before known rows have told: a factor of two is nothing strange
-LEAST_HEEDED = 0.05  # part of a mean, below which views would change nothing
+CONFIRMED_NATS = 2.0  # known labels likelier than by chance by at least this much confirm the labels
+KNOWN_SHARPNESS = 2.0  # prior for an impression: about the sharpness measured on tasks with gold labels
+KNOWN_SPREAD = math.log(2)  # prior standard deviation of its logarithm: a factor of two is common
+LEAST_VIEWS_WEIGHT = 0.05  # a smaller weight of views in a mean would change nothing
 _ROUNDING_NATS = 1e-6
 
 
 @dataclass(frozen=True)
 class GainSearch:
-    """Starts from the first impression and from random labels; of the labellings met the one of highest gain.
+    """Starts from the first impression and from random labels, and keeps the labelling of highest gain.
 
     `State.starts` holds the labelling of the impression, then the best labelling of each start.
     """
 
     def step(self, problem: Problem, state: State) -> Step:
-        """The impression, one sweep, the audit, or the final look."""
+        """Score the impression, or do one sweep, the audit or the final look."""
         match state.phase:
             case Phase.START if problem.panel is not None:
                 return extended_by_panel(problem, problem.panel, state)
@@ -82,7 +83,7 @@ class GainSearch:
         raise AssertionError(state.phase)
 
     def _impression(self, problem: Problem, state: State) -> Step:
-        """Label every row by the first impression; the shares are taken for even, since nothing is known of them."""
+        """Label every row by the first impression; assume even shares, since no labels exist yet."""
         first = yield from first_impression(problem)
         calibrated_scores = calibrated(first.scores, expected_shares(problem, even_shares(problem.classes)))
         drawn = relabelled(problem, {}, calibrated_scores)
@@ -90,24 +91,24 @@ class GainSearch:
         return state.enter(Phase.SWEEP, labels=drawn.labels, scores=calibrated_scores)
 
     def _sweep(self, problem: Problem, state: State) -> Step:
-        """Measure the labelling and draw the next, until little changes."""
+        """Measure the labelling and draw the next; end the start once few labels change."""
         labels = problem.in_order(state.labels)
         rng = problem.random("views", len(state.starts), state.round)
         views = yield from look(problem, labels, QUICK_SIZES if len(state.starts) > 1 else SWEEP_SIZES, rng)
-        found = _measured(problem, labels, views, state.impression if len(state.starts) <= 1 else None)
-        drawn = relabelled(problem, labels, found.scores)
+        candidate = _measured(problem, labels, views, state.impression if len(state.starts) <= 1 else None)
+        drawn = relabelled(problem, labels, candidate.scores)
         kept = share_of_equal_labels(labels, drawn.labels)
         state = counted(problem, state, labels, drawn).with_facts(
-            sweep_utilities=[*state.facts.get("sweep_utilities", []), found.utility]
+            sweep_utilities=[*state.facts.get("sweep_utilities", []), candidate.utility]
         )
-        best = better(state.best, found) if not problem.known else _better_known(problem, state.best, found)
-        state = replace(state, best=best, starts=state.starts or (found,), round=state.round + 1)
-        if state.round < SWEEPS and kept < SETTLED and not _is_found_again(state, labels):
-            return replace(state, labels=drawn.labels, scores=found.scores)
-        return self._started(problem, state)
+        best = better(state.best, candidate) if not problem.known else _better_known(problem, state.best, candidate)
+        state = replace(state, best=best, starts=state.starts or (candidate,), round=state.round + 1)
+        if state.round < SWEEPS and kept < SETTLED and not _repeats_first_start(state, labels):
+            return replace(state, labels=drawn.labels, scores=candidate.scores)
+        return self._after_start(problem, state)
 
-    def _started(self, problem: Problem, state: State) -> State:
-        """A start has come to its end: the next begins, or of those there were one is audited."""
+    def _after_start(self, problem: Problem, state: State) -> State:
+        """After a start ends: begin the next, or audit the best."""
         if state.best is None:
             raise AssertionError("a start has at least one sweep")
         state = replace(state, starts=(*state.starts, state.best), best=None, round=0)
@@ -117,43 +118,43 @@ class GainSearch:
         return state.enter(Phase.AUDIT, labels=chosen.labels, scores=chosen.scores, best=chosen)
 
     def _audit(self, problem: Problem, state: State) -> Step:
-        """Hold the labelling against its permutations and against chance; turned once at most, it is swept again."""
-        found = yield from audit_gain(problem, state.labels, state.scores, state.impression)
-        turned = found.better_reading()
+        """Compare the labelling with its permutations and with chance; sweep again from a better permutation, once."""
+        evidence = yield from audit_gain(problem, state.labels, state.scores, state.impression)
+        turned = evidence.better_reading()
         if turned is not None and not state.turned:
             return state.enter(Phase.SWEEP, labels=turned, best=None, turned=True)
-        state = state.with_facts(**found.facts()).with_facts(**_start_facts(problem, state))
+        state = state.with_facts(**evidence.facts()).with_facts(**_start_facts(problem, state))
         return state.enter(Phase.SCORE)
 
     def _score(self, problem: Problem, state: State) -> Step:
-        """Look at the rows once more, behind many draws of the labels found, and hand out what all of these say."""
+        """Score the rows behind many draws of the labels found, and finish with the pooled prediction."""
         first, labels = state.starts[0], state.labels
         if problem.known:
             return (yield from self._score_known(problem, state))
-        if labels == first.labels and not _gains(problem, first):
+        if labels == first.labels and not _demonstrations_confirm(problem, first):
             return _finished(problem, state, labels, [])
         views = yield from look(problem, labels, FINAL_SIZES, problem.random("final views"))
         return _finished(problem, state, labels, views)
 
     def _score_known(self, problem: Problem, state: State) -> Step:
-        """Look once more behind the known rows, and behind labels found where known rows bear these out.
+        """Score the rows behind the known rows, and behind labels found if known rows confirm these.
 
-        Where it was measured before how far the views are to be heeded, they leave no known row out.
+        If an earlier step measured the views' weight, these views show every known row.
         """
         rng, labels, is_swept = problem.random("final views"), state.labels, _is_swept(problem, state)
         if is_swept and _lead_nats(problem, state) < EARNED_NATS:
             views = yield from look(problem, labels, FINAL_SIZES, rng)
             return _finished(problem, state, labels, views)
-        part = 1 - 1 / (1 + len(FINAL_SIZES)) if is_swept else _part_of_known(state)
+        part = 1 - 1 / (1 + len(FINAL_SIZES)) if is_swept else _weight_of_known(state)
         sizes = FINAL_SIZES if is_swept else KNOWN_SIZES
-        views = [] if part < LEAST_HEEDED else (yield from look(problem, labels, sizes, rng, whole=True))
+        views = [] if part < LEAST_VIEWS_WEIGHT else (yield from look(problem, labels, sizes, rng, whole=True))
         return _finished(problem, state, labels, views, part)
 
 
 def _measured(problem: Problem, labels: Labels, views: list[View], impression: Scores | None) -> Candidate:
-    """The labelling with its gain by the views, and what the views and the impression, where it is given, say together.
+    """The labelling with its gain by the views, and their prediction pooled with the impression's, if given.
 
-    Only the start that began with it heeds the impression, so that others come to its labels by themselves or not.
+    Only the start that began with the impression includes it, so that other starts reach its labels independently.
     """
     gain_nats = mean_gain(labels, [view.scores for view in views], problem.classes)
     fitted = _fitted(problem, labels, views, impression)
@@ -162,14 +163,14 @@ def _measured(problem: Problem, labels: Labels, views: list[View], impression: S
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    """A panel, what each member says, and what they say together."""
+    """A panel, the scores by each member, and the pooled scores."""
 
     panel: Panel
     view_scores: list[Scores]
     scores: Scores
 
     def whole(self, state: State) -> Panel:
-        """The panel with all that the impression came from, which later shards have to be asked."""
+        """The panel with all members of the impression, so that later shards can be scored by each."""
         places = [place for place, scores in enumerate(self.view_scores) if scores is state.impression]
         return self.panel.with_source(places[0], state.source) if places and state.source else self.panel
 
@@ -179,9 +180,9 @@ def _fitted(
 ) -> _Fitted:
     """The panel of the views and the impression, the weightiest first.
 
-    Calibrated to the shares that are expected of the next labels. The impression never weighs more than
-    the others do on average: labels that come from it agree with it whatever they are worth. Known rows
-    say better how far to heed it; `part` is that of the views where it was measured before.
+    The panel is calibrated to the expected shares of the next labels. The impression never weighs more than
+    the views do on average: labels that come from it agree with it, right or wrong. Known rows measure its
+    weight better; `part` is the views' weight if an earlier step measured it.
     """
     weights = [view_weight(labels, view.scores, problem.classes) for view in views]
     shares = _shares(problem, labels)
@@ -205,13 +206,13 @@ def _fitted(
 
 
 def _shares(problem: Problem, labels: Labels) -> Shares:
-    """The shares that are expected of the next labels."""
+    """The expected shares of the next labels."""
     shares = label_shares(labels, labels, problem.classes)
     return expected_shares(problem, cautious(shares, len(labels)) if problem.known else shares)
 
 
 def _finished(problem: Problem, state: State, labels: Labels, views: list[View], part: float | None = None) -> State:
-    """The labels that all views give together; those of the impression stay where there are no views."""
+    """End the search with the pooled labels of all views; without views, with those of the impression."""
     if views:
         fitted = _fitted(problem, labels, views, state.impression, part)
         sharpness, certainty = _sharpness(problem, state, labels, views), _certainty(problem, state, fitted, views)
@@ -230,95 +231,97 @@ def _finished(problem: Problem, state: State, labels: Labels, views: list[View],
     scores = fitted.panel.confidences(fitted.view_scores)
     gain_nats = mean_gain(drawn.labels, [view.scores for view in views], problem.classes)
     utility = gain_utility(problem, drawn.labels, gain_nats) if views else state.starts[0].utility
-    found = Candidate(drawn.labels, scores, utility)
+    result = Candidate(drawn.labels, scores, utility)
     state = replace(state, panel=fitted.whole(state), unproven=state.unproven + drawn.unproven_groups)
-    reason = StopReason.CONVERGED if _is_borne_out(problem, state, fitted.scores, views) else StopReason.NOT_BORNE_OUT
+    reason = StopReason.CONVERGED if _is_supported(problem, state, fitted.scores, views) else StopReason.NOT_BORNE_OUT
     raw = fitted.panel.uncalibrated(fitted.view_scores)
-    state = state.enter(Phase.DONE, labels=found.labels, scores=scores, raw=raw, best=found, stop=reason)
-    labellings = measured_labellings(problem, state.starts, found, _view_sizes(problem, state, views))
-    state = state.with_facts(utility=found.utility, labellings=labellings)
+    state = state.enter(Phase.DONE, labels=result.labels, scores=scores, raw=raw, best=result, stop=reason)
+    labellings = measured_labellings(problem, state.starts, result, _view_sizes(problem, state, views))
+    state = state.with_facts(utility=result.utility, labellings=labellings)
     if views or problem.known:
-        claimed = [math.exp(scores[row][label]) for row, label in found.labels.items() if row in scores]
+        claimed = [math.exp(scores[row][label]) for row, label in result.labels.items() if row in scores]
         state = state.with_facts(expected_accuracy=math.fsum(claimed) / max(1, len(claimed)))
     return state.with_facts(**_known_facts(problem, fitted.scores))
 
 
-def _is_borne_out(problem: Problem, state: State, scores: Scores, views: list[View]) -> bool:
-    """Whether anything speaks for the labels but the first impression itself."""
+def _is_supported(problem: Problem, state: State, scores: Scores, views: list[View]) -> bool:
+    """Whether any evidence besides the first impression supports the labels."""
     if not problem.known:
         return bool(views)
-    return fit_nats(problem, scores) >= BORNE_OUT_NATS or (bool(views) and _gains(problem, state.starts[0]))
+    return fit_nats(problem, scores) >= CONFIRMED_NATS or (
+        bool(views) and _demonstrations_confirm(problem, state.starts[0])
+    )
 
 
-def _part_of_known(state: State) -> float:
-    """How far the impression heeds what the language model says behind known rows, from 0 to 1."""
+def _weight_of_known(state: State) -> float:
+    """The weight in the impression of the answers behind known rows, from 0 to 1."""
     members = [] if state.source is None else state.source.members
     return math.fsum(member.weight for member in members if member.demonstrations)
 
 
 def _view_sizes(problem: Problem, state: State, views: list[View]) -> list[Sequence[int]]:
-    """By how many demonstrations beside known ones each of the starts' labellings and the last one was measured."""
+    """For each start's labelling and the result: the numbers of further demonstrations that measured it."""
     final = KNOWN_SIZES if problem.known and not _is_swept(problem, state) else FINAL_SIZES
     quick = [QUICK_SIZES] * (len(state.starts) - 2)
     return [SWEEP_SIZES, SWEEP_SIZES, *quick, final if views else SWEEP_SIZES]
 
 
 def _sharpness(problem: Problem, state: State, labels: Labels, views: list[View]) -> float:
-    """How sure the panel may be: as sure as it predicts the impression's labels without having read them.
+    """The panel's sharpening factor, fitted to the impression's labels, which its views have not read.
 
-    Where demonstrations do not bear the impression out it is no witness, and half of the views is one for the other.
+    If demonstrations do not confirm the impression, half of the views is the witness for the other half instead.
     """
     view_scores, witnesses = [view.scores for view in views], [state.impression]
-    if not _gains(problem, state.starts[0]):
+    if not _demonstrations_confirm(problem, state.starts[0]):
         view_scores, witnesses = view_scores[::2], view_scores[1::2]
     shares = _shares(problem, labels)
-    witness = {row: likeliest(values) for row, values in _together(witnesses, shares).items()}
-    return best_sharpness(_together(view_scores, shares), witness)
+    witness = {row: likeliest(values) for row, values in _pooled(witnesses, shares).items()}
+    return best_sharpness(_pooled(view_scores, shares), witness)
 
 
 def _certainty(problem: Problem, state: State, fitted: _Fitted, views: list[View]) -> float:
-    """How sure the labels are: on average as sure as they are expected to be right.
+    """The factor with which the mean confidence equals the expected accuracy.
 
-    The impression is no evidence where demonstrations do not bear it out, nor of a reading that was chosen against it.
+    The impression counts as a look only if demonstrations confirm it and the search has kept its reading.
     """
     looks = [view.scores for view in views]
-    if _gains(problem, state.starts[0]) and not state.turned:
+    if _demonstrations_confirm(problem, state.starts[0]) and not state.turned:
         looks.append(state.impression)
     return sharpness_for(
         fitted.panel.scores(fitted.view_scores), expected_accuracy(looks, _shares(problem, state.labels))
     )
 
 
-def _together(views: list[Scores], shares: Shares) -> Scores:
-    """What views of equal weight say."""
+def _pooled(views: list[Scores], shares: Shares) -> Scores:
+    """The pooled scores of views with equal weights."""
     return panel.pooled(views, [1.0] * len(views), shares)
 
 
 def random_labels(problem: Problem) -> dict[Row, Label]:
-    """Every row labelled at random among the labellings that break no rule."""
+    """Draw a random labelling that breaks no rule."""
     blind: Scores = dict.fromkeys(problem.rows, (0.0,) * problem.classes)
     return redraw(problem, {}, blind, temperature=1.0, rng=problem.random("random labels"))
 
 
 def _chosen(problem: Problem, state: State) -> Candidate:
-    """Which of the starts' labellings is audited and handed out.
+    """Choose the start whose labelling the search audits and returns.
 
-    Against an impression that is not borne out another must gain something: of labellings that demonstrations
-    tell nothing of, one gains far more than another by chance.
+    To replace an unconfirmed impression, a labelling must also gain far more than nothing: among labellings without
+    any gain, one beats another by far through chance alone.
     """
     first, own, *others = state.starts
     if problem.known:
         return own if _is_swept(problem, state) else replace(first, scores=state.impression)
     decisive = problem.parameters.alpha * DECISIVE_SHARE * entropy(even_shares(problem.classes))
     best = max([own, *others], key=lambda candidate: candidate.utility)
-    if _gains(problem, first):
+    if _demonstrations_confirm(problem, first):
         return best if best.utility > own.utility + decisive else own
     nothing = gain_utility(problem, best.labels, 0.0)
     return best if best.utility > max(first.utility, nothing) + decisive else first
 
 
 def _better_known(problem: Problem, first: Candidate | None, second: Candidate) -> Candidate:
-    """The one that predicts the known labels better; of about equals the one that gains more."""
+    """The candidate that predicts the known labels better; if both do about equally, the one that gains more."""
     if first is None:
         return second
     lead = fit_nats(problem, second.scores) - fit_nats(problem, first.scores)
@@ -328,53 +331,53 @@ def _better_known(problem: Problem, first: Candidate | None, second: Candidate) 
 
 
 def _is_swept(problem: Problem, state: State) -> bool:
-    """Whether labels found are shown behind the known rows at the end.
+    """Whether the final views show labels found behind the known rows.
 
-    They may not predict known labels worse than the impression does, which shows known rows alone. Where
-    demonstrations do not bear this out, they have to predict them better.
+    These must predict known labels no worse than the impression, which shows only known rows. If demonstrations do
+    not confirm the impression, they must predict them better.
     """
-    least = -_ROUNDING_NATS if _gains(problem, state.starts[0]) else EARNED_NATS
+    least = -_ROUNDING_NATS if _demonstrations_confirm(problem, state.starts[0]) else EARNED_NATS
     return _lead_nats(problem, state) >= least
 
 
 def _lead_nats(problem: Problem, state: State) -> float:
-    """By how much known labels are likelier behind labels found than behind known rows alone."""
+    """How much likelier known labels are behind labels found than behind only known rows, nats."""
     return fit_nats(problem, state.starts[1].scores) - fit_nats(problem, state.impression)
 
 
 def _is_confirmed(problem: Problem, state: State) -> bool:
-    """Whether demonstrations or known labels bear the impression out."""
-    return _gains(problem, state.starts[0]) or fit_nats(problem, state.impression) >= BORNE_OUT_NATS
+    """Whether demonstrations or known labels confirm the impression."""
+    return _demonstrations_confirm(problem, state.starts[0]) or fit_nats(problem, state.impression) >= CONFIRMED_NATS
 
 
-def _gains(problem: Problem, first: Candidate) -> bool:
-    """Whether the impression's labels can be told from one another's."""
+def _demonstrations_confirm(problem: Problem, first: Candidate) -> bool:
+    """Whether demonstrations with the impression's labels predict these labels: whether they confirm it."""
     shares = label_shares(first.labels, first.labels, problem.classes)
     return first.utility > problem.parameters.alpha * CONFIRMED_SHARE * entropy(shares)
 
 
 def _known_facts(problem: Problem, scores: Scores) -> SearchFacts:
-    """How many known rows the views label rightly; no view was asked for a row that it shows."""
+    """How many known rows the views label rightly; no view scores a row that it shows."""
     if not problem.known:
         return {}
-    asked = [row for row in problem.known if row in scores]
-    right = sum(likeliest(scores[row]) == problem.known[row] for row in asked)
-    commonest = max(Counter(problem.known[row] for row in asked).values(), default=0)
-    return {"known_rows": len(asked), "known_right": right, "known_commonest": commonest}
+    scored = [row for row in problem.known if row in scores]
+    right = sum(likeliest(scores[row]) == problem.known[row] for row in scored)
+    commonest = max(Counter(problem.known[row] for row in scored).values(), default=0)
+    return {"known_rows": len(scored), "known_right": right, "known_commonest": commonest}
 
 
-def _is_found_again(state: State, labels: Labels) -> bool:
-    """Whether a later start has come to the labelling of the one before."""
+def _repeats_first_start(state: State, labels: Labels) -> bool:
+    """Whether a later start has reached the labelling of the first."""
     return len(state.starts) > 1 and share_of_equal_labels(labels, state.starts[1].labels) >= FOUND_AGAIN
 
 
 def _start_facts(problem: Problem, state: State) -> SearchFacts:
-    """What the report says of the starts."""
-    first, *found = state.starts
-    others = [other.labels for other in found if other != state.best]
+    """Facts about the starts for the report."""
+    first, *later = state.starts
+    others = [start.labels for start in later if start != state.best]
     return {
         "impression_utility": first.utility,
         "impression_confirmed": _is_confirmed(problem, state),
-        "restart_utilities": [candidate.utility for candidate in found],
+        "restart_utilities": [start.utility for start in later],
         "restart_agreement": None if problem.known else agreement(others, state.labels),
     }

@@ -1,7 +1,7 @@
 """Scores all rows once before the search has any labels of its own (the first impression).
 
-Without known rows that is its answers without demonstrations. Known rows say more: whether the language model
-reads the label words as the user means them, and what it makes of the rows behind demonstrations that are right.
+Without known rows these are the language model's answers without demonstrations. Known rows add two things: they
+show whether it reads the label words as the user means them, and they are demonstrations with right labels.
 """
 
 import itertools
@@ -21,21 +21,23 @@ from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Request, ask
 
 _ALL_ORDERS_OF = 4  # labels; of more labels only exchanges of two are tried
-_DECISIVE_NATS = 2.0  # by which the known labels must be likelier under another reading, beyond its having been picked
+_DECISIVE_NATS = (
+    2.0  # known labels must be likelier by this much under another reading, beyond the gain from picking the best
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Impression:
-    """Scores of all rows, and the panel that gave them, where that is more than one look without demonstrations."""
+    """Scores of all rows, and the panel that gave them; None if it is one look without demonstrations."""
 
     scores: Scores
     source: Panel | None = None
 
 
 def first_impression(problem: Problem) -> Generator[Request, Answer, Impression]:
-    """Look at all rows once without demonstrations, and behind the known rows where there are any.
+    """Score all rows without demonstrations, and behind the known rows if there are any.
 
-    How far to heed either, known rows say that were left out.
+    Known rows that the demonstrations leave out decide the weight of both looks.
     """
     [blind] = yield from ask(planner.behind(problem, (), {}, problem.rows))
     if not problem.known:
@@ -52,7 +54,7 @@ def first_impression(problem: Problem) -> Generator[Request, Answer, Impression]
 
 
 def _source(problem: Problem, reading: tuple[Label, ...], views: Sequence[View], part: float) -> Panel:
-    """The panel of the look without demonstrations, read as meant, and of those behind known rows, weightiest first."""
+    """The panel of the look without demonstrations, in this reading, and of the looks behind known rows, by weight."""
     weights = [1 - part, *[part / (len(views) - 1)] * (len(views) - 1)]
     order = sorted(range(len(views)), key=lambda number: -weights[number])
     shown = [[(row, problem.known[row]) for row in views[number].demonstrations] for number in order]
@@ -65,9 +67,9 @@ def _source(problem: Problem, reading: tuple[Label, ...], views: Sequence[View],
 
 
 def _reading_as_meant(problem: Problem, scores: Scores) -> tuple[Label, ...]:
-    """The reading of the label words that the known labels bear out; empty where it is the words' own.
+    """The reading of the label words that the known labels confirm; empty if each word stands for itself.
 
-    A language model may take a label word for its opposite. Of many readings one fits by chance, so
+    A language model may mistake a label word for its opposite. Among many readings one fits by chance, so
     the best must be likelier by more than the number of readings explains.
     """
     own, *others = readings = _readings(problem.label_range)
@@ -77,7 +79,7 @@ def _reading_as_meant(problem: Problem, scores: Scores) -> tuple[Label, ...]:
 
 
 def _readings(labels: Sequence[Label]) -> list[tuple[Label, ...]]:
-    """Orders of the label set, the given one first: the place of a label says which word stands for it."""
+    """Orders of the label set, the given one first: the label at a place is read from the word that stands there."""
     if len(labels) <= _ALL_ORDERS_OF:
         return list(itertools.permutations(labels))
     exchanges = [{one: other, other: one} for one, other in itertools.combinations(labels, 2)]

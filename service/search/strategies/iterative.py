@@ -71,7 +71,7 @@ def _next_batch(problem: Problem, state: State) -> Step:
 
 
 def _tokens_left(problem: Problem, state: State) -> int:
-    """Those of all batches that follow: each is asked for once, behind a training on all batches before it."""
+    """The tokens of all remaining batches: a training on the batches before scores each."""
     left, before = tokens_of_trial(problem, state), 0
     if state.phase in (Phase.TRIAL, Phase.DONE):
         return left

@@ -94,7 +94,7 @@ def _trainings(problem: Problem, state: State, folds: Sequence[Sequence[Row]]) -
 
 
 def _tokens_left(problem: Problem, state: State) -> int:
-    """Those of all rounds that may follow: in each, every row is asked for once and learned for the other folds."""
+    """The tokens of all remaining rounds: each scores every row once, and learns it for every other fold."""
     if state.phase in (Phase.TRIAL, Phase.DONE):
         return tokens_of_trial(problem, state)
     parameters = problem.parameters

@@ -89,31 +89,31 @@ def _drop_search_fields(state: State) -> State:
 
 
 def training_of(
-    problem: Problem, labels: Labels, learned: Sequence[Row], asked: Sequence[Row], name: object
+    problem: Problem, labels: Labels, learned: Sequence[Row], scored: Sequence[Row], name: object
 ) -> TrainAndScore:
-    """A request to train on the labels of the rows `learned` and to score the rows `asked`; `name` decides the seed."""
+    """A request to train on the labels of `learned` rows and to score `scored` ones; `name` decides the seed."""
     return TrainAndScore(
         examples=tuple(TrainingExample(row, problem.texts[row], labels[row]) for row in learned),
-        queries=tuple(map(problem.query, asked)),
+        queries=tuple(map(problem.query, scored)),
         epochs=problem.parameters.epochs,
         learning_rate=problem.parameters.learning_rate,
         seed=problem.random("training", name).randrange(2**31),
     )
 
 
-def count_trainings(problem: Problem, state: State, asked: Sequence[TrainAndScore]) -> State:
+def count_trainings(problem: Problem, state: State, requests: Sequence[TrainAndScore]) -> State:
     """The state with these trainings added to its counts, whether they run or are recalled."""
-    tokens = sum(one.epochs * problem.tokens(example.row for example in one.examples) for one in asked)
+    tokens = sum(one.epochs * problem.tokens(example.row for example in one.examples) for one in requests)
     return state.with_facts(
-        trainings=state.facts.get("trainings", 0) + len(asked),
+        trainings=state.facts.get("trainings", 0) + len(requests),
         tokens_trained=state.facts.get("tokens_trained", 0) + tokens,
     )
 
 
-def tokens_read(problem: Problem, asked: TrainAndScore) -> int:
+def tokens_read(problem: Problem, request: TrainAndScore) -> int:
     """How many tokens a training reads: its examples once for each epoch, and the rows that it scores."""
-    learned = asked.epochs * problem.tokens(example.row for example in asked.examples)
-    return learned + problem.tokens(query.row for query in asked.queries)
+    learned = request.epochs * problem.tokens(example.row for example in request.examples)
+    return learned + problem.tokens(query.row for query in request.queries)
 
 
 def tokens_of_trial(problem: Problem, state: State) -> int:

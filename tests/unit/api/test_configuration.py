@@ -34,7 +34,7 @@ def test_a_label_longer_than_300_characters_is_refused_by_name() -> None:
     assert "301 characters and may have 300" in caught.value.faults[0].message
 
 
-def test_an_unknown_field_of_pairs_is_told_with_the_fields_that_there_are() -> None:
+def test_the_fault_of_an_unknown_field_of_pairs_lists_the_known_fields() -> None:
     with pytest.raises(InvalidConfig) as caught:
         parse_config(with_pairs(pairs=[["1", "2"]], rules="x"))
     [fault] = caught.value.faults
@@ -237,7 +237,7 @@ def test_faults_are_reported_in_words_of_the_configuration(raw: Any, field: str,
         ({"consistency": False}, "this parameter is gone: `bootstrap` always respects the relations; leave the"),
     ],
 )
-def test_a_parameter_that_is_gone_is_told_with_the_reason(search: dict[str, Any], told: str) -> None:
+def test_the_fault_of_a_removed_parameter_gives_the_reason(search: dict[str, Any], told: str) -> None:
     with pytest.raises(InvalidConfig) as caught:
         parse_config({"task": {"template": "{a}"}, "search": search})
     [fault] = caught.value.faults

@@ -32,7 +32,7 @@ async def test_a_job_of_a_release_with_other_fields_and_limits_is_answered_and_l
     assert (await service.get(job["id"]))["status"] == "succeeded"
 
 
-async def test_a_job_of_a_later_release_is_told_and_can_be_deleted(service: Service) -> None:
+async def test_a_job_of_a_later_release_is_refused_and_can_be_deleted(service: Service) -> None:
     job = await service.labelled()
     await stored_with(service, "labellings", job["id"], version=99)
     for path in ("", "/result", "/report"):

@@ -141,7 +141,7 @@ async def test_a_prompt_of_its_own_stands_as_it_was_written_and_each_once(servic
     assert "12 rows were left out, since an earlier row has the same prompt" in made["warnings"]
 
 
-async def test_a_worker_is_told_of_both_reward_models_and_of_no_path(service: Service) -> None:
+async def test_a_workers_order_names_both_reward_models_and_no_path(service: Service) -> None:
     reward, judge = await reward_model(service), await reward_model(service, "judge")
     await asked(service, await prompting(service), {"reward": reward, "judge": judge, "stop": "\n"}, seed=3)
     order = await ordered(service)
@@ -170,7 +170,7 @@ async def test_a_worker_is_told_of_both_reward_models_and_of_no_path(service: Se
     assert all(model.sha256 in stored[model.training_id] for model in order.models)
 
 
-async def test_its_lineage_is_told_by_the_training_the_list_and_the_report(service: Service) -> None:
+async def test_the_training_the_list_and_the_report_give_its_lineage(service: Service) -> None:
     reward, judge, job_id = await reward_model(service), await reward_model(service, "judge"), await prompting(service)
     made = await asked(service, job_id, {"reward": reward, "judge": judge})
     await ended(service, "policy", REPORT)

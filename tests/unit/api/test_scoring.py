@@ -125,7 +125,7 @@ async def test_tokens_count_for_the_day_and_its_quota_holds(service: Scoring) ->
         ({"reward": "train_" + "0" * 32, "texts": ["a"]}, "reward", "it was deleted, or the project never had it"),
     ],
 )
-async def test_what_is_wrong_with_a_request_is_told_by_field(
+async def test_faults_of_a_request_name_their_field(
     service: Scoring, body: dict[str, Any], field: str, words: str
 ) -> None:
     reward = await trained(service)
@@ -155,7 +155,7 @@ async def test_what_is_no_finished_reward_model_is_refused(service: Scoring) -> 
         assert (field, words in message) == ("reward", True), message
 
 
-async def test_where_reward_models_cannot_be_asked_that_is_told(service: Scoring) -> None:
+async def test_an_installation_without_reward_models_says_so(service: Scoring) -> None:
     reward = await trained(service)
     service.scorers = ConfiguredScorers({"default": service.backend}, rewards=PretendRewards(problem="peft is missing"))
     [(field, message)] = await fields(service, reward=reward, texts=["1"])

@@ -44,7 +44,7 @@ async def test_files_that_are_gone_or_have_changed_are_no_adapter(tmp_path: Path
         await files.place(adapter)
 
 
-async def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+async def test_an_unusable_folder_is_an_error_with_its_reason(tmp_path: Path) -> None:
     adapter = await stored(tmp_path / "artifacts")
     (tmp_path / "file").write_text("")
     folder = AdapterFolder(FileSystemArtifacts(str(tmp_path / "artifacts")), tmp_path / "file" / "adapters")

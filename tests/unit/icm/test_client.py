@@ -152,7 +152,7 @@ def test_waiting_longer_than_allowed_raises() -> None:
 
 def test_a_service_that_does_not_answer_cannot_hold_a_wait_beyond_its_time() -> None:
     service = FakeService(httpx.ReadTimeout("slow"))
-    with service.client() as client, pytest.raises(TimeoutError, match="has not been told about after 0 s"):
+    with service.client() as client, pytest.raises(TimeoutError, match="has an unknown status after 0 s"):
         client.wait("job_1", timeout_seconds=0)
     assert len(service.requests) == 1
     assert service.requests[0].extensions["timeout"]["read"] <= 1

@@ -124,7 +124,7 @@ async def test_scores_are_written_in_the_format_of_the_file_or_in_one_that_peopl
     assert not (tmp_path / "out.xlsx").exists()
 
 
-async def test_a_file_that_cannot_be_scored_is_told_by_line(service: Scoring, command: Command, tmp_path: Path) -> None:
+async def test_faults_of_a_file_name_their_line(service: Scoring, command: Command, tmp_path: Path) -> None:
     reward = await trained(service)
     for lines, code, words in (
         ('{"text": "1"}\n{"txt": "2"}', 3, "line 2, field text: the row has no column 'text'"),

@@ -328,7 +328,7 @@ def test_an_archive_of_other_files_than_the_service_named_is_not_unpacked(tmp_pa
 def test_an_archive_that_is_cut_off_is_not_unpacked(tmp_path: Path) -> None:
     path = archive(tmp_path, tarfile.TarInfo("weights"))
     path.write_bytes(path.read_bytes()[:514])
-    with pytest.raises(DamagedDownload, match="no whole archive; download it again"):
+    with pytest.raises(DamagedDownload, match="no complete archive; download it again"):
         unpack(path, tmp_path / "adapter", None)
     assert [path.name for path in tmp_path.iterdir()] == ["made.tar"]
 
@@ -340,7 +340,7 @@ def test_anything_but_a_plain_tar_is_reported_in_one_line(tmp_path: Path, conten
     (tmp_path / "made.tar").write_bytes(content)
     with pytest.raises(DamagedDownload) as refused:
         unpack(tmp_path / "made.tar", tmp_path / "adapter", None)
-    assert str(refused.value) == "what was downloaded is no whole archive; download it again"
+    assert str(refused.value) == "the download is no complete archive; download it again"
 
 
 async def test_an_existing_output_is_reported_before_anything_is_downloaded(command: Command, tmp_path: Path) -> None:

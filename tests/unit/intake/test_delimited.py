@@ -185,7 +185,7 @@ def test_a_first_line_with_a_cell_for_each_column_names_them_whatever_it_begins_
         (b"q\n" + b"hello, you\n" * 50, "put cells that hold commas in quotes"),
     ],
 )
-def test_a_title_above_the_names_is_told_once(content: bytes, cells: str) -> None:
+def test_a_title_above_the_names_is_one_fault(content: bytes, cells: str) -> None:
     [fault] = faults_in(content, "a.csv")
     assert fault.line == 1
     assert cells in fault.message

@@ -68,7 +68,7 @@ def test_known_rows_do_not_excuse_one_label_for_all_nor_unsure_rows() -> None:
     assert found == {"class_collapse": Verdict.DO_NOT_USE, "uncertain": Verdict.DO_NOT_USE}
 
 
-def test_how_known_rows_speak_against_labels_is_told_in_numbers() -> None:
+def test_the_evidence_of_known_rows_against_labels_is_reported_in_numbers() -> None:
     evidence = Evidence(job=JOB, shares=shares(50, 50), unsure=0, search=known(4, 16, 8), coherence=UNKNOWN)
     [reason] = judge(evidence)
     assert reason.message == (

@@ -187,11 +187,11 @@ def test_labels_that_gain_little_over_shuffled_ones_mean_little(
             0.02,
             {"not_borne_out": 1},
             (
-                "demonstrations do not bear out the first impression: 0.020 nats per row beyond chance; "
+                "demonstrations do not confirm the first impression: 0.020 nats per row beyond chance; "
                 "the labels are those of the calibrated first impression"
             ),
         ),
-        (0.02, {"converged": 1}, "the labels tell only 0.020 nats per row more than their shares do"),
+        (0.02, {"converged": 1}, "the labels gain only 0.020 nats per row over their shares"),
         (
             None,
             {"converged": 1},
@@ -238,14 +238,18 @@ def little(*ranking: RankedLabelling, stop: str = "converged") -> str:
     return reason.message
 
 
-KNOWS = "the language model does tell rows apart"
+KNOWS = "the language model does distinguish the rows"
 
 
 @pytest.mark.parametrize(
     ("other", "stop", "told"),
     [
-        (ranked("start_random", 0.2), "not_borne_out", "the start from random labels tell 0.200 nats per row: "),
-        (ranked("first_impression", 0.3), "converged", "calibrated (first impression) tell 0.300 nats per row: "),
+        (
+            ranked("start_random", 0.2),
+            "not_borne_out",
+            "the start from random labels is 0.200 nats per row: ",
+        ),
+        (ranked("first_impression", 0.3), "converged", "calibrated (first impression) is 0.300 nats per row: "),
         (ranked("few_shot_random", None, kappa=0.8), "not_borne_out", "agree on 90% of 64 rows, more than by chance: "),
         (ranked("zero_shot", None, kappa=0.6), "converged", "agree on 80% of 64 rows, more than by chance: "),
     ],

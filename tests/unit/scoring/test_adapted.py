@@ -69,7 +69,7 @@ async def test_a_trained_adapter_is_loaded_once_and_scores_as_itself(kind: str, 
         assert sorted(loras.loaded) == sorted(ours)
 
 
-async def test_base_and_adapters_are_told_apart_by_fingerprint_and_by_canary(kind: str, place: Path) -> None:
+async def test_base_and_adapters_differ_in_fingerprint_and_canary(kind: str, place: Path) -> None:
     server, _ = fake(kind)
     adapters = [await stored(place, rank=rank, number=rank) for rank in (4, 8)]
     async with scorer_of(kind, server) as base:
@@ -110,7 +110,7 @@ async def test_a_server_that_has_lost_an_adapter_gets_it_again_in_the_middle_of_
         assert loras.loads == 2
 
 
-async def test_the_server_is_told_the_folder_as_it_sees_it(kind: str, place: Path) -> None:
+async def test_the_server_gets_the_folder_as_it_sees_it(kind: str, place: Path) -> None:
     server, loras = fake(kind, folder="/mnt/adapters", of_service=str(place))
     async with scorer_of(kind, server) as base:
         adapter = await stored(place)

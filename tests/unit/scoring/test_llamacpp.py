@@ -95,7 +95,7 @@ async def test_a_server_that_does_not_report_its_vocabulary_is_asked_once(loopba
 
 
 async def test_the_logarithm_of_zero_is_no_number(loopback: Loopback) -> None:
-    with pytest.raises(LabelUnreachable, match="263: the language model holds it for impossible"):
+    with pytest.raises(LabelUnreachable, match="263: the language model considers it impossible"):
         await asking(loopback, [completion({107: -0.8, 263: LOWEST})], [263])
 
 

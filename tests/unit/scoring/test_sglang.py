@@ -106,7 +106,7 @@ async def test_a_missing_label_is_never_a_number(loopback: Loopback) -> None:
 
 
 async def test_minus_infinity_comes_as_null_and_is_no_number(loopback: Loopback) -> None:
-    with pytest.raises(LabelUnreachable, match="263: the language model holds it for impossible"):
+    with pytest.raises(LabelUnreachable, match="263: the language model considers it impossible"):
         await asking(loopback, [generated((-0.8, 107), {263: None})], [263])
 
 

@@ -152,7 +152,7 @@ async def test_a_missing_label_is_never_a_number(loopback: Loopback) -> None:
 
 
 async def test_the_servers_sign_for_minus_infinity_is_no_number(loopback: Loopback) -> None:
-    with pytest.raises(LabelUnreachable, match="263: the language model holds it for impossible"):
+    with pytest.raises(LabelUnreachable, match="263: the language model considers it impossible"):
         await asking(loopback, [completion({1: -1.0, 263: -9999.0})], [263])
 
 

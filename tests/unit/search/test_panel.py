@@ -45,7 +45,7 @@ def test_the_first_views_are_as_many_as_agree_with_all() -> None:
     assert found.first > 1
     together = found.scores(views)
     led = found.leading.scores(views[: found.first])
-    assert sum(likeliest(led[row]) == likeliest(together[row]) for row in together) >= panel.SAYS_THE_SAME * ROWS
+    assert sum(likeliest(led[row]) == likeliest(together[row]) for row in together) >= panel.SAME_LABELS * ROWS
 
 
 def test_several_noisy_views_are_right_more_often_than_each() -> None:

@@ -56,7 +56,7 @@ def tied(problem: Problem, groups: Sequence[Sequence[int]]) -> Problem:
     ("name", "rounds"), [(StrategyName.SCALABLE, 1), (StrategyName.SCALABLE, 4), (StrategyName.ITERATIVE, 4)]
 )
 @pytest.mark.parametrize("classes", [2, 3, 5])
-def test_the_tokens_that_trainings_still_read_are_told_before_each_of_them(
+def test_the_tokens_that_trainings_still_read_are_known_before_each_of_them(
     name: StrategyName, rounds: int, classes: int
 ) -> None:
     world = reader(classes=classes)
@@ -66,7 +66,7 @@ def test_the_tokens_that_trainings_still_read_are_told_before_each_of_them(
     search = Search(problem, name.approach.searches[Objective.GAIN])
     while (request := search.ask()) is not None:
         if isinstance(request, Trainings):
-            read.append((left(problem, search.state), sum(tokens_read(problem, one) for one in request.asked)))
+            read.append((left(problem, search.state), sum(tokens_read(problem, one) for one in request.requests)))
         search.tell(world.answers(request))
     assert left(problem, search.state) == 0
     for number, (told, _) in enumerate(read):
@@ -117,15 +117,15 @@ class TestScalable:
         assert len(rounds) >= 1
         assert [len(asked) for asked in rounds] == [4] * len(rounds)
         for asked in rounds:
-            assert sorted(row for one in asked.asked for row in rows_asked(one)) == list(problem.rows)
-            for one in asked.asked:
-                assert sorted({*rows_learned(one), *rows_asked(one)}) == list(problem.rows)
-                assert not {problem.constraints.group_of[row] for row in rows_asked(one)} & {
+            assert sorted(row for one in asked.requests for row in rows_scored(one)) == list(problem.rows)
+            for one in asked.requests:
+                assert sorted({*rows_learned(one), *rows_scored(one)}) == list(problem.rows)
+                assert not {problem.constraints.group_of[row] for row in rows_scored(one)} & {
                     problem.constraints.group_of[row] for row in rows_learned(one)
                 }
                 assert one.epochs == problem.parameters.epochs
         assert len(trial) == 2
-        assert {one.epochs for one in trial.asked} == {1}
+        assert {one.epochs for one in trial.requests} == {1}
 
     def test_folds_are_of_one_size_and_never_part_related_rows(self) -> None:
         problem = tied(reader(rows=50).problem(folds=5), [range(10), range(20, 23), range(30, 38)])
@@ -143,7 +143,7 @@ class TestScalable:
         assert len(end.facts["changed_shares"]) == 1
         assert end.facts["changed_shares"][0] >= 0.01
 
-    def test_what_trainings_cost_is_told(self) -> None:
+    def test_the_cost_of_trainings_is_counted(self) -> None:
         world = reader()
         problem = replace(world.problem(**SMALL), demonstration_tokens=dict.fromkeys(world.planted, 5))
         end = drive(world, problem, Scalable())[-1]
@@ -155,7 +155,7 @@ class TestScalable:
         world = reader()
         problem = tied(world.problem(**SMALL), [range(10), range(20, 23), range(30, 38)])
         trial = trainings(world, problem, Scalable(), State(phase=Phase.TRIAL, labels=world.planted, scores={}))[-1]
-        learned, asked = ({problem.constraints.group_of[row] for row in rows(trial.asked[0])} for rows in ROWS)
+        learned, asked = ({problem.constraints.group_of[row] for row in rows(trial.requests[0])} for rows in ROWS)
         assert not learned & asked
 
     def test_without_rows_to_ask_there_is_no_trial(self) -> None:
@@ -171,7 +171,7 @@ class TestScalable:
         problem = replace(world.problem(**SMALL), known=known)
         end = drive(world, problem, Scalable())[-1]
         assert {row: end.labels[row] for row in known} == known
-        learned = {e.row: e.label for asked in trainings(world, problem, Scalable()) for e in asked.asked[0].examples}
+        learned = {e.row: e.label for one in trainings(world, problem, Scalable()) for e in one.requests[0].examples}
         assert {row: label for row, label in learned.items() if row in known}.items() <= known.items()
 
     def test_labels_keep_to_the_shares_that_the_user_knows(self) -> None:
@@ -203,12 +203,12 @@ class TestIterative:
         *batches, _trial = trainings(world, problem, Iterative())
         expected = batches_of(problem)
         assert len(expected) == 4
-        assert [[rows_asked(one) for one in asked.asked] for asked in batches] == [
+        assert [[rows_scored(one) for one in asked.requests] for asked in batches] == [
             [sorted(batch)] for batch in expected[1:]
         ]
         seen = sorted(expected[0])
         for asked, batch in zip(batches, expected[1:], strict=True):
-            assert rows_learned(asked.asked[0]) == seen
+            assert rows_learned(asked.requests[0]) == seen
             seen = sorted([*seen, *batch])
 
     def test_a_label_that_was_given_stays(self) -> None:
@@ -228,7 +228,7 @@ class TestIterative:
             assert sum(not set(group).isdisjoint(batch) for batch in batches) == 1
 
 
-def rows_asked(asked: TrainAndScore) -> list[Row]:
+def rows_scored(asked: TrainAndScore) -> list[Row]:
     return [query.row for query in asked.queries]
 
 
@@ -236,7 +236,7 @@ def rows_learned(asked: TrainAndScore) -> list[Row]:
     return [example.row for example in asked.examples]
 
 
-ROWS = rows_learned, rows_asked
+ROWS = rows_learned, rows_scored
 
 
 def test_known_rows_stand_in_the_first_part_beside_as_many_others() -> None:
@@ -273,5 +273,5 @@ def test_a_search_resumed_after_any_step_ends_the_same(strategy: Strategy) -> No
 
 
 def test_a_scorer_that_cannot_train_says_so() -> None:
-    with pytest.raises(TypeError, match="nobody here can train"):
+    with pytest.raises(TypeError, match="this process cannot train"):
         trees_of(Trainings(()))

@@ -123,7 +123,7 @@ def test_a_default_that_changes_for_new_jobs_changes_no_stored_one(monkeypatch: 
 
 @pytest.mark.parametrize("read", [read_config, read_training, read_training_spec])
 @pytest.mark.parametrize("version", [3, "next", None])
-def test_a_form_of_a_later_release_is_told_in_one_message(read: Any, version: object) -> None:
+def test_a_form_of_a_later_release_is_one_fault(read: Any, version: object) -> None:
     with pytest.raises(ConfigUnreadable, match=rf"a later release stored this configuration, in form {version}, and"):
         read({"version": version, "task": {"of": "another shape"}})
 
@@ -138,7 +138,7 @@ def test_a_form_of_a_later_release_is_told_in_one_message(read: Any, version: ob
         ({"task": {}}, "stored without template"),
     ],
 )
-def test_a_choice_that_this_release_does_not_have_is_told_by_its_field(values: dict[str, Any], told: str) -> None:
+def test_the_fault_of_an_unknown_choice_names_its_field(values: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigUnreadable, match=told):
         read_config(values)
 

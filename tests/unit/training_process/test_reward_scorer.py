@@ -89,7 +89,7 @@ async def test_another_reward_model_takes_the_place_of_the_first(place: Place) -
     assert await has_ended(before)
 
 
-async def test_a_process_that_dies_is_told_of_and_started_again(place: Place) -> None:
+async def test_a_process_that_dies_is_an_error_and_starts_again(place: Place) -> None:
     model = await place.model()
     before = await place.pid(model)
     with pytest.raises(RewardsUnavailable, match="status -9"):
@@ -106,7 +106,7 @@ async def test_a_reward_model_that_is_refused_says_why_without_places(place: Pla
     assert files_of(place) == []
 
 
-async def test_files_that_are_lost_are_told_of(place: Place) -> None:
+async def test_lost_files_are_an_error(place: Place) -> None:
     model = await place.model()
     await place.artifacts.remove(model.training_id)
     with pytest.raises(ArtifactMissing):
@@ -114,7 +114,7 @@ async def test_files_that_are_lost_are_told_of(place: Place) -> None:
     assert files_of(place) == []
 
 
-async def test_a_data_folder_that_cannot_be_written_is_told_without_its_place(place: Place) -> None:
+async def test_the_error_of_an_unwritable_data_folder_does_not_name_its_path(place: Place) -> None:
     place.work.touch()
     with pytest.raises(RewardsUnavailable) as caught:
         await place.scorer.score(await place.model(), ["a"])
@@ -142,7 +142,9 @@ async def test_loading_goes_on_when_nobody_waits(place: Place) -> None:
     assert await place.one(model, "ab") == 2
 
 
-async def test_whoever_waits_gets_a_turn_and_too_many_are_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_requests_get_a_turn_and_too_many_are_refused(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reward_scorer, "MOST_WAITING", 3)
     model = await place.model()
     asked = [place.scorer.score(model, ["x" * length]) for length in range(1, 6)]
@@ -166,7 +168,7 @@ async def test_closed_it_leaves_no_process(place: Place) -> None:
     assert not is_running(pid)
 
 
-async def test_what_is_missing_here_is_told_before_anything_is_loaded(
+async def test_missing_parts_are_reported_before_anything_is_loaded(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = await place.model()

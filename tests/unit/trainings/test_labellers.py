@@ -54,7 +54,7 @@ def test_another_language_model_is_named_with_what_it_was_known_by(
 
 
 @pytest.mark.parametrize("fingerprint", ["vllm|other|/srv/secret/it|0.33", "vllm|/srv/secret/other|None|0.33"])
-def test_a_path_of_the_servers_machine_is_not_told(fingerprint: str) -> None:
+def test_messages_leave_out_paths_of_the_servers_machine(fingerprint: str) -> None:
     [warning] = warned(fingerprint, FOLDER)
     assert "/srv" not in warning
     assert "seems not to be 'other'" in warning

@@ -94,7 +94,7 @@ def test_a_fault_of_a_policy_names_its_field(changed: dict[str, Any], field: str
     assert told in fault.message
 
 
-def test_all_faults_of_a_policy_are_told_at_once() -> None:
+def test_all_faults_of_a_policy_are_reported_at_once() -> None:
     with pytest.raises(InvalidConfig) as refused:
         parse_request({"job_ids": ["job_1"], "kind": "policy", "method": "full", "rows": {"holdout": 0}})
     assert [fault.field for fault in refused.value.faults] == ["policy", "method", "rows.holdout"]

@@ -16,7 +16,7 @@ FAULTS = [
     BackendUnavailable("no answer within 120 s", kind=FailureKind.TIMED_OUT),
     BackendUnavailable("the connection broke", kind=FailureKind.DISCONNECTED),
     BackendRefused("/v1/completions answered 422: the prompt was filtered"),
-    LabelUnreachable("no log-probability for token 7: the language model holds it for impossible"),
+    LabelUnreachable("no log-probability for token 7: the language model considers it impossible"),
 ]
 
 

@@ -139,7 +139,7 @@ async def test_the_group_stands_in_front_of_both_texts_as_the_reward_model_learn
     assert await place.labels(job_id) == [0, None], "label No says that the first is better, and a blank group none"
 
 
-async def test_a_tie_is_no_label_and_is_told() -> None:
+async def test_a_tie_has_no_label_and_is_reported() -> None:
     place = Place()
     job_id = await place.labelled(twins((1, "so 1"), (2, 1), (4, 4)))
     assert await place.labels(job_id) == [None, 0, None, None, 1, None]
@@ -174,7 +174,7 @@ async def test_known_rows_and_their_twins_keep_what_is_known() -> None:
     assert (found.known_accuracy.hits, found.known_accuracy.rows) == (1, 2)
 
 
-async def test_a_known_row_that_breaks_the_order_is_told_as_a_conflict() -> None:
+async def test_a_known_row_that_breaks_the_order_is_reported_as_a_conflict() -> None:
     place = Place()
     rows: Rows = [{"a": a, "b": b, "known": None} for a, b in ((3, 2), (2, 1), (3, 1))]
     rows[2]["known"] = "No"
