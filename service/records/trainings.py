@@ -104,6 +104,7 @@ class Training:
     warnings: tuple[str, ...]
     progress: Mapping[str, Any]  # of the stage under way: step, steps, loss, tokens_per_second, seconds_left
     artifact: Artifact | None  # what was trained, once it has succeeded
+    unreadable: str | None = None  # of a list: why this release cannot read the configuration, of which ids are left
 
     @property
     def lineage(self) -> Lineage:
