@@ -100,8 +100,18 @@ class JobBody(Body):
 
     @field_validator("config", mode="wrap")
     @classmethod
-    def _as_it_is(cls, config: domain.JobConfig, _check: ValidatorFunctionWrapHandler) -> JobConfig:
-        return JobConfig.showing(config)
+    def _as_it_is(cls, config: domain.JobConfig | None, _check: ValidatorFunctionWrapHandler) -> JobConfig | None:
+        return None if config is None else JobConfig.showing(config)
+
+
+class ListedJobBody(JobBody):
+    """A job of a list."""
+
+    name: str
+    config: JobConfig | None  # type: ignore[assignment]  # a list also has jobs that one cannot ask for
+    unreadable: str | None = Field(
+        description="why this release cannot read the job's configuration, which is null then: another one stored it"
+    )
 
 
 class Page(BaseModel, Generic[Item]):

@@ -17,7 +17,7 @@ from api.dependencies import (
 )
 from api.labelling.submissions import TheSubmission
 from api.openapi.documentation import SUBMISSION_BODY, documented_headers, problems
-from api.schemas import EstimateBody, JobBody, Page
+from api.schemas import EstimateBody, JobBody, ListedJobBody, Page
 from service.jobs import control
 from service.jobs.checks.reward_models import chosen_reward_model
 from service.jobs.listing import list_jobs, read_job
@@ -88,7 +88,7 @@ async def get_jobs(
     limit: Limit = 20,
     cursor: Cursor = None,
     job_status: Annotated[JobStatus | None, Query(alias="status")] = None,
-) -> Page[JobBody]:
+) -> Page[ListedJobBody]:
     """List jobs, newest first."""
     before = None
     scope = f"jobs {store.caller.project}"
@@ -98,7 +98,7 @@ async def get_jobs(
     found = await list_jobs(store, limit=limit, before=before, status=job_status)
     last = found.items[-1] if found.has_more else None
     return Page(
-        data=[JobBody.model_validate(job) for job in found.items],
+        data=[ListedJobBody.model_validate(job) for job in found.items],
         has_more=found.has_more,
         next_cursor=last and signer.sign(scope, (last.created_at.isoformat(), last.id)),
     )

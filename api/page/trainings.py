@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.page.charts import Curve, thinned
-from service.trainings.request import TrainingRequest
 
 _MOST_POINTS = 300  # of a curve
 _FIGURES = {  # of held-out rows and of steps: name, unit
@@ -50,7 +49,7 @@ class TrainingPage:
     cost: Facts
 
     @classmethod
-    def of(cls, report: Facts, config: TrainingRequest) -> "TrainingPage":
+    def of(cls, report: Facts, config: Facts) -> "TrainingPage":
         """Read the report of a training with this configuration."""
         training, outcome = _part(report, "training"), _part(report, "after")
         points = dict(_points(report, training))
@@ -59,7 +58,7 @@ class TrainingPage:
             warnings=outcome.get("warnings") or (),
             outcome=outcome,
             samples=outcome.get("samples") or (),
-            curves=list(_curves(training, None if config.policy is None else config.policy.kl_limit)),
+            curves=list(_curves(training, _part(config, "policy").get("kl_limit"))),
             columns=[", ".join(filter(None, _FIGURES[name])) for name in shown],
             measured=[Measured(name, [facts.get(figure) for figure in shown]) for name, facts in points.items()],
             ended_early=training.get("ended_early"),

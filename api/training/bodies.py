@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
 from api.schemas import Body, JobError, read_at
+from service.records.trainings import Training
 from service.trainings.request import TrainingRequest
 
 _LINKED = ("report", "adapter", "events", "pause", "resume", "cancel")
@@ -63,6 +64,24 @@ class TrainingBody(Body):
     warnings: list[str]
     artifact: ArtifactBody | None = Field(description="what was trained, once it has succeeded")
     links: Annotated[dict[str, str], BeforeValidator(_links)] = read_at("id")
+
+
+class ListedTrainingBody(TrainingBody):
+    """A training of a list."""
+
+    config: Annotated[  # type: ignore[assignment]  # a list also has trainings that one cannot ask for
+        Mapping[str, Any] | None, PlainValidator(_unchecked, json_schema_input_type=TrainingRequest | None)
+    ]
+    unreadable: str | None = Field(
+        description="why this release cannot read the training's configuration, which is null then: another one "
+        "stored it"
+    )
+
+    @classmethod
+    def of(cls, training: Training) -> Self:
+        """The body about a stored training."""
+        body = cls.model_validate(training)
+        return body if body.unreadable is None else body.model_copy(update={"config": None})
 
 
 class TrainingEstimateBody(Body):

@@ -22,7 +22,7 @@ from api.labelling.results import REPORT_ANSWERS, ReportFormat, preferred
 from api.openapi.documentation import documented_headers, problems
 from api.page.render import content_security_policy, render_training
 from api.schemas import EventPage, Page
-from api.training.bodies import TrainingBody, TrainingEstimateBody, TrainingReportBody
+from api.training.bodies import ListedTrainingBody, TrainingBody, TrainingEstimateBody, TrainingReportBody
 from api.webhooks.bodies import documented
 from service.errors import TrainingNotFound
 from service.identifiers import JobId, is_training_id
@@ -93,7 +93,7 @@ async def get_trainings(
     limit: Limit = 20,
     cursor: Cursor = None,
     training_status: Annotated[JobStatus | None, Query(alias="status")] = None,
-) -> Page[TrainingBody]:
+) -> Page[ListedTrainingBody]:
     """Trainings, newest first."""
     scope = f"trainings {store.caller.project}"
     before = None
@@ -103,7 +103,7 @@ async def get_trainings(
     found = await control.list_trainings(store, limit=limit, before=before, status=training_status)
     last = found.items[-1] if found.has_more else None
     return Page(
-        data=[TrainingBody.model_validate(training) for training in found.items],
+        data=[ListedTrainingBody.of(training) for training in found.items],
         has_more=found.has_more,
         next_cursor=last and signer.sign(scope, (last.created_at.isoformat(), last.id)),
     )

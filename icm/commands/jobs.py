@@ -14,7 +14,17 @@ from icm.calls.call import Document
 from icm.client import Client
 from icm.commands.failures import JobEndedBadly, NotConfirmed
 from icm.commands.options import ApiKey, Failing, JobId, Json, Url, check_verdict
-from icm.commands.output import count, lineage, measured, on_stdout, plain_table, summary_of, write_json, write_line
+from icm.commands.output import (
+    count,
+    lineage,
+    measured,
+    on_stdout,
+    plain_table,
+    summary_of,
+    write_json,
+    write_line,
+    write_warnings,
+)
 from icm.commands.progress import done, figures, shown_progress
 from icm.data.files import result_format_of
 from icm.documents import Job, Training
@@ -35,6 +45,7 @@ def jobs(
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first; --json prints one line for each."""
+    unreadable: list[str] = []
     table = plain_table("id", "name", "status", "rows", "labelled", "created")
     with Client(url, api_key=api_key) as client:
         for _, job in zip(range(limit), client.jobs(status=status), strict=False):
@@ -42,8 +53,10 @@ def jobs(
                 write_json(job.document)
             cells = (job.progress.rows, job.progress.labeled, f"{job.created_at:%Y-%m-%d %H:%M:%S}")
             table.add_row(job.id, job.name, job.status, *map(str, cells))
+            unreadable += [f"{job.id}: {why}"] if (why := job.document.get("unreadable")) else []
     if not as_json:
         on_stdout().print(table)
+        write_warnings(unreadable)
 
 
 def show(job_id: AnyId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:

@@ -134,6 +134,7 @@ def trainings(
     as_json: Json = False,
 ) -> None:
     """List trainings, newest first; --json prints one line for each."""
+    unreadable: list[str] = []
     table = plain_table("id", "kind", "status", "rows", "steps", "created")
     with Client(url, api_key=api_key) as client:
         for _, training in zip(range(limit), client.trainings.list(status=status), strict=False):
@@ -143,8 +144,10 @@ def trainings(
             created = f"{training.created_at:%Y-%m-%d %H:%M:%S}"
             kind = str((training.document.get("config") or {}).get("kind", ""))
             table.add_row(training.id, kind, training.status, str(training.rows), f"{step}/{steps}", created)
+            unreadable += [f"{training.id}: {why}"] if (why := training.document.get("unreadable")) else []
     if not as_json:
         on_stdout().print(table)
+        write_warnings(unreadable)
 
 
 def adapters(

@@ -7,7 +7,7 @@ from service.access.admission import quotas_of
 from service.identifiers import JobId
 from service.ports.store import ProjectStore
 from service.records.access import Quotas
-from service.records.jobs import Event, Job, JobStatus
+from service.records.jobs import Event, Job, JobStatus, ListedJob
 from service.records.labels import LabelState
 
 Item = TypeVar("Item")
@@ -41,7 +41,7 @@ async def read_stream_quotas(store: ProjectStore, job_id: JobId) -> Quotas:
 
 async def list_jobs(
     store: ProjectStore, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None
-) -> Slice[Job]:
+) -> Slice[ListedJob]:
     """A page of jobs, newest first, older than the given (created_at, id)."""
     async with store.project_unit() as unit:
         return _slice(await unit.jobs.page(limit=limit + 1, before=before, status=status), limit)

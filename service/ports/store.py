@@ -26,6 +26,7 @@ from service.records.jobs import (
     Job,
     JobStatus,
     KnownBackend,
+    ListedJob,
     NewDataset,
     NewJob,
     NewRow,
@@ -61,7 +62,7 @@ class Jobs(Protocol):
     async def get(self, job_id: JobId) -> Job:
         """The job with its progress summed over shards. Raises JobNotFound."""
 
-    async def page(self, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None) -> list[Job]:
+    async def page(self, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None) -> list[ListedJob]:
         """Jobs, newest first, older than the (created_at, id) given."""
 
     async def request_cancel(self, job_id: JobId) -> Job:

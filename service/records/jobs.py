@@ -80,6 +80,36 @@ class Job:
     origin: Origin = UNKNOWN_ORIGIN
     progress: Progress = field(default_factory=Progress)
 
+    @property
+    def name(self) -> str:
+        """The user's name for it."""
+        return self.config.name
+
+    @property
+    def unreadable(self) -> None:
+        """As `UnreadableJob` has it: nothing stands in the way."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableJob:
+    """A job of a list whose configuration another release has stored in a form that this one does not know."""
+
+    id: JobId
+    name: str
+    status: JobStatus
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: Mapping[str, Any] | None
+    warnings: tuple[str, ...]
+    progress: Progress
+    unreadable: str  # why
+    config: None = None
+
+
+ListedJob = Job | UnreadableJob
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:

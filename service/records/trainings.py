@@ -108,6 +108,7 @@ class Training:
     progress: Mapping[str, Any]  # of the stage under way: step, steps, loss, tokens_per_second, seconds_left
     artifact: Artifact | None  # the trained files, once it has succeeded
     model_jobs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of reward model and judge, by field
+    unreadable: str | None = None  # of a list: why this release cannot read the configuration, of which ids are left
 
     @property
     def lineage(self) -> Lineage:

@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.identifiers import JobId, ProjectName
 from service.lifecycle import JobState
 from service.lifecycle.events import CancelRequested, DeleteRequested, JobEvent, PauseRequested, ResumeRequested
-from service.records.jobs import Job, JobStatus, NewJob, NewShard
+from service.records.jobs import Job, JobStatus, ListedJob, NewJob, NewShard
 from service.records.work import NewWork, WorkStatus
 from service.storage.journal import Journal
-from service.storage.progress import get_job, job_from, job_not_found, owned, select_jobs
+from service.storage.progress import get_job, job_not_found, listed_job_from, owned, select_jobs
 from service.storage.records import parsed_time
 from service.storage.removal import erase, lock_items
 from service.storage.stored_config import stored_config
@@ -46,7 +46,7 @@ class JobTable:
         """The job, with its progress summed over its shards. Raises JobNotFound."""
         return await get_job(self._connection, owned(job_id, self._project), job_id)
 
-    async def page(self, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None) -> list[Job]:
+    async def page(self, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None) -> list[ListedJob]:
         """Jobs, newest first, older than the (created_at, id) given. Raises InvalidCursor."""
         query = select_jobs().where(jobs.c.project == self._project, jobs.c.retired_at.is_(None))
         query = query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
@@ -55,7 +55,7 @@ class JobTable:
             query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < tuple_(parsed_time(created_at), job_id))
         if status is not None:
             query = query.where(jobs.c.status == status)
-        return [job_from(row) for row in (await self._connection.execute(query)).mappings()]
+        return [listed_job_from(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def request_cancel(self, job_id: JobId) -> Job:
         """Cancel the job. A repeated call returns the same job. Raises JobNotFound, JobFinished."""

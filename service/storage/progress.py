@@ -8,9 +8,9 @@ from sqlalchemy import ColumnElement, RowMapping, Select, case, extract, func, s
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.selectable import LateralFromClause
 
-from service.errors import JobNotFound
+from service.errors import ConfigUnreadable, JobNotFound
 from service.identifiers import JobId, ProjectName
-from service.records.jobs import Job, JobStatus, Progress, TrainingPace
+from service.records.jobs import Job, JobStatus, ListedJob, Progress, TrainingPace, UnreadableJob
 from service.records.work import Origin, WorkStatus
 from service.storage.records import RUNNING_SHARD_SHARE, SUMMED, eta_seconds, seconds_of_trainings
 from service.storage.stored_config import read_config
@@ -57,6 +57,22 @@ def job_from(row: RowMapping) -> Job:
         origin=Origin(request_id=row["request_id"], traceparent=row["traceparent"]),
         progress=_progress(status, row, trains=config.trains),
     )
+
+
+def listed_job_from(row: RowMapping) -> ListedJob:
+    """The job in a row of `select_jobs`, as far as this release can read it: one must not hide the others."""
+    try:
+        return job_from(row)
+    except ConfigUnreadable as error:
+        status = JobStatus(row["status"])
+        as_they_are = {name: row[name] for name in ("id", "name", "created_at", "started_at", "finished_at", "error")}
+        return UnreadableJob(
+            **as_they_are,
+            status=status,
+            warnings=tuple(row["warnings"] or ()),
+            progress=_progress(status, row, trains=False),
+            unreadable=str(error),
+        )
 
 
 def owned(job_id: JobId, project: ProjectName) -> ColumnElement[bool]:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, RowMapping, Select, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import JobNotFound, TrainingNotFinished, TrainingNotFound, WrongState
+from service.errors import ConfigUnreadable, JobNotFound, TrainingNotFinished, TrainingNotFound, WrongState
 from service.identifiers import JobId, ProjectName, is_training_id
 from service.lifecycle import OPEN_JOB, JobState
 from service.lifecycle.events import CancelRequested, DeleteRequested, JobEvent, PauseRequested, ResumeRequested
@@ -84,7 +84,7 @@ class TrainingTable:
             query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < tuple_(parsed_time(created_at), training_id))
         if status is not None:
             query = query.where(jobs.c.status == status)
-        return [_training(row) for row in (await self._connection.execute(query)).mappings()]
+        return [_listed(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def report(self, training_id: JobId) -> TrainingReport:
         """The report of a training that has succeeded. Raises TrainingNotFound, TrainingNotFinished."""
@@ -286,15 +286,30 @@ async def _row(
     return row
 
 
+def _listed(row: RowMapping) -> Training:
+    """The training in a row of `_select`, as far as this release can read it: one must not hide the others."""
+    try:
+        return _training(row)
+    except ConfigUnreadable as error:
+        stored = row["config"].get("job_ids")
+        job_ids = [one for one in stored if isinstance(one, str)] if isinstance(stored, list) else []
+        return _with_config(row, {"job_ids": job_ids}, unreadable=str(error))
+
+
 def _training(row: RowMapping) -> Training:
-    """The training in a row of `_select`."""
+    """The training in a row of `_select`. Raises ConfigUnreadable."""
+    return _with_config(row, read_training(row["config"]))
+
+
+def _with_config(row: RowMapping, config: Mapping[str, Any], unreadable: str | None = None) -> Training:
     sha256 = row["artifact_sha256"]
     as_they_are = {name: row[name] for name in ("id", "base", "rows", "error")}
     moments = {name: row[name] for name in ("created_at", "started_at", "finished_at")}
     return Training(
         **as_they_are,
         **moments,
-        config=read_training(row["config"]),
+        config=config,
+        unreadable=unreadable,
         status=JobStatus(row["status"]),
         warnings=tuple(row["warnings"] or ()),
         progress=row["progress"] or {},

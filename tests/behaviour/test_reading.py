@@ -8,7 +8,7 @@ from service.errors import InvalidCursor, JobNotFound
 from service.identifiers import JobId
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
-from service.records.jobs import Job, JobStatus, StoredRequest, TrainingPace
+from service.records.jobs import JobStatus, ListedJob, StoredRequest, TrainingPace
 from service.records.labels import LabelState, LabelStatus
 from service.search.strategies.registry import StrategyName
 from tests.support.stored import (
@@ -97,7 +97,7 @@ async def test_jobs_are_paged_newest_first(store: Store) -> None:
     for _ in range(3):
         async with store.project_unit(LOCAL_CALLER) as unit:
             ids += [await added(unit) for _ in range(3)]  # in Postgres they have the very same time
-    seen: list[Job] = []
+    seen: list[ListedJob] = []
     before: tuple[str, str] | None = None
     async with store.project_unit(LOCAL_CALLER) as unit:
         while page := await unit.jobs.page(limit=3, before=before, status=None):

@@ -42,6 +42,7 @@ async def test_concurrent_workers_and_users_never_deadlock(postgres_store: Postg
         remaining = await unit.jobs.page(limit=100, before=None, status=None)
     assert len(remaining) >= 6
     for found in remaining:
+        assert isinstance(found, Job)
         await assert_whole(postgres_store, found)
 
 

@@ -301,5 +301,6 @@ async def everything(unit: ProjectUnit) -> tuple[Holdings, list[Everything]]:
             labels=[row.state async for row in unit.labels.result(job.id)],
         )
         for job in jobs
+        if isinstance(job, Job)
     ]
     return await unit.account.usage(), found

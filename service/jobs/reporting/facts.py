@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from service.identifiers import JobId, Label, Row
@@ -97,7 +97,7 @@ class Summaries:
             trainings=self.anchor.get("trainings"),
             tokens_trained=self.anchor.get("tokens_trained"),
             changed_shares=list(self.anchor.get("changed_shares") or ()),
-            polarity_trial=PolarityTrial(**trial) if (trial := self.anchor.get("polarity_trial")) else None,
+            polarity_trial=_polarity_trial(self.anchor.get("polarity_trial")),
         )
 
     def labellings(self) -> Sequence[Mapping[str, Any]]:
@@ -109,6 +109,14 @@ class Summaries:
         """Each baseline's labels of rows of the anchor."""
         found: Mapping[str, Sequence[tuple[int, int]]] = self.anchor.get("baselines") or {}
         return {name: {Row(row): Label(label) for row, label in pairs} for name, pairs in found.items()}
+
+
+def _polarity_trial(stored: Mapping[str, Any] | None) -> PolarityTrial | None:
+    """The trial that a search recorded; None if there was none, or another release measured something else."""
+    names = [one.name for one in fields(PolarityTrial)]
+    if stored is None or any(name not in stored for name in names):
+        return None
+    return PolarityTrial(**{name: stored[name] for name in names})
 
 
 async def read_summaries(unit: ProjectUnit, job_id: JobId) -> Summaries:

@@ -11,6 +11,7 @@ from service.storage.engine import driver_address
 from tests.support.running.harness import Service
 from tests.support.stored import asked_for_training
 from tests.support.stores import ScratchStore
+from tests.unit.api.test_policy_trainings import REPORT, ended, page, queued
 
 
 async def stored_with(service: Service, table: str, job_id: str, **changes: Any) -> None:
@@ -56,3 +57,59 @@ async def test_trainings_of_a_release_with_other_fields_and_limits_are_listed(se
     [listed] = (await service.client.get("/v1/trainings")).json()["data"]
     assert listed["config"]["epochs"] == 10**6
     assert "warmup" not in listed["config"]
+
+
+async def test_a_job_of_a_later_release_hides_no_other_one_from_the_list(service: Service) -> None:
+    readable, unreadable, newest = [await service.labelled(name=name) for name in ("first", "second", "third")]
+    await stored_with(service, "labellings", unreadable["id"], version=99)
+    for query in ("", "?limit=2", "?status=succeeded"):
+        page = (await service.client.get(f"/v1/jobs{query}")).json()
+        listed = {job["id"]: job for job in page["data"]}
+        told = listed[unreadable["id"]]
+        kept = ("name", "status", "created_at", "started_at", "finished_at", "warnings", "error", "progress", "links")
+        assert {name: told[name] for name in kept} == {name: unreadable[name] for name in kept}
+        assert told["config"] is None
+        assert told["unreadable"].startswith("a later release stored this configuration, in form 99")
+        assert listed[newest["id"]] == {**newest, "unreadable": None}
+    assert listed[readable["id"]] == {**readable, "unreadable": None}
+    cursor = (await service.client.get("/v1/jobs?limit=2")).json()["next_cursor"]
+    [last] = (await service.client.get("/v1/jobs", params={"cursor": cursor})).json()["data"]
+    assert last["id"] == readable["id"]
+
+
+async def test_a_job_with_a_strategy_of_another_release_is_listed_too(service: Service) -> None:
+    job = await service.post()
+    await stored_with(service, "labellings", job["id"], search={**job["config"]["search"], "strategy": "quantum"})
+    [listed] = (await service.client.get("/v1/jobs")).json()["data"]
+    assert (listed["name"], listed["config"]) == (job["name"], None)
+    assert "'quantum' as strategy" in listed["unreadable"]
+
+
+async def test_a_training_of_a_later_release_hides_no_other_one_from_the_list(service: Service) -> None:
+    unreadable, readable = [await asked_for_training(service.store) for _ in range(2)]
+    await stored_with(service, "trainings", unreadable, version=99)
+    listed = {each["id"]: each for each in (await service.client.get("/v1/trainings")).json()["data"]}
+    told = listed[unreadable]
+    assert told["config"] is None
+    assert told["unreadable"].startswith("a later release stored this configuration, in form 99")
+    assert (told["status"], told["base"]) == (listed[readable]["status"], listed[readable]["base"])
+    assert told["lineage"] == listed[readable]["lineage"]
+    assert (listed[readable]["unreadable"], listed[readable]["config"]["method"]) == (None, "lora")
+    answer = await service.client.get(f"/v1/trainings/{unreadable}")
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:icm:problem:config-unreadable")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": "debate", "epochs": 10**6, "rank": 0, "controls": ["gold", "gold"], "warmup": 3},
+        {"learning_rate": 7, "seed": -1, "policy": {"reward": "train_1", "beta": 0.1}},
+        {"policy": {"kl_limit": 0.0, "stop": ""}},
+    ],
+)
+async def test_the_page_of_a_training_of_another_release_is_shown(service: Service, changes: dict[str, Any]) -> None:
+    training_id = await queued(service, "label")
+    await ended(service, "made", REPORT)
+    await stored_with(service, "trainings", training_id, **changes)
+    shown = await page(service, f"/v1/trainings/{training_id}")
+    assert f"Training of kind {changes.get('kind', 'label')}" in shown

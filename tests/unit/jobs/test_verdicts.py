@@ -9,7 +9,7 @@ import pytest
 from service.identifiers import DatasetId, JobId
 from service.jobs.reporting import verdicts
 from service.jobs.reporting.coherence import Coherence, coherence
-from service.jobs.reporting.facts import PolarityTrial, SearchFacts
+from service.jobs.reporting.facts import PolarityTrial, SearchFacts, Summaries
 from service.jobs.reporting.ranking import RankedLabelling
 from service.jobs.reporting.shortcuts import FeatureKind, Shortcut
 from service.jobs.reporting.tally import LabelShare
@@ -331,3 +331,13 @@ def test_every_rule_is_written_down_and_every_rule_written_down_exists() -> None
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", (ROOT / "docs/verdicts.md").read_text("utf-8"), re.MULTILINE)
     words = {"suspicious": "suspicious", "do_not_use": "unusable"}
     assert {(words[verdict], code) for code, verdicts in rows for verdict in re.findall(r"\w+", verdicts)} == codes
+
+
+def test_a_trial_as_another_release_has_recorded_it_does_not_hide_the_report() -> None:
+    trial = {"rows": 200, "found_nats": 0.5, "permuted_nats": 1.2, "error_nats": 0.1}
+
+    def read(stored: dict[str, float]) -> PolarityTrial | None:
+        return Summaries(anchor={"polarity_trial": stored}, stop_reasons={}).search_facts(None).polarity_trial
+
+    assert read({**trial, "epochs": 2}) == PolarityTrial(rows=200, found_nats=0.5, permuted_nats=1.2, error_nats=0.1)
+    assert read({"rows": 200}) is None
