@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from service.errors import UnsupportedFormat
+from service.intake.text.foreign import foreign_text, looks_aligned
 
 SNIFFED_BYTES = 4096
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -21,7 +22,10 @@ _OTHERS = {
         "a zip archive, or a spreadsheet that is not named .xlsx",
         "unpack it, or save the sheet as .xlsx or CSV",
     ),
-    b"\xd0\xcf\x11\xe0": ("an old Excel or Office file", "save the sheet as CSV in UTF-8"),
+    b"\xd0\xcf\x11\xe0": (
+        "an old Excel or Office file, or one with a password",
+        "save the sheet as .xlsx or CSV, without a password",
+    ),
     b"ARROW1": ("an Arrow or Feather file", "write it as Parquet"),
     b"FEA1": ("a Feather file", "write it as Parquet"),
     b"Obj\x01": ("an Avro file", "write it as Parquet"),
@@ -41,8 +45,7 @@ _OTHERS = {
 }
 _TAR_MAGIC_AT = 257
 _CELL_SIGNS = (b",", b";", b"\t")
-_PAGES = (b"<!doctype html", b"<html", b"<?xml")
-_JSON_BEGINS = re.compile(rb'\s*(?:\{\s*(?:"|\}|\Z)|\[\s*\{)')
+_JSON_BEGINS = re.compile(rb'[\s\x1e]*(?:\{\s*(?:"|\}|\Z)|\[\s*\{)')
 
 
 class Format(StrEnum):
@@ -66,6 +69,8 @@ _BY_SUFFIX = {
     ".jsonl": Format.JSONL,
     ".ndjson": Format.JSONL,
     ".json": Format.JSONL,
+    ".json-seq": Format.JSONL,
+    ".jsonseq": Format.JSONL,
     ".csv": Format.CSV,
     ".tsv": Format.TSV,
     ".tab": Format.TSV,
@@ -79,6 +84,7 @@ _BY_CONTENT_TYPE = {
     "application/x-jsonlines": Format.JSONL,
     "application/json-lines": Format.JSONL,
     "application/x-ndjson": Format.JSONL,
+    "application/json-seq": Format.JSONL,
     "application/ndjson": Format.JSONL,
     "application/json": Format.JSONL,
     "text/tab-separated-values": Format.TSV,
@@ -153,10 +159,9 @@ def refuse_others(head: bytes) -> None:
             raise UnsupportedFormat(f"the file is {what}, which is not read; {remedy}")
     if head[_TAR_MAGIC_AT:].startswith(b"ustar"):
         raise UnsupportedFormat("the file is a tar archive, which is not read; unpack it")
-    if head.removeprefix(_BOM).lstrip()[:20].lower().startswith(_PAGES):
-        raise UnsupportedFormat(
-            "the file is a web page or XML, not a data set; if you downloaded it, the address may ask for a login"
-        )
+    if (looks := foreign_text(head.removeprefix(_BOM))) is not None:
+        what, remedy = looks
+        raise UnsupportedFormat(f"the file looks like {what}, which is not read; {remedy}")
 
 
 def _refuse_what_is_no_json(head: bytes) -> None:
@@ -177,6 +182,12 @@ def _sniff(head: bytes) -> Format:
         return Format.JSONL
     if b"\0" not in head and any(sign in line for sign in _CELL_SIGNS):
         return Format.CSV
+    if b"\0" in head or not line.strip():
+        looks = ""
+    elif looks_aligned(line):
+        looks = "; it looks like columns of fixed width: put commas or tabs between the cells"
+    else:
+        looks = "; if it is a list of texts, one a line, put the line 'text' above them and name it .csv"
     raise UnsupportedFormat(
-        "the data set's format was not recognized; send JSON lines, CSV or Parquet, under a name that ends so"
+        f"the data set's format was not recognized; send JSON lines, CSV or Parquet, under a name that ends so{looks}"
     )

@@ -21,8 +21,9 @@ from service.intake.formats import SNIFFED_BYTES, Format, Upload, detect_format,
 from service.intake.text.delimited import read_csv
 from service.intake.text.dialects import detect_dialect
 from service.intake.text.encodings import UTF16_ASSUMED, CutUtf16, FromUtf16, is_utf16, unread_encoding
-from service.intake.text.json_values import is_json_values, read_json_values
+from service.intake.text.json_values import WithoutSeparators, is_json_sequence, is_json_values, read_json_values
 from service.intake.text.jsonl import read_jsonl
+from service.intake.text.lines import RARE_ENDS, rare_end
 from service.intake.unpacked.unpacking import UnpackedParquet, unpack_parquet
 from service.jobs.checks.rows import FaultLog, SourceRow
 
@@ -159,9 +160,21 @@ def _as_utf8(content: io.BufferedReader) -> io.BufferedReader:
 
 
 def _read_json(content: IO[bytes], head: bytes, limits: Limits, faults: FaultLog) -> Iterator[SourceRow]:
+    if is_json_sequence(head):
+        faults.assume("the file is a JSON text sequence (RFC 7464), and was read so")
+        return read_json_values(io.BufferedReader(WithoutSeparators(content), _BUFFER_BYTES), limits, faults)
     if is_json_values(head):
         return read_json_values(content, limits, faults)
+    if (end := rare_end(head)) is not None and _ends_objects(end, head):
+        faults.assume(f"lines end with {RARE_ENDS[end]}, and were read so")
+        return read_jsonl(content, limits, faults, line_end=end)
     return read_jsonl(content, limits, faults, line_end=b"\n" if b"\n" in head or b"\r" not in head else b"\r")
+
+
+def _ends_objects(end: bytes, head: bytes) -> bool:
+    """Whether it stands behind objects alone: within a text it is a character like others."""
+    *ended, _ = head.split(end)
+    return all(line.rstrip().endswith(b"}") for line in ended if line.strip())
 
 
 def _read_cells(content: IO[bytes], head: bytes, form: Format, limits: Limits, faults: FaultLog) -> Iterator[SourceRow]:

@@ -9,7 +9,8 @@ from typing import IO
 from service.intake.bounds.limits import Limits
 from service.intake.text.dialects import Dialect
 from service.intake.text.encodings import NotUtf8
-from service.intake.text.lines import lines
+from service.intake.text.foreign import looks_aligned
+from service.intake.text.lines import RARE_ENDS, lines
 from service.jobs.checks.rows import FaultLog, SourceRow
 from service.values import counted
 
@@ -75,6 +76,7 @@ class _Source:
         self.record_bytes = 0
         self._lines = lines(file, limits, self.max_record_bytes, line_end)
         self._next_line = 1
+        self._rare_end = line_end.decode() if line_end in RARE_ENDS else None
 
     def __iter__(self) -> "_Source":
         return self
@@ -86,7 +88,18 @@ class _Source:
         if line.content is None or self.record_bytes > self.max_record_bytes:
             raise _EndlessRecord(f"the row has more than {self.max_record_bytes} bytes")
         # Bytes that are not UTF-8 become lone surrogates, for which `_Checks` searches each cell.
-        return line.content.decode("utf-8", errors="surrogateescape")
+        text = line.content.decode("utf-8", errors="surrogateescape")
+        return text if self._rare_end is None else self._with_usual_end(text, self._rare_end)
+
+    def _with_usual_end(self, text: str, rare: str) -> str:
+        """The line as the csv module reads it; `as_written` undoes that in cells with line breaks."""
+        if "\n" in text or "\r" in text:
+            raise _EndlessRecord("lines end in two ways; save the file with one kind of line end")
+        return text.removesuffix(rare) + "\n" if text.endswith(rare) else text
+
+    def as_written(self, cells: list[str]) -> list[str]:
+        """The cells with the file's own line breaks."""
+        return cells if self._rare_end is None else [cell.replace("\n", self._rare_end) for cell in cells]
 
     def begin_record(self) -> None:
         """Note that the next line begins a record."""
@@ -101,7 +114,7 @@ def _records(reader: Iterator[list[str]], source: _Source) -> Iterator[list[str]
         cells = next(reader, None)
         if cells is None:
             return
-        yield cells
+        yield source.as_written(cells)
 
 
 def _first(records: Iterator[tuple[int, list[str]]], limits: Limits) -> tuple[int, list[str]]:
@@ -121,25 +134,10 @@ def header_of(cells: list[str], line: int, faults: FaultLog) -> list[str] | None
         return None
     names = _without_blanks(cells, faults) if any(cell.strip() for cell in cells) else cells
     counts = Counter(names)
-    if _reads_like_a_title(cells):
-        [title] = filter(str.strip, cells)
-        faults.doubt_about_names = (
-            f"the first line has to name the columns, and here only one cell has text ({title[:40]!r}), like a title; "
-            "remove what stands above the line with the names"
-        )
-    elif _reads_like_a_row(cells):
-        shown = ", ".join(repr(cell[:40]) for cell in cells[:5])
-        faults.doubt_about_names = (
-            f"the first line has to name the columns, and here it reads like a row ({shown}); put a line with names "
-            "before it"
-        )
-        if max(counts.values()) > 1:
-            faults.add(faults.doubt_about_names, line=line)
-            return None
-    elif _reads_like_a_comment(cells):
-        faults.doubt_about_names = (
-            f"the first line has to name the columns, and here it reads like a comment ({cells[0][:40]!r}); remove it"
-        )
+    faults.doubt_about_names = _doubt_about(cells)
+    if faults.doubt_about_names is not None and _reads_like_a_row(cells) and max(counts.values()) > 1:
+        faults.add(faults.doubt_about_names, line=line)
+        return None
     for name, count in counts.items():
         if not _is_text(name):
             not_utf8.add(_raw(name), line=line)
@@ -148,6 +146,25 @@ def header_of(cells: list[str], line: int, faults: FaultLog) -> list[str] | None
         elif count > 1:
             faults.add(f"the header names the column {count} times", line=line, field=name)
     return names if len(faults) == before else None
+
+
+def _doubt_about(cells: list[str]) -> str | None:
+    """Why the first line may not name the columns, and what to do; None if it seems to."""
+    name = "the first line has to name the columns, and here"
+    if _reads_like_a_title(cells):
+        [title] = filter(str.strip, cells)
+        return (
+            f"{name} only one cell has text ({title[:40]!r}), like a title; "
+            "remove what stands above the line with the names"
+        )
+    if _reads_like_a_comment(cells):
+        return f"{name} it reads like a comment ({cells[0][:40]!r}); remove it"
+    if len(cells) == 1 and looks_aligned(cells[0].encode("utf-8", errors="surrogateescape")):
+        return f"{name} it looks like columns of fixed width; put commas or tabs between the cells"
+    if _reads_like_a_row(cells):
+        shown = ", ".join(repr(cell[:40]) for cell in cells[:5])
+        return f"{name} it reads like a row ({shown}); put a line with names before it"
+    return None
 
 
 def _reads_like_a_title(cells: list[str]) -> bool:

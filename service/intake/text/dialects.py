@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from service.intake.text.lines import RARE_ENDS, rare_end
+
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _SAMPLE_RECORDS = 100
 _SECOND_LINE = 2
@@ -14,6 +16,7 @@ _SEPARATOR_LINE = re.compile(
     r'^"?sep=(.)"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE
 )  # Excel reads it, and writes it for no one
 _BOM = "\ufeff"
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +24,7 @@ class Dialect:
     """The format of a CSV file, with the assumptions behind it, or the problem that prevents reading it."""
 
     separator: str = ","
-    line_end: bytes = b"\n"  # or a lone carriage return; a return before a line feed counts as part of the line
+    line_end: bytes = b"\n"  # or a lone carriage return, or a rare end; a return before a line feed is part of the line
     skipped_lines: int = 0  # before the header
     assumptions: tuple[str, ...] = ()
     problem: str | None = None  # the reason why the format is ambiguous
@@ -30,10 +33,10 @@ class Dialect:
 
 def detect_dialect(head: bytes, default: str, *, cut: bool) -> Dialect:
     """Detect the dialect of a file with this beginning (`cut`: the file is longer); prefers the `default` separator."""
-    returns = b"\r" in head and b"\n" not in head
-    line_end = b"\r" if returns else b"\n"
-    notes = ("lines end with a carriage return alone, as in old Mac files",) if returns else ()
+    line_end, notes = _line_end(head)
     text = head.decode("utf-8", errors="surrogateescape").removeprefix(_BOM)
+    if line_end in RARE_ENDS:
+        text = text.replace(line_end.decode(), "\n")
     if (declared := _SEPARATOR_LINE.match(text)) is not None and declared[1] not in '"\r\n':
         note = f"cells are separated by {_name(declared[1])}, as the file's first line says ({declared[0].strip()})"
         return Dialect(separator=declared[1], line_end=line_end, skipped_lines=1, assumptions=(*notes, note))
@@ -46,6 +49,15 @@ def detect_dialect(head: bytes, default: str, *, cut: bool) -> Dialect:
     return _decided(samples, plain)
 
 
+def _line_end(head: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """How lines end in a file with this beginning, and the assumption if that is unusual."""
+    if b"\r" in head and b"\n" not in head:
+        return b"\r", ("lines end with a carriage return alone, as in old Mac files",)
+    if (rare := rare_end(head)) is not None:
+        return rare, (f"lines end with {RARE_ENDS[rare]}, and were read so",)
+    return b"\n", ()
+
+
 def _skipped(lines: int) -> str:
     if lines == 1:
         return "the first line is a comment that begins with #, and was skipped"
@@ -54,7 +66,7 @@ def _skipped(lines: int) -> str:
 
 def _without_comments(text: str) -> tuple[str, int]:
     """The text below its first lines that begin with #, and the number of lines above, blank ones included."""
-    rest, above = text.splitlines(keepends=True), 0
+    rest, above = _LINE.findall(text), 0  # not str.splitlines, which also ends lines within texts
     while rest and above < _MOST_LINES_ABOVE and (rest[0].startswith("#") or (above and not rest[0].strip())):
         rest, above = rest[1:], above + 1
     return "".join(rest), above

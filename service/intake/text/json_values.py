@@ -1,9 +1,10 @@
 """Reads JSON that is not one object per line: a list of objects, or objects over several lines."""
 
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from service.intake.bounds.limits import Limits
 from service.intake.text.json_faults import JsonFaults
@@ -11,6 +12,7 @@ from service.intake.text.strict_json import BadJson, parse
 from service.jobs.checks.rows import FaultLog, SourceRow
 
 _BOM = b"\xef\xbb\xbf"
+RECORD_SEPARATOR = b"\x1e"
 _BLOCK_BYTES = 65_536
 _SIGN = re.compile(rb"[^ \t\r\n]")
 _OUTSIDE_STRING = re.compile(rb'["{}\[\]]')
@@ -22,6 +24,28 @@ def is_json_values(head: bytes) -> bool:
     """Whether a file with this beginning is a JSON array, or has objects over several lines."""
     text = head.removeprefix(_BOM)
     return text.lstrip().startswith(b"[") or _OBJECT_OVER_LINES.match(text) is not None
+
+
+def is_json_sequence(head: bytes) -> bool:
+    """Whether a file with this beginning is a JSON text sequence (RFC 7464): a record separator before each text."""
+    return head.removeprefix(_BOM).lstrip().startswith(RECORD_SEPARATOR)
+
+
+class WithoutSeparators(io.RawIOBase):
+    """The content of a JSON text sequence, with blanks for the record separators, which no JSON text may contain."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read the next block."""
+        block = self._file.read(len(buffer))
+        buffer[: len(block)] = block.replace(RECORD_SEPARATOR, b" ")
+        return len(block)
 
 
 def read_json_values(file: IO[bytes], limits: Limits, faults: FaultLog) -> Iterator[SourceRow]:

@@ -18,7 +18,7 @@ def read_jsonl(file: IO[bytes], limits: Limits, faults: FaultLog, *, line_end: b
         if line.content is None:
             faults.add(f"the row has more than {limits.max_row_bytes} bytes", line=line.number)
             continue
-        content = line.content.strip(b" \t\r\n")
+        content = line.content.removesuffix(line_end).strip(b" \t\r\n")
         rows, blank = (rows + 1, blank) if content else (rows, blank + 1)
         limits.check_rows(rows, blank=blank)
         if not content:

@@ -7,6 +7,11 @@ from typing import IO, Protocol
 from service.intake.bounds.limits import Limits
 
 _BOM = b"\xef\xbb\xbf"
+RARE_ENDS = {  # line ends of few programs, in UTF-8
+    "\x85".encode(): "U+0085, as mainframes write them",
+    "\u2028".encode(): "U+2028",
+    "\u2029".encode(): "U+2029",
+}
 _SKIPPED_BYTES = 65_536
 
 
@@ -20,7 +25,7 @@ class Line:
 
 def lines(file: IO[bytes], limits: Limits, max_line_bytes: int, end: bytes = b"\n") -> Iterator[Line]:
     """Every line, numbered from 1, without the byte order mark; lines end with `end`. Raises PayloadTooLarge."""
-    source = file if end == b"\n" else _Returns(file)
+    source = file if end == b"\n" else _Ended(file, end)
     total = number = 0
     while content := source.readline(max_line_bytes + 2):
         number += 1
@@ -33,32 +38,34 @@ def lines(file: IO[bytes], limits: Limits, max_line_bytes: int, end: bytes = b"\
         yield Line(number, content.removeprefix(_BOM) if number == 1 else content)
 
 
+def rare_end(head: bytes) -> bytes | None:
+    """The rare line end of a file with this beginning; None if it has usual ones, beside which a rare one is text."""
+    if b"\n" in head or b"\r" in head:
+        return None
+    return next((end for end in RARE_ENDS if end in head), None)
+
+
 class _Readable(Protocol):
     def readline(self, size: int, /) -> bytes: ...
 
 
-class _Returns:
-    """A file whose lines end with a lone carriage return."""
+class _Ended:
+    """A file whose lines end with something other than a line feed."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, file: IO[bytes], end: bytes) -> None:
+        self._file, self._end = file, end
         self._block = b""
         self._at = 0
 
     def readline(self, size: int, /) -> bytes:
         """A line with its end, or its first `size` bytes."""
-        line = b""
-        while len(line) < size:
-            if self._at == len(self._block):
-                self._block, self._at = self._file.read(_SKIPPED_BYTES), 0
-            if not self._block:
+        while (found := self._block.find(self._end, self._at)) < 0 and len(self._block) - self._at < size:
+            if not (more := self._file.read(_SKIPPED_BYTES)):
                 break
-            found = self._block.find(b"\r", self._at) + 1 or len(self._block)
-            piece = self._block[self._at : min(found, self._at + size - len(line))]
-            self._at += len(piece)
-            line += piece
-            if piece.endswith(b"\r"):
-                break
+            self._block, self._at = self._block[self._at :] + more, 0
+        stop = len(self._block) if found < 0 else found + len(self._end)
+        line = self._block[self._at : min(stop, self._at + size)]
+        self._at += len(line)
         return line
 
 

@@ -17,7 +17,7 @@ from service.jobs.task.gold import GoldCheck, Unmatched
 from service.jobs.task.known import KnownLabels, NoSuchLabel, contradictions
 from service.jobs.task.related_rows import RelatedRows
 from service.jobs.task.relations import row_id
-from service.jobs.task.satisfiability import Satisfiability, find_impossible, may_contradict
+from service.jobs.task.satisfiability import Satisfiability, check_satisfiability, may_contradict
 from service.jobs.task.shares import unmet_by_known
 from service.jobs.task.template import Template
 from service.placeholders import template_fields
@@ -201,10 +201,10 @@ class _Surveyor:
 
     def check_relations(self, source: RowSource) -> None:
         """Report relations that no group of rows can keep; call only if no row has a fault."""
-        if not may_contradict(self._task.relations):
+        if not may_contradict(self._task.relations) and not (self._known and self._task.relations):
             return
         rows = (row.fields for row in source.rows(FaultLog(0)))
-        self._satisfiability = find_impossible(self._task, rows, self._related.groups())
+        self._satisfiability = check_satisfiability(self._task, rows, self._related.groups(), self._known)
         for found in self._satisfiability.impossible if self._satisfiability.everywhere else ():
             line = self._lines[found.rows[-1]]
             self._faults.add(found.message(self._task, self._lines), line=line, field="task.relations")

@@ -10,8 +10,8 @@ from service.jobs.checks.template_habits import template_habits
 from service.jobs.submission.preparation import Preparation
 from service.jobs.task.gold import unmatched_warning
 from service.jobs.task.problem import ANCHOR
-from service.jobs.task.satisfiability import impossible_warnings
-from service.jobs.task.shares import unmet_by_relations
+from service.jobs.task.satisfiability import relation_warnings
+from service.jobs.task.shares import decided_by_shares, unmet_by_relations
 from service.relations.relation import RelationCount
 from service.search.state.objective import Objective
 from service.search.strategies.registry import Method, StrategyName
@@ -30,12 +30,13 @@ def warnings_of(prepared: Preparation) -> tuple[str, ...]:
     return (
         *(f"about the data set: {assumption}" for assumption in prepared.survey.assumptions),
         *_relation_warnings(prepared.survey, prepared.config),
-        *impossible_warnings(prepared.survey.satisfiability, prepared.config.task, prepared.survey.lines),
+        *relation_warnings(prepared.survey.satisfiability, prepared.config.task, prepared.survey.lines),
         *_unread_warnings(prepared.config),
         *(_text_warnings(prepared.survey, prepared.config.task) if prepared.lengths is not None else ()),
         *_known_warnings(prepared),
         *unmatched_warning(prepared.config.task, prepared.survey.unmatched_gold, prepared.survey.gold_rows),
         *unmet_by_relations(prepared.config.task, prepared.survey.relations, prepared.survey.rows),
+        *decided_by_shares(prepared.config.task, prepared.survey.known, prepared.survey.rows),
         *_length_warnings(prepared),
         *prepared.label_warnings,
         *(f"about the model: {advice}" for advice in prepared.advice),

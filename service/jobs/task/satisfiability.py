@@ -1,10 +1,11 @@
-"""Finds groups of related rows whose relations no labelling can keep, before a job starts."""
+"""Finds related rows whose relations no labelling can keep, or leave one label, before a job starts."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.config import Task
-from service.identifiers import Row
+from service.identifiers import Label, Row
+from service.jobs.task.forced_labels import ForcedLabels, Numbered, forced_labels, forced_warnings
 from service.jobs.task.relations import cells_of_relations, numbered_constraints, shown_lines
 from service.relations.columns import Fields
 from service.relations.registry import Relation
@@ -16,8 +17,6 @@ MAX_STEPS, STEPS_PER_ROW = 1_024, 4  # limits of the search for a labelling; mos
 MAX_SOLVED_ROWS = 64  # larger groups are not given to the solver if that search is undecided
 MAX_NARROWED = 32  # groups with more constraints are not narrowed down to the contradictory ones
 MAX_REPORTED = 100  # groups
-
-Numbered = tuple[int, Constraint]  # a constraint, and the number of its relation in the task
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +35,47 @@ class Impossible:
 
 @dataclass(frozen=True, slots=True)
 class Satisfiability:
-    """The groups that cannot keep their relations, and whether these are all groups that were checked."""
+    """The groups that cannot keep their relations, and whether these are all groups that were checked.
+
+    `forced` has the rows of the other groups to which one label is left.
+    """
 
     impossible: tuple[Impossible, ...] = ()
     everywhere: bool = False
+    forced: ForcedLabels = field(default_factory=ForcedLabels)
 
 
 def may_contradict(relations: Sequence[Relation]) -> bool:
-    """Whether there can be rows for which no labelling keeps these relations; most relations alone can be kept."""
+    """Whether there can be rows for which no labelling keeps these relations; most relations alone can be kept.
+
+    If not, they force no row to a label either, without known rows.
+    """
     if len(relations) != 1:
         return bool(relations)
     return relations[0].may_contradict_itself
 
 
-def find_impossible(task: Task, rows: Iterable[Fields], groups: Sequence[int]) -> Satisfiability:
-    """Find the groups without a consistent labelling, known labels aside; `rows` has all rows, `groups` their groups.
+def check_satisfiability(
+    task: Task, rows: Iterable[Fields], groups: Sequence[int], known: Mapping[Row, Label]
+) -> Satisfiability:
+    """Find the groups without a consistent labelling, known labels aside, and rows to which one label is left.
 
-    Tries a short search, then the search's solver. A group that both leave undecided counts as possible.
+    `rows` has all rows, `groups` their groups. Tries a short search, then the search's solver. A group that both
+    leave undecided counts as possible.
     """
     related = _related(task, rows, groups)
     rules = list(numbered_constraints(task, related))
     constraints = Constraints(list(related), [rule for _, rule in rules])
     rules_of = _by_group(constraints, rules)
-    found = [
-        _narrow(rules_of[group], len(task.labels))
-        for group in rules_of
-        if _is_impossible(group, [rule for _, rule in rules_of[group]], len(task.labels))
-    ]
-    return Satisfiability(tuple(found[:MAX_REPORTED]), everywhere=len(found) == len(rules_of) > 0)
+    possible, found = dict(rules_of), list[Impossible]()
+    for group in rules_of:
+        if _is_impossible(group, [rule for _, rule in rules_of[group]], len(task.labels)):
+            found.append(_narrow(possible.pop(group), len(task.labels)))
+    return Satisfiability(
+        tuple(found[:MAX_REPORTED]),
+        everywhere=len(found) == len(rules_of) > 0,
+        forced=forced_labels(task, possible, known, related),
+    )
 
 
 def _related(task: Task, rows: Iterable[Fields], groups: Sequence[int]) -> dict[Row, Fields]:
@@ -110,8 +122,9 @@ def _rows(rules: Iterable[Numbered]) -> list[Row]:
     return sorted({row for _, rule in rules for row in rule.rows})
 
 
-def impossible_warnings(found: Satisfiability, task: Task, lines: Sequence[int]) -> Iterator[str]:
-    """The warning of an estimate or a job about groups that cannot keep their relations, while others can."""
+def relation_warnings(found: Satisfiability, task: Task, lines: Sequence[int]) -> Iterator[str]:
+    """The warnings of an estimate or a job about groups that cannot keep their relations, and about forced labels."""
+    yield from forced_warnings(found.forced, task, lines)
     if not found.impossible:
         return
     first, *others = found.impossible

@@ -8,6 +8,7 @@ from service.config import Task
 from service.identifiers import Label, Row
 from service.relations.relation import RelationCount
 from service.search.moves.cardinality import counts_within, shares_of_part
+from service.values import counted
 
 
 def shares_of_shard(
@@ -50,6 +51,19 @@ def unmet_by_relations(task: Task, relations: Sequence[RelationCount], rows: int
                 f"the relation {found.kind} (relations.{number}) leaves room for {fewest} to {greatest} of {rows} rows "
                 f"with the label {name!r}, and the shares for {least} to {most}: relations go first"
             )
+
+
+def decided_by_shares(task: Task, known: Mapping[Row, Label], rows: int) -> Iterator[str]:
+    """The warning about shares that leave one label to all rows that are not known."""
+    free = rows - len(known)
+    if not task.shares or free <= 0:
+        return
+    counted_known = Counter(known.values())
+    bounds = counts_within({Label(n): _implied(task, name) for n, name in enumerate(task.labels)}, rows)
+    open_labels = [name for n, name in enumerate(task.labels) if bounds[Label(n)][1] > counted_known[Label(n)]]
+    if len(open_labels) == 1:
+        causes = "the shares and the known rows leave" if known else "the shares leave"
+        yield f"{causes} the label {open_labels[0]!r} alone to {counted(free, 'row')}, whatever the language model says"
 
 
 def _implied(task: Task, name: str) -> tuple[float, float]:

@@ -46,6 +46,8 @@ def test_blank_lines_before_the_header_are_skipped() -> None:
         ("id,text", False),
         ("Is the claim true?,score", False),
         ("Survey 2024,,", True),
+        ("id   text             label", True),
+        ("the text", False),
     ],
 )
 def test_a_header_that_reads_like_a_row_is_doubted(header: str, is_doubtful: bool) -> None:

@@ -1,5 +1,6 @@
 import gzip
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from service.errors import PayloadTooLarge, UnsupportedFormat
 from service.intake.formats import Format, Upload, detect_format
 from service.intake.sources import FileSource, InlineSource
+from service.intake.text.foreign import foreign_text
 from service.jobs.checks.rows import FaultLog
 from tests.unit.intake.helpers import SMALL, assumed, faults_in, read
 
@@ -197,3 +199,130 @@ def test_another_encoding_is_reported_once_with_its_likely_name(name: str) -> No
     [fault] = faults_in(("a,b\n" * (name == "a.csv") + row * 50).encode("cp1252"), name)
     assert "Windows-1252" in fault.message
     assert "'\xe9'" in fault.message
+
+
+FOREIGN = [
+    ("a.sql", b"-- MySQL dump 10.13\n--\nCREATE TABLE `t` (\n id int);\nINSERT INTO t VALUES (1,'a');", "SQL"),
+    ("a.csv", b"/*!40101 SET NAMES utf8 */;\nINSERT INTO t (a, b) VALUES (1,'a');\n", "SQL"),
+    (None, b"--\n-- PostgreSQL database dump\n--\n\nSET statement_timeout = 0;\n", "SQL"),
+    (None, b"PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n", "SQL"),
+    ("a.yaml", b"- text: foo, bar\n  q: x\n- text: y\n", "YAML"),
+    ("a.yml", b"---\n- text: foo\n", "YAML"),
+    ("a.jsonl", b"rows:\n  - text: foo\n", "YAML"),
+    ("a.xml", b"<rows>\n<row><text>a, b</text></row>\n</rows>", "XML"),
+    ("a.csv", b'<?xml version="1.0"?>\n<rows/>', "XML"),
+    ("a.csv", b"<table><tr><td>a, b</td></tr></table>", "HTML"),
+    (
+        "a.xls",
+        b'<?xml version="1.0"?><Workbook xmlns="urn:schemas-microsoft-com:office:spreadsheet">',
+        "spreadsheet in XML",
+    ),
+    ("a.xls", b'<html xmlns:x="urn:schemas-microsoft-com:office:excel"><table>', "spreadsheet in XML or HTML"),
+    ("a.md", b"| text | q |\n|---|---|\n| a | b |\n", "Markdown"),
+    ("a.csv", b"# Title\n\ntext | q\n:--|--:\na | b\n", "Markdown"),
+    ("a.txt", b" id | text\n----+------\n 1 | a\n", "as a database prints it"),
+    ("a.csv", b"+----+------+\n| id | text |\n+----+------+\n", "as a database prints it"),
+    ("a.txt", b"id   text             label\n1    The sun is hot   True\n", "fixed width"),
+    ("a.txt", b"The sun is hot\nThe moon is cold\n", "put the line 'text' above them"),
+    ("a.json", b'const data = [{"a":1}]', "code"),
+    ("a.csv", b"rows = [{'a':1}]\n", "code"),
+    ("a.json", b'callback([{"a":1}])', "code"),
+    ("a.toml", b'[[rows]]\ntext = "a"\n', "TOML"),
+    ("a.arff", b"% c\n@RELATION x\n@DATA\n1,2\n", "ARFF"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "words"), FOREIGN)
+def test_a_text_in_a_format_that_is_not_read_gets_one_message_with_what_it_looks_like(
+    name: str | None, content: bytes, words: str
+) -> None:
+    for sent in (content, b"\xef\xbb\xbf" + content, b"\xff\xfe" + content.decode().encode("utf-16-le")):
+        with pytest.raises(UnsupportedFormat, match=words):
+            read(sent, name)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "set,text",
+        "begin;end",
+        "<DATE>,<TIME>",
+        "<DATE>\t<TIME>",
+        "-,text",
+        "note: x,b",
+        "f(x),y",
+        "a = [b],c",
+        "<p>one</p>,two",
+        "create,table",
+        "select,from",
+        "--,b",
+        "a|b",
+        "@relation to,b",
+        "#,text",
+    ],
+)
+def test_odd_names_of_columns_are_no_other_format(header: str) -> None:
+    row = re.sub(r"[^,;|\t]+", "1", header)
+    assert len(read(f"{header}\n{row}\n".encode(), "a.csv")) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"/* */" * 819,
+        b"|" * 4096,
+        b"#|\n" * 1365,
+        b"-" + b" " * 4000 + b":",
+        b"<a " * 1365,
+        b"--|" * 1365,
+        b"-- a\n" * 800,
+    ],
+    ids=["comments", "bars", "headings", "blanks", "tags", "dashes", "lines"],
+)
+@pytest.mark.timeout(10)
+def test_a_beginning_made_to_take_long_takes_no_time(content: bytes) -> None:
+    for _ in range(20):
+        assert foreign_text(content) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "lines"),
+    [
+        ("a.jsonl", b'\x1e{"a":1}\n\x1e{"a":2}\n', [1, 2]),
+        (None, b'\x1e{"a":1}\n\x1e{"a":2}\n', [1, 2]),
+        ("a.csv", b'\x1e{"a":1}\n\x1e{"a":2}\n', [1, 2]),
+        ("a.json-seq", b'\xef\xbb\xbf\x1e{\n"a":1}\n\x1e{\n"a":2}\n', [1, 3]),
+        ("a.json", '\x1e{"a":1}\n\x1e{"a":2}\n'.encode("utf-16"), [1, 2]),
+        ("a.json", b'\x1e{"a":1}\x1e{"a":2}', [1, 1]),
+    ],
+)
+def test_a_json_text_sequence_is_read(name: str | None, content: bytes, lines: list[int]) -> None:
+    rows = read(content, name)
+    assert [row.line for row in rows] == lines
+    assert [row.fields for row in rows] == [{"a": 1}, {"a": 2}]
+    assert "RFC 7464" in " ".join(assumed(content, name))
+
+
+@pytest.mark.parametrize("end", ["\x85", "\u2028", "\u2029"])
+def test_rare_line_ends_are_read_where_there_are_no_usual_ones(end: str) -> None:
+    as_csv = f'text,q{end}1,"x{end}y"{end}2,\xe9{end}'.encode()
+    assert [(row.line, row.fields["q"]) for row in read(as_csv, "a.csv")] == [(2, f"x{end}y"), (4, "\xe9")]
+    as_json = f'{{"a":1}}{end}{{"a":2}} {end}{end}{{"a":3}}'.encode()
+    assert [(row.line, row.fields["a"]) for row in read(as_json, "a.jsonl")] == [(1, 1), (2, 2), (4, 3)]
+    for content, name in ((as_csv, "a.csv"), (as_csv, None), (as_json, "a.jsonl")):
+        [told] = assumed(content, name)
+        assert f"U+{ord(end):04X}" in told
+
+
+@pytest.mark.parametrize("end", ["\x85", "\u2028", "\u2029"])
+def test_rare_line_ends_within_texts_are_text(end: str) -> None:
+    assert [row.fields for row in read(f'{{"a":"x{end}y"}}'.encode(), "a.jsonl")] == [{"a": f"x{end}y"}]
+    assert [row.fields for row in read(f"a,b\nx{end}y,1\n".encode(), "a.csv")] == [{"a": f"x{end}y", "b": "1"}]
+    [row] = read(f"# a{end}# b\ntext,q\nx,1\n".encode(), "a.csv")
+    assert row.fields == {"text": "x", "q": "1"}, "a comment is one line"
+
+
+def test_line_ends_of_two_kinds_are_reported() -> None:
+    content = ("a,b\x85" + "1,x\x85" * 30_000 + "3,x\n4,y").encode()
+    [fault] = faults_in(content, "a.csv", limits=replace(SMALL, max_rows=40_000))
+    assert "lines end in two ways" in fault.message

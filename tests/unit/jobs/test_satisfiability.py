@@ -1,5 +1,6 @@
 """Relations that no labelling can satisfy are reported before a job is made."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 
 from service.config import Task
 from service.identifiers import Label, Row
+from service.jobs.task.forced_labels import _Search
 from service.jobs.task.related_rows import RelatedRows
-from service.jobs.task.relations import compile_constraints
-from service.jobs.task.satisfiability import MAX_CHECKED_ROWS, find_impossible
+from service.jobs.task.relations import compile_constraints, numbered_constraints
+from service.jobs.task.satisfiability import MAX_CHECKED_ROWS, check_satisfiability, relation_warnings
 from service.search.rules.consistency import Constraints
 from tests.long import examples
 from tests.support.sources import config, faults_of, survey
@@ -107,7 +109,7 @@ def test_groups_beyond_the_first_rows_are_not_looked_at_and_none_is_looked_at_in
     task, rows = task_of(OTHER), [{"q": n, "g": n // 2} for n in range(MAX_CHECKED_ROWS - 1)]
     late = [{"q": "x", "g": "late"}] * 3
     groups = [n // 2 for n in range(len(rows))] + [10**6] * 3
-    assert find_impossible(task, [*rows, *late], groups).impossible == ()
+    assert check_satisfiability(task, [*rows, *late], groups, {}).impossible == ()
 
 
 KINDS = st.sampled_from(["at_most_one", "exactly_one", "same_label", "different_label"])
@@ -129,7 +131,7 @@ def test_a_group_is_impossible_exactly_if_every_labelling_has_a_conflict(
     constraints = Constraints(list(rows), list(compile_constraints(task.relations, task.labels, rows)))
     labellings = ({row: Label(number >> row & 1) for row in rows} for number in range(2 ** len(rows)))
     possible = any(not constraints.conflicts(labels) for labels in labellings)
-    found = find_impossible(task, rows.values(), groups_of(task, rows))
+    found = check_satisfiability(task, rows.values(), groups_of(task, rows), {})
     assert (found.impossible == ()) is possible
 
 
@@ -138,3 +140,100 @@ def groups_of(task: Task, rows: dict[Row, dict[str, Any]]) -> list[int]:
     for row, fields in rows.items():
         related.add(fields, str(row))
     return related.groups()
+
+
+MOST = {"kind": "at_most_one", "group": "g"}
+SAME_H = {"kind": "same_label", "group": ["g", "h"]}
+
+
+def warned(task: Task, *rows: dict[str, Any]) -> list[str]:
+    found = survey(task, *rows)
+    return list(relation_warnings(found.satisfiability, task, found.lines))
+
+
+@pytest.mark.parametrize(
+    ("relations", "columns", "told"),
+    [
+        (
+            [MOST, SAME],
+            "a1 a1 b1 b1 c1",
+            "the relations at_most_one (relations.0) and same_label (relations.1) decide labels whatever the language ",
+        ),
+        ([MOST, SAME], "a1 a1 b1 b1 c1", "of 4 rows in 2 groups: 'False' on lines 1, 2 (g 'a') first; if you do not"),
+        ([MOST, SAME_H], "a1 a1 a2", "of 2 rows in 1 group: 'False' on lines 1, 2 (g 'a', h '1'); if"),
+        ([ONE, SAME_H], "a1 a1 a2", "of 3 rows in 1 group: 'False' on lines 1, 2 and 'True' on line 3 (g 'a', h '1')"),
+        ([ONE], "a1 b2", None),  # groups of one: they have another warning
+        ([{**MOST, "label": "False"}, ONE], "a1 a2 b1 b2", None),
+        ([SAME, {"kind": "pairs", "rule": "exactly_one", "pairs": [["0", "2"], ["1", "2"]]}], "a1 a2 b1 b2", None),
+        ([{"kind": "pairs", "rule": "at_most_one", "pairs": [["0", "1"]]}, SAME], "a1 a2", "pairs (relations.0) and"),
+        ([MOST, OTHER], "a1 a2 b1 b2", None),
+        ([MOST], "a1 a2 b1 b2", None),
+        ([SAME], "a1 a2 b1 b2", None),
+    ],
+)
+def test_relations_that_leave_rows_one_label_get_a_warning_with_their_group(
+    relations: list[dict[str, Any]], columns: str, told: str | None
+) -> None:
+    rows = [{"q": n, "g": cells[0], "h": cells[1]} for n, cells in enumerate(columns.split())]
+    found = warned(task_of(*relations), *rows)
+    assert len(found) == (told is not None), found
+    assert told is None or told in found[0]
+
+
+def test_a_forgotten_distinct_in_a_large_group_is_found() -> None:
+    rows = [{"q": n, "g": "q", "h": n // 2 if n < 140 else n} for n in range(142)]
+    [warning] = warned(task_of(MOST, SAME_H), *rows)
+    assert "same_label (relations.1) decide labels" in warning
+    assert "of 140 rows in 1 group: 'False' on lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 130 more" in warning
+    assert warned(task_of({**MOST, "distinct": "h"}, SAME_H), *rows) == []
+
+
+def test_relations_without_which_the_labels_are_forced_as_well_are_not_named() -> None:
+    rows = [{"q": n, "g": 1, "h": n} for n in (1, 2)]
+    [warning] = warned(task_of({"kind": "different_label", "group": "h"}, MOST, SAME), *rows)
+    assert warning.startswith("the relations at_most_one (relations.1) and same_label (relations.2) decide")
+
+
+def test_rows_that_known_rows_leave_one_label_get_a_warning_with_their_lines() -> None:
+    task = task_of(MOST, known_field="sure")
+    rows = [{"q": n, "g": n // 3, "sure": "True" if n == 1 else None} for n in range(6)]
+    assert warned(task, *rows) == [
+        "2 rows (lines 1, 3) get the one label that known rows and relations leave, whatever the language model says"
+    ]
+    rows[1]["sure"] = "False"
+    assert warned(task, *rows) == []
+
+
+@settings(max_examples=examples(60))
+@given(
+    st.lists(RELATION, min_size=1, max_size=3),
+    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=2, max_size=6),
+    st.dictionaries(st.integers(0, 5), st.integers(0, 1), max_size=2),
+)
+def test_forced_rows_are_those_with_one_label_in_every_labelling(
+    relations: list[dict[str, Any]], columns: list[tuple[int, int]], sure: dict[int, int]
+) -> None:
+    task = task_of(*relations)
+    rows = {Row(n): {"q": n, "g": g, "h": h} for n, (g, h) in enumerate(columns)}
+    rules = list(numbered_constraints(task, rows))
+    constraints = Constraints(list(rows), [rule for _, rule in rules])
+    everything = [{row: Label(number >> row & 1) for row in rows} for number in range(2 ** len(rows))]
+    for known in ({}, {Row(n): Label(label) for n, label in sure.items() if n in rows}):
+        kept = [
+            labels for labels in everything if not constraints.conflicts(labels) and known.items() <= labels.items()
+        ]
+        expected = {row: kept[0][row] for row in rows if kept and row not in known and len({o[row] for o in kept}) == 1}
+        found: dict[Row, Label] = {}
+        for group in constraints.groups:
+            mine = [rule for _, rule in rules if rule.rows[0] in group]
+            found |= _Search(2).forced(group, mine, {row: known[row] for row in group if row in known})
+        alone = {row for _, rule in rules for row in rule.rows if len(rule.clusters) == 1}
+        assert {row: label for row, label in found.items() if row not in alone} == {
+            row: label for row, label in expected.items() if row not in alone and kept
+        } or not kept
+
+
+def test_groups_that_the_limits_leave_unsearched_make_the_number_a_least_one() -> None:
+    rows = [{"q": n, "g": 1, "h": n % 400} for n in range(800)]
+    [warning] = warned(task_of(MOST, SAME_H), *rows)
+    assert re.search(r", of at least \d{2,3} rows in 1 group: 'False' on", warning)

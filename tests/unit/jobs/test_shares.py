@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from service.config import Task
 from service.identifiers import Label, Row
-from service.jobs.task.shares import shares_of_shard
+from service.jobs.task.shares import decided_by_shares, shares_of_shard
 from service.search.moves.cardinality import counts_within
 from tests.long import examples
 from tests.support.sources import config, faults_of, survey
@@ -96,3 +96,24 @@ def test_more_known_rows_than_the_shares_allow_are_a_fault(
 def test_known_rows_within_the_shares_are_no_fault(shares: dict[str, object], sure: list[str]) -> None:
     rows = [{"q": n, "sure": sure[n] if n < len(sure) else None} for n in range(10)]
     assert len(survey(task(**shares), *rows).known) == len(sure)
+
+
+@pytest.mark.parametrize(
+    ("shares", "sure", "told"),
+    [
+        ({"True": 0.0}, {}, "the shares leave the label 'False' alone to 10 rows"),
+        ({"True": 1.0}, {}, "the shares leave the label 'True' alone to 10 rows"),
+        ({"True": 0.2}, {0: 0, 1: 0}, "the shares and the known rows leave the label 'False' alone to 8 rows"),
+        ({"False": 0.1}, {3: 1}, "the label 'True' alone to 9 rows"),
+        ({"True": 0.2}, {0: 0}, None),
+        ({"True": 0.5}, {}, None),
+        ({}, {0: 0}, None),
+    ],
+)
+def test_shares_that_leave_all_other_rows_one_label_get_a_warning(
+    shares: dict[str, float], sure: dict[int, int], told: str | None
+) -> None:
+    known = {Row(row): Label(label) for row, label in sure.items()}
+    found = list(decided_by_shares(config(shares=shares, known_field="sure").task, known, 10))
+    assert len(found) == (told is not None)
+    assert told is None or told in found[0]

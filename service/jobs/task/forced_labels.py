@@ -1,0 +1,245 @@
+"""Finds rows to which relations and known rows leave one label, whatever the language model says, before a job starts.
+
+`at_most_one` beside `same_label` over one column is an example: no row of a group of two can have the label. These
+rows cost prompts and mean nothing, and the report would praise their coherence.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from service.config import Task
+from service.identifiers import Label, Row
+from service.jobs.task.relations import shown_lines
+from service.relations.columns import Fields, names_of
+from service.relations.pairs import PairsRelation
+from service.search.rules.consistency import Constraint, Constraints, TooManySteps
+from service.search.rules.optimum import best_labelling
+from service.values import counted
+
+MAX_STEPS, STEPS_PER_ROW = 64, 4  # limits of one search for a labelling
+MAX_EFFORT = 100_000  # rows that all searches together look at, which bounds a request's time to a few seconds
+START = 10  # rows that take as long as the start of one search
+MAX_SOLVED = 100  # searches that are undecided within their limits and given to the solver
+NEAR_ROWS = 32  # rows around a row whose labels are searched; of larger groups not all forced rows are found
+_SHOWN_CHARACTERS = 40
+
+Numbered = tuple[int, Constraint]  # a constraint, and the number of its relation in the task
+_Shape = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForcedGroup:
+    """Related rows with the one label that these relations, given by their numbers, leave each of them."""
+
+    labels: Mapping[Row, Label]
+    relations: tuple[int, ...]
+    cells: tuple[tuple[str, str], ...]  # columns by which the relations group the rows, with their values
+
+    def message(self, task: Task, lines: Sequence[int]) -> str:
+        """The rows and their labels, for a message; `lines` has each row's line."""
+        rows_of: dict[Label, list[Row]] = {}
+        for row, label in self.labels.items():
+            rows_of.setdefault(label, []).append(row)
+        parts = [
+            f"{task.labels[label]!r} on {'line' if len(rows) == 1 else 'lines'} {shown_lines(rows, lines)}"
+            for label, rows in rows_of.items()
+        ]
+        where = ", ".join(f"{column} {value!r}" for column, value in self.cells)
+        return " and ".join(parts) + (f" ({where})" if where else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForcedLabels:
+    """The rows with one possible label: how many by the relations alone, the first group of them, and by known rows."""
+
+    first: ForcedGroup | None = None
+    groups: int = 0
+    rows: int = 0
+    by_known: tuple[Row, ...] = ()
+    is_complete: bool = True  # no limit ended the search
+
+
+def forced_labels(
+    task: Task,
+    rules_of: Mapping[tuple[Row, ...], Sequence[Numbered]],
+    known: Mapping[Row, Label],
+    cells: Mapping[Row, Fields],
+) -> ForcedLabels:
+    """Find the rows of these groups to which one label is left; `cells` has the columns that the relations read.
+
+    A row that the limits leave undecided counts as free.
+    """
+    search = _Search(len(task.labels))
+    first: ForcedGroup | None = None
+    groups = rows = 0
+    by_known: list[Row] = []
+    for group, rules in rules_of.items():
+        found = search.forced(group, [rule for _, rule in rules], {})
+        groups += bool(found)
+        rows += len(found)
+        if found and first is None:
+            relations = _needed(_Search(len(task.labels)), rules, found)
+            first = ForcedGroup(labels=found, relations=relations, cells=_cells(task, relations, cells[min(found)]))
+        sure = {row: known[row] for row in group if row in known}
+        if sure:
+            also = search.forced(group, [rule for _, rule in rules], sure)
+            by_known += [row for row in also if row not in found]
+    return ForcedLabels(
+        first=first, groups=groups, rows=rows, by_known=tuple(sorted(by_known)), is_complete=not search.gave_up
+    )
+
+
+def _needed(search: "_Search", rules: Sequence[Numbered], found: Mapping[Row, Label]) -> tuple[int, ...]:
+    """The relations without any of which these rows would not all be forced to these labels."""
+    needed = sorted({number for number, _ in rules})
+    for number in list(needed):
+        fewer = [rule for other, rule in rules if other in needed and other != number]
+        if fewer and found.items() <= search.forced(_rows(fewer), fewer, {}).items():
+            needed.remove(number)
+    return tuple(needed)
+
+
+def _rows(rules: Iterable[Constraint]) -> tuple[Row, ...]:
+    return tuple(sorted({row for rule in rules for row in rule.rows}))
+
+
+def _cells(task: Task, relations: Sequence[int], row: Fields) -> tuple[tuple[str, str], ...]:
+    """The columns of `group` of these relations, with their values in this row."""
+    chosen = [task.relations[number] for number in relations]
+    columns = [names_of(relation.group) for relation in chosen if not isinstance(relation, PairsRelation)]
+    names = dict.fromkeys(name for found in columns for name in found)
+    return tuple((name, str(row[name])[:_SHOWN_CHARACTERS]) for name in names)
+
+
+class _Group:
+    """A group of related rows with its rules, and the order in which a row's mates show a contradiction soonest."""
+
+    def __init__(self, rows: Sequence[Row], rules: Sequence[Constraint]) -> None:
+        self.rows = rows
+        self.constraints = Constraints(rows, rules)
+        self._rule_of: dict[Row, list[tuple[Row, ...]]] = {row: [] for row in rows}
+        for members in sorted((rule.rows for rule in rules), key=len):
+            for row in members:
+                self._rule_of[row].append(members)
+
+    def near(self, row: Row) -> list[Row]:
+        """The other rows, the nearest first and of a large group no more than NEAR_ROWS."""
+        found, seen = [row], {row}
+        for member in found:  # which grows
+            for mate in itertools.chain.from_iterable(self._rule_of[member]):
+                if len(found) > NEAR_ROWS:
+                    return found[1:]
+                if mate not in seen:
+                    seen.add(mate)
+                    found.append(mate)
+        return found[1:]
+
+    def effort(self, row: Row) -> int:
+        """About how many rows a search for a labelling around this row looks at."""
+        return START + min(len(self.rows), NEAR_ROWS) + sum(map(len, self._rule_of[row]))
+
+
+class _Search:
+    """Finds the rows of a group to which one label is left; groups of one shape are searched once."""
+
+    def __init__(self, classes: int) -> None:
+        self._labels = tuple(map(Label, range(classes)))
+        self._effort, self._solved = 0, 0
+        self._of_shape: dict[_Shape, dict[int, Label]] = {}  # labels by the row's place in its group
+        self.gave_up = False  # the limits left groups unsearched
+
+    def forced(self, rows: Sequence[Row], rules: Sequence[Constraint], known: Mapping[Row, Label]) -> dict[Row, Label]:
+        """The forced labels of this group's rows, known rows aside; none where no labelling keeps the rules."""
+        if len(rules) == 1 and len(rules[0].clusters) == 1:
+            return {}  # a group of one, which has a warning of its own
+        place = {row: number for number, row in enumerate(rows)}
+        shape = (len(rows), tuple(_shape(rule, place) for rule in rules), tuple((place[r], known[r]) for r in known))
+        if shape not in self._of_shape:
+            found = self._search(_Group(rows, rules), known)
+            self._of_shape[shape] = {place[row]: label for row, label in found.items()}
+        return {rows[number]: label for number, label in self._of_shape[shape].items()}
+
+    def _search(self, group: _Group, known: Mapping[Row, Label]) -> dict[Row, Label]:
+        """The rows with the same label in every labelling, found by trying the others.
+
+        In a large group these are the rows of which the nearest rows refute every label but one.
+        """
+        possible: dict[Row, set[Label]] = {row: set() for row in group.rows if row not in known}
+        forced: dict[Row, Label] = {}
+        for row, labels in possible.items():
+            if self._effort > MAX_EFFORT:
+                self.gave_up = True
+                break
+            left = set(self._labels)  # not refuted yet
+            near = group.near(row)
+            while len(left) > 1 and len(labels) < 2 and (label := min(left - labels, default=None)) is not None:
+                found = self._labelling(group, near, {**known, row: label}, row)
+                if not found:
+                    left.discard(label)
+                elif len(near) < len(group.rows) - 1:
+                    found = {row: label}  # the labelling says nothing about the rows whose mates are not near
+                for mate in possible.keys() & found:
+                    possible[mate].add(found[mate])
+            if len(left) == 1:
+                forced[row] = left.pop()
+        return forced
+
+    def _labelling(self, group: _Group, near: Sequence[Row], fixed: Mapping[Row, Label], row: Row) -> dict[Row, Label]:
+        """A labelling of the near rows that keeps all rules with these fixed labels, the row's among them.
+
+        Empty if there is none. Where that is undecided, only the fixed labels.
+        """
+        self._effort += group.effort(row)
+        if group.constraints.conflicts_of([row], fixed):
+            return {}
+        free = [mate for mate in near if mate not in fixed]
+        try:
+            options = group.constraints.consistent(
+                free, fixed, len(self._labels), MAX_STEPS + STEPS_PER_ROW * len(free)
+            )
+            found = next(options, None)
+        except TooManySteps:
+            return self._solve(group, free, fixed)
+        return {} if found is None else {**fixed, **found}
+
+    def _solve(self, group: _Group, free: Sequence[Row], fixed: Mapping[Row, Label]) -> dict[Row, Label]:
+        """As `_labelling`, by the search's solver."""
+        self._solved += 1
+        if self._solved > MAX_SOLVED:
+            return dict(fixed)
+        rules = group.constraints.of([*free, *fixed])
+        best = best_labelling(rules, dict.fromkeys(free, (0.0,) * len(self._labels)), fixed, {})
+        labels = {**fixed, **best.labels}
+        if best.proven and group.constraints.conflicts_of(list(labels), labels):
+            return {}
+        return labels
+
+
+def _shape(rule: Constraint, place: Mapping[Row, int]) -> _Shape:
+    """The rule with rows as places in their group, equal for groups that only have other rows."""
+    clusters = tuple(tuple(place[row] for row in cluster) for cluster in rule.clusters)
+    return rule.rule.value, clusters, rule.label, rule.pairs
+
+
+def forced_warnings(found: ForcedLabels, task: Task, lines: Sequence[int]) -> Iterator[str]:
+    """The warnings of an estimate or a job about rows to which one label is left; `lines` has each row's line."""
+    if found.first is not None:
+        yield _by_relations(found, found.first, task, lines)
+    if found.by_known:
+        one, shown = len(found.by_known) == 1, shown_lines(found.by_known, lines)
+        yield (
+            f"{counted(len(found.by_known), 'row')} ({'line' if one else 'lines'} {shown}) {'gets' if one else 'get'} "
+            "the one label that known rows and relations leave, whatever the language model says"
+        )
+
+
+def _by_relations(found: ForcedLabels, first: ForcedGroup, task: Task, lines: Sequence[int]) -> str:
+    names = [f"{task.relations[number].kind} (relations.{number})" for number in first.relations]
+    who = f"the relations {' and '.join(names)} decide" if len(names) > 1 else f"the relation {names[0]} decides"
+    of = f"{'' if found.is_complete else 'at least '}{counted(found.rows, 'row')} in {counted(found.groups, 'group')}"
+    return (
+        f"{who} labels whatever the language model says, of {of}: {first.message(task, lines)}"
+        f"{' first' if found.groups > 1 else ''}; if you do not mean that, leave a relation out, let it group by other "
+        "columns, or let rows count as one (distinct)"
+    )
