@@ -8,11 +8,10 @@ from service.search.predictions import panel
 from service.search.predictions.calibration import Shares, even_shares, label_shares
 from service.search.predictions.panel import Panel
 from service.search.predictions.scores import Scores
-from service.search.prompting.views import View, look
+from service.search.prompting.views import FINAL_SIZES, View, look
 from service.search.rules.consistency import Labels
 from service.search.state.problem import Problem
 from service.search.state.steps import Answer, State
-from service.search.strategies.gain_search import FINAL_SIZES
 
 FEW, MANY = min(FINAL_SIZES), max(FINAL_SIZES)
 WHOLE = "as it is"

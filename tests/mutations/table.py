@@ -292,14 +292,14 @@ MUTATIONS = (
     ),
     Mutation(
         "labels found are shown behind known rows that they predict worse",
-        "service/search/strategies/gain_search.py",
-        "    return _lead_nats(problem, state) >= least\n",
+        "service/search/gain/choice.py",
+        "    return lead_nats(problem, state) >= least\n",
         "    return True\n",
         (f"{SEARCH}/test_gain_search.py::test_labels_found_that_predict_known_rows_worse_are_not_shown",),
     ),
     Mutation(
         "later shards read label words as they stand, though known rows have turned them",
-        "service/search/strategies/gain_search.py",
+        "service/search/gain/pooling.py",
         "        return self.panel.with_source(places[0], state.source) if places and state.source else self.panel\n",
         "        return self.panel\n",
         (f"{SEARCH}/test_panel.py::test_words_that_known_rows_have_turned_are_turned_in_later_shards_too",),

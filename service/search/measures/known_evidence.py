@@ -5,6 +5,7 @@ are wrong, but only predictions that agree with the user's labels predict known 
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 
 from service.identifiers import Label, Row
@@ -12,6 +13,7 @@ from service.search.measures.agreement import kappa
 from service.search.predictions.calibration import Shares, calibrated
 from service.search.predictions.panel import pooled
 from service.search.predictions.scores import Scores, likeliest
+from service.search.state.facts import SearchFacts
 from service.search.state.problem import Problem
 
 SLIP = 0.05  # probability of a wrong known label, so that a single one does not outweigh all others
@@ -65,3 +67,13 @@ def _are_related(own: Scores, other: Scores, shares: Shares) -> bool:
 def _known(problem: Problem, scores: Scores) -> Iterator[tuple[Row, Label]]:
     """The known rows among the scores, with their labels."""
     return ((row, label) for row, label in problem.known.items() if row in scores)
+
+
+def known_facts(problem: Problem, scores: Scores) -> SearchFacts:
+    """How many known rows the views label rightly; no view scores a row that it shows."""
+    if not problem.known:
+        return {}
+    scored = [row for row in problem.known if row in scores]
+    right = sum(likeliest(scores[row]) == problem.known[row] for row in scored)
+    commonest = max(Counter(problem.known[row] for row in scored).values(), default=0)
+    return {"known_rows": len(scored), "known_right": right, "known_commonest": commonest}

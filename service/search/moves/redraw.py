@@ -106,3 +106,9 @@ def _perturbed(scores: LogProbabilities, temperature: float, rng: Random) -> Log
     if temperature <= _COLDEST:
         return scores
     return tuple(score - temperature * math.log(rng.expovariate(1.0)) for score in scores)
+
+
+def random_labels(problem: Problem) -> dict[Row, Label]:
+    """Draw a random labelling that breaks no rule."""
+    blind: Scores = dict.fromkeys(problem.rows, (0.0,) * problem.classes)
+    return redraw(problem, {}, blind, temperature=1.0, rng=problem.random("random labels"))

@@ -17,6 +17,10 @@ from service.search.rules.consistency import Labels
 from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Request, ask
 
+SWEEP_SIZES = (8, 16, 32, 64)  # demonstrations of a sweep's views; how many help differs from task to task
+QUICK_SIZES = (8, 32)  # of the start from random labels, which takes more sweeps
+FINAL_SIZES = (8, 8, 8, 16, 16, 32)  # of the views whose pooled prediction is the result
+KNOWN_SIZES = (0,) * 4  # the same, where views show only known rows, each several times
 _KNOWN_PARTS = 4  # a view leaves one part of the known rows out, scores these, and can be tested by them
 _MOST_SHOWINGS = 4  # of a known row in one view: a label that means nothing by itself is learned by repetition
 _KNOWN_DEMONSTRATIONS = 64  # a view with this many known rows repeats none of them

@@ -1,6 +1,6 @@
 """Strategy `folds` under its default objective `gain`: relabels all rows sweep by sweep, by pooled, calibrated views.
 
-A sweep scores all rows behind several short draws of the current labels (views.py). That gives the
+A sweep scores all rows behind several short draws of the current labels (prompting/views.py). That gives the
 labelling's gain, out of sample, and the pooled prediction from which it draws the next labelling. One
 start begins with the language model's first impression: its answers without demonstrations, calibrated.
 Another begins with random labels, for language models whose first impression says nothing.
@@ -15,47 +15,27 @@ start from random labels. It shows its own labels behind the known rows only if 
 the impression.
 """
 
-import math
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from service.identifiers import Label, Row
+from service.search.gain.choice import better_known, chosen, is_confirmed
+from service.search.gain.final_look import last_look
+from service.search.gain.impression import first_impression
+from service.search.gain.pooling import measured
 from service.search.measures.agreement import agreement, share_of_equal_labels
-from service.search.measures.expected_accuracy import expected_accuracy
-from service.search.measures.gain import gain_utility, mean_gain, view_weight
 from service.search.measures.gain_audit import audit_gain
-from service.search.measures.known_evidence import EARNED_NATS, fit_nats, part_of_other
-from service.search.measures.ranking import measured_labellings
-from service.search.moves.redraw import redraw
-from service.search.moves.relabelling import cautious, counted, expected_shares, relabelled
-from service.search.predictions import panel
-from service.search.predictions.calibration import Shares, calibrated, entropy, even_shares, label_shares
-from service.search.predictions.confidence import best_sharpness, sharpness_for
-from service.search.predictions.panel import Panel
-from service.search.predictions.scores import Scores, likeliest
-from service.search.prompting.views import View, look
+from service.search.moves.redraw import random_labels
+from service.search.moves.relabelling import counted, expected_shares, relabelled
+from service.search.predictions.calibration import calibrated, even_shares
+from service.search.prompting.views import QUICK_SIZES, SWEEP_SIZES, look
 from service.search.rules.consistency import Labels
 from service.search.state.facts import SearchFacts
 from service.search.state.problem import Problem
-from service.search.state.steps import Candidate, Phase, State, Step, StopReason, better
+from service.search.state.steps import Phase, State, Step, better
 from service.search.strategies.extension import extended, extended_by_panel
-from service.search.strategies.impression import first_impression
 
-SWEEP_SIZES = (8, 16, 32, 64)  # demonstrations of a sweep's views; how many help differs from task to task
-QUICK_SIZES = (8, 32)  # of the start from random labels, which takes more sweeps
-FINAL_SIZES = (8, 8, 8, 16, 16, 32)  # of the views whose pooled prediction is the result
-KNOWN_SIZES = (0,) * 4  # the same, for views that show only known rows, each several times
 SETTLED = 0.97  # a sweep that keeps at least this share of the labels is the last
 FOUND_AGAIN = 0.9  # two starts with at least this share of equal labels have found the same labelling
-CONFIRMED_SHARE = 0.1  # of the entropy: if the impression's labels gain more, demonstrations confirm it
-DECISIVE_SHARE = 0.3  # of the entropy: a labelling that contradicts the impression must gain this much more
 SWEEPS = 3  # of each start, at most
-CONFIRMED_NATS = 2.0  # known labels likelier than by chance by at least this much confirm the labels
-KNOWN_SHARPNESS = 2.0  # prior for an impression: about the sharpness measured on tasks with gold labels
-KNOWN_SPREAD = math.log(2)  # prior standard deviation of its logarithm: a factor of two is common
-LEAST_VIEWS_WEIGHT = 0.05  # a smaller weight of views in a mean would change nothing
-_ROUNDING_NATS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -79,7 +59,7 @@ class GainSearch:
             case Phase.AUDIT:
                 return self._audit(problem, state)
             case Phase.SCORE:
-                return self._score(problem, state)
+                return last_look(problem, state)
         raise AssertionError(state.phase)
 
     def _impression(self, problem: Problem, state: State) -> Step:
@@ -95,13 +75,13 @@ class GainSearch:
         labels = problem.in_order(state.labels)
         rng = problem.random("views", len(state.starts), state.round)
         views = yield from look(problem, labels, QUICK_SIZES if len(state.starts) > 1 else SWEEP_SIZES, rng)
-        candidate = _measured(problem, labels, views, state.impression if len(state.starts) <= 1 else None)
+        candidate = measured(problem, labels, views, state.impression if len(state.starts) <= 1 else None)
         drawn = relabelled(problem, labels, candidate.scores)
         kept = share_of_equal_labels(labels, drawn.labels)
         state = counted(problem, state, labels, drawn).with_facts(
             sweep_utilities=[*state.facts.get("sweep_utilities", []), candidate.utility]
         )
-        best = better(state.best, candidate) if not problem.known else _better_known(problem, state.best, candidate)
+        best = better(state.best, candidate) if not problem.known else better_known(problem, state.best, candidate)
         state = replace(state, best=best, starts=state.starts or (candidate,), round=state.round + 1)
         if state.round < SWEEPS and kept < SETTLED and not _repeats_first_start(state, labels):
             return replace(state, labels=drawn.labels, scores=candidate.scores)
@@ -114,8 +94,8 @@ class GainSearch:
         state = replace(state, starts=(*state.starts, state.best), best=None, round=0)
         if len(state.starts) == 2 and not problem.known:
             return replace(state, labels=random_labels(problem), scores={})
-        chosen = state.starts[-1] if state.turned else _chosen(problem, state)
-        return state.enter(Phase.AUDIT, labels=chosen.labels, scores=chosen.scores, best=chosen)
+        best = state.starts[-1] if state.turned else chosen(problem, state)
+        return state.enter(Phase.AUDIT, labels=best.labels, scores=best.scores, best=best)
 
     def _audit(self, problem: Problem, state: State) -> Step:
         """Compare the labelling with its permutations and with chance; sweep again from a better permutation, once."""
@@ -125,245 +105,6 @@ class GainSearch:
             return state.enter(Phase.SWEEP, labels=turned, best=None, turned=True)
         state = state.with_facts(**evidence.facts()).with_facts(**_start_facts(problem, state))
         return state.enter(Phase.SCORE)
-
-    def _score(self, problem: Problem, state: State) -> Step:
-        """Score the rows behind many draws of the labels found, and finish with the pooled prediction."""
-        first, labels = state.starts[0], state.labels
-        if problem.known:
-            return (yield from self._score_known(problem, state))
-        if labels == first.labels and not _demonstrations_confirm(problem, first):
-            return _finished(problem, state, labels, [])
-        views = yield from look(problem, labels, FINAL_SIZES, problem.random("final views"))
-        return _finished(problem, state, labels, views)
-
-    def _score_known(self, problem: Problem, state: State) -> Step:
-        """Score the rows behind the known rows, and behind labels found if known rows confirm these.
-
-        If an earlier step measured the views' weight, these views show every known row.
-        """
-        rng, labels, is_swept = problem.random("final views"), state.labels, _is_swept(problem, state)
-        if is_swept and _lead_nats(problem, state) < EARNED_NATS:
-            views = yield from look(problem, labels, FINAL_SIZES, rng)
-            return _finished(problem, state, labels, views)
-        part = 1 - 1 / (1 + len(FINAL_SIZES)) if is_swept else _weight_of_known(state)
-        sizes = FINAL_SIZES if is_swept else KNOWN_SIZES
-        views = [] if part < LEAST_VIEWS_WEIGHT else (yield from look(problem, labels, sizes, rng, whole=True))
-        return _finished(problem, state, labels, views, part)
-
-
-def _measured(problem: Problem, labels: Labels, views: list[View], impression: Scores | None) -> Candidate:
-    """The labelling with its gain by the views, and their prediction pooled with the impression's, if given.
-
-    Only the start that began with the impression includes it, so that other starts reach its labels independently.
-    """
-    gain_nats = mean_gain(labels, [view.scores for view in views], problem.classes)
-    fitted = _fitted(problem, labels, views, impression)
-    return Candidate(dict(labels), fitted.scores, gain_utility(problem, labels, gain_nats))
-
-
-@dataclass(frozen=True, slots=True)
-class _Fitted:
-    """A panel, the scores by each member, and the pooled scores."""
-
-    panel: Panel
-    view_scores: list[Scores]
-    scores: Scores
-
-    def whole(self, state: State) -> Panel:
-        """The panel with all members of the impression, so that later shards can be scored by each."""
-        places = [place for place, scores in enumerate(self.view_scores) if scores is state.impression]
-        return self.panel.with_source(places[0], state.source) if places and state.source else self.panel
-
-
-def _fitted(
-    problem: Problem, labels: Labels, views: list[View], impression: Scores | None, part: float | None = None
-) -> _Fitted:
-    """The panel of the views and the impression, the weightiest first.
-
-    The panel is calibrated to the expected shares of the next labels. The impression never weighs more than
-    the views do on average: labels that come from it agree with it, right or wrong. Known rows measure its
-    weight better; `part` is the views' weight if an earlier step measured it.
-    """
-    weights = [view_weight(labels, view.scores, problem.classes) for view in views]
-    shares = _shares(problem, labels)
-    known: Scores = {}
-    if impression is not None and problem.known:
-        together = panel.pooled([view.scores for view in views], weights, shares)
-        part = part_of_other(problem, impression, together, shares) if part is None else part
-        total = math.fsum(weights)
-        weights = [part * weight / total for weight in weights]
-        views, weights = [*views, View((), impression)], [*weights, 1 - part]
-        mixed = panel.pooled([impression, together], [1 - part, part], shares)
-        known = {row: mixed[row] for row in problem.known if row in mixed}
-    elif impression is not None:
-        own = view_weight(labels, impression, problem.classes)
-        views, weights = [*views, View((), impression)], [*weights, min(own, sum(weights) / len(weights))]
-    members = sorted(zip(views, weights, strict=True), key=lambda member: -member[1])
-    shown = [[(row, labels[row]) for row in view.demonstrations] for view, _ in members]
-    view_scores = [view.scores for view, _ in members]
-    fitted = panel.fit(shown, view_scores, [weight for _, weight in members], shares)
-    return _Fitted(fitted, view_scores, {**fitted.scores(view_scores), **known})
-
-
-def _shares(problem: Problem, labels: Labels) -> Shares:
-    """The expected shares of the next labels."""
-    shares = label_shares(labels, labels, problem.classes)
-    return expected_shares(problem, cautious(shares, len(labels)) if problem.known else shares)
-
-
-def _finished(problem: Problem, state: State, labels: Labels, views: list[View], part: float | None = None) -> State:
-    """End the search with the pooled labels of all views; without views, with those of the impression."""
-    if views:
-        fitted = _fitted(problem, labels, views, state.impression, part)
-        sharpness, certainty = _sharpness(problem, state, labels, views), _certainty(problem, state, fitted, views)
-    else:
-        view_scores: list[Scores] = [state.impression]
-        own = panel.fit([()], view_scores, [1.0], expected_shares(problem, even_shares(problem.classes)))
-        fitted, sharpness, certainty = _Fitted(own, view_scores, own.scores(view_scores)), 1.0, 1.0
-    if problem.known:
-        measured = state.starts[1].scores if part and _is_swept(problem, state) else fitted.scores
-        fitted = replace(fitted, scores={**fitted.scores, **{row: measured[row] for row in problem.known}})
-        sharpness = best_sharpness(fitted.scores, problem.known, spread=KNOWN_SPREAD)
-        before = certainty if views else KNOWN_SHARPNESS
-        certainty = best_sharpness(fitted.scores, problem.known, before=before, spread=KNOWN_SPREAD)
-    fitted = replace(fitted, panel=replace(fitted.panel, sharpness=sharpness, certainty=certainty))
-    drawn = relabelled(problem, labels, fitted.scores)
-    scores = fitted.panel.confidences(fitted.view_scores)
-    gain_nats = mean_gain(drawn.labels, [view.scores for view in views], problem.classes)
-    utility = gain_utility(problem, drawn.labels, gain_nats) if views else state.starts[0].utility
-    result = Candidate(drawn.labels, scores, utility)
-    state = replace(state, panel=fitted.whole(state), unproven=state.unproven + drawn.unproven_groups)
-    reason = StopReason.CONVERGED if _is_supported(problem, state, fitted.scores, views) else StopReason.NOT_BORNE_OUT
-    raw = fitted.panel.uncalibrated(fitted.view_scores)
-    state = state.enter(Phase.DONE, labels=result.labels, scores=scores, raw=raw, best=result, stop=reason)
-    labellings = measured_labellings(problem, state.starts, result, _view_sizes(problem, state, views))
-    state = state.with_facts(utility=result.utility, labellings=labellings)
-    if views or problem.known:
-        claimed = [math.exp(scores[row][label]) for row, label in result.labels.items() if row in scores]
-        state = state.with_facts(expected_accuracy=math.fsum(claimed) / max(1, len(claimed)))
-    return state.with_facts(**_known_facts(problem, fitted.scores))
-
-
-def _is_supported(problem: Problem, state: State, scores: Scores, views: list[View]) -> bool:
-    """Whether any evidence besides the first impression supports the labels."""
-    if not problem.known:
-        return bool(views)
-    return fit_nats(problem, scores) >= CONFIRMED_NATS or (
-        bool(views) and _demonstrations_confirm(problem, state.starts[0])
-    )
-
-
-def _weight_of_known(state: State) -> float:
-    """The weight in the impression of the answers behind known rows, from 0 to 1."""
-    members = [] if state.source is None else state.source.members
-    return math.fsum(member.weight for member in members if member.demonstrations)
-
-
-def _view_sizes(problem: Problem, state: State, views: list[View]) -> list[Sequence[int]]:
-    """For each start's labelling and the result: the numbers of further demonstrations that measured it."""
-    final = KNOWN_SIZES if problem.known and not _is_swept(problem, state) else FINAL_SIZES
-    quick = [QUICK_SIZES] * (len(state.starts) - 2)
-    return [SWEEP_SIZES, SWEEP_SIZES, *quick, final if views else SWEEP_SIZES]
-
-
-def _sharpness(problem: Problem, state: State, labels: Labels, views: list[View]) -> float:
-    """The panel's sharpening factor, fitted to the impression's labels, which its views have not read.
-
-    If demonstrations do not confirm the impression, half of the views is the witness for the other half instead.
-    """
-    view_scores, witnesses = [view.scores for view in views], [state.impression]
-    if not _demonstrations_confirm(problem, state.starts[0]):
-        view_scores, witnesses = view_scores[::2], view_scores[1::2]
-    shares = _shares(problem, labels)
-    witness = {row: likeliest(values) for row, values in _pooled(witnesses, shares).items()}
-    return best_sharpness(_pooled(view_scores, shares), witness)
-
-
-def _certainty(problem: Problem, state: State, fitted: _Fitted, views: list[View]) -> float:
-    """The factor with which the mean confidence equals the expected accuracy.
-
-    The impression counts as a look only if demonstrations confirm it and the search has kept its reading.
-    """
-    looks = [view.scores for view in views]
-    if _demonstrations_confirm(problem, state.starts[0]) and not state.turned:
-        looks.append(state.impression)
-    return sharpness_for(
-        fitted.panel.scores(fitted.view_scores), expected_accuracy(looks, _shares(problem, state.labels))
-    )
-
-
-def _pooled(views: list[Scores], shares: Shares) -> Scores:
-    """The pooled scores of views with equal weights."""
-    return panel.pooled(views, [1.0] * len(views), shares)
-
-
-def random_labels(problem: Problem) -> dict[Row, Label]:
-    """Draw a random labelling that breaks no rule."""
-    blind: Scores = dict.fromkeys(problem.rows, (0.0,) * problem.classes)
-    return redraw(problem, {}, blind, temperature=1.0, rng=problem.random("random labels"))
-
-
-def _chosen(problem: Problem, state: State) -> Candidate:
-    """Choose the start whose labelling the search audits and returns.
-
-    To replace an unconfirmed impression, a labelling must also gain far more than nothing: among labellings without
-    any gain, one beats another by far through chance alone.
-    """
-    first, own, *others = state.starts
-    if problem.known:
-        return own if _is_swept(problem, state) else replace(first, scores=state.impression)
-    decisive = problem.parameters.alpha * DECISIVE_SHARE * entropy(even_shares(problem.classes))
-    best = max([own, *others], key=lambda candidate: candidate.utility)
-    if _demonstrations_confirm(problem, first):
-        return best if best.utility > own.utility + decisive else own
-    nothing = gain_utility(problem, best.labels, 0.0)
-    return best if best.utility > max(first.utility, nothing) + decisive else first
-
-
-def _better_known(problem: Problem, first: Candidate | None, second: Candidate) -> Candidate:
-    """The candidate that predicts the known labels better; if both do about equally, the one that gains more."""
-    if first is None:
-        return second
-    lead = fit_nats(problem, second.scores) - fit_nats(problem, first.scores)
-    if abs(lead) > EARNED_NATS:
-        return second if lead > 0 else first
-    return better(first, second)
-
-
-def _is_swept(problem: Problem, state: State) -> bool:
-    """Whether the final views show labels found behind the known rows.
-
-    These must predict known labels no worse than the impression, which shows only known rows. If demonstrations do
-    not confirm the impression, they must predict them better.
-    """
-    least = -_ROUNDING_NATS if _demonstrations_confirm(problem, state.starts[0]) else EARNED_NATS
-    return _lead_nats(problem, state) >= least
-
-
-def _lead_nats(problem: Problem, state: State) -> float:
-    """How much likelier known labels are behind labels found than behind only known rows, nats."""
-    return fit_nats(problem, state.starts[1].scores) - fit_nats(problem, state.impression)
-
-
-def _is_confirmed(problem: Problem, state: State) -> bool:
-    """Whether demonstrations or known labels confirm the impression."""
-    return _demonstrations_confirm(problem, state.starts[0]) or fit_nats(problem, state.impression) >= CONFIRMED_NATS
-
-
-def _demonstrations_confirm(problem: Problem, first: Candidate) -> bool:
-    """Whether demonstrations with the impression's labels predict these labels: whether they confirm it."""
-    shares = label_shares(first.labels, first.labels, problem.classes)
-    return first.utility > problem.parameters.alpha * CONFIRMED_SHARE * entropy(shares)
-
-
-def _known_facts(problem: Problem, scores: Scores) -> SearchFacts:
-    """How many known rows the views label rightly; no view scores a row that it shows."""
-    if not problem.known:
-        return {}
-    scored = [row for row in problem.known if row in scores]
-    right = sum(likeliest(scores[row]) == problem.known[row] for row in scored)
-    commonest = max(Counter(problem.known[row] for row in scored).values(), default=0)
-    return {"known_rows": len(scored), "known_right": right, "known_commonest": commonest}
 
 
 def _repeats_first_start(state: State, labels: Labels) -> bool:
@@ -377,7 +118,7 @@ def _start_facts(problem: Problem, state: State) -> SearchFacts:
     others = [start.labels for start in later if start != state.best]
     return {
         "impression_utility": first.utility,
-        "impression_confirmed": _is_confirmed(problem, state),
+        "impression_confirmed": is_confirmed(problem, state),
         "restart_utilities": [start.utility for start in later],
         "restart_agreement": None if problem.known else agreement(others, state.labels),
     }

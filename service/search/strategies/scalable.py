@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 
 from service.identifiers import Row
 from service.search.measures.agreement import share_of_equal_labels
+from service.search.moves.redraw import random_labels
 from service.search.moves.relabelling import counted, relabelled
 from service.search.predictions.training import TrainAndScore
 from service.search.state.objective import Objective
 from service.search.state.problem import Problem, Start
 from service.search.state.steps import Phase, State, Step, StopReason, train
 from service.search.strategies.approach import Approach
-from service.search.strategies.gain_search import random_labels
 from service.search.strategies.trained import (
     count_trainings,
     extend_to_all,

@@ -85,7 +85,7 @@ def test_an_answer_that_does_not_fit_the_request_is_refused_and_changes_nothing(
     search = Search(world.problem(), Folds())
     search.ask()
     before = search.state
-    with pytest.raises(ValueError, match="tree by tree"):
+    with pytest.raises(ValueError, match="one answer for each tree"):
         search.tell([])
     assert search.state is before
 

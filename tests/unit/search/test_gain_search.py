@@ -14,13 +14,14 @@ from service.search.measures.gain_audit import audit_gain
 from service.search.measures.ranking import measured_labellings
 from service.search.predictions.calibration import calibrated, even_shares
 from service.search.predictions.scores import likeliest
+from service.search.prompting.views import FINAL_SIZES, QUICK_SIZES, SWEEP_SIZES
 from service.search.rules.consistency import Constraint, Rule
 from service.search.state.checkpoint import from_json, to_json
 from service.search.state.facts import MeasuredLabelling
 from service.search.state.problem import Problem
 from service.search.state.steps import Candidate, Phase, State, StopReason
 from service.search.strategies.folds import Folds
-from service.search.strategies.gain_search import FINAL_SIZES, QUICK_SIZES, SWEEP_SIZES, GainSearch
+from service.search.strategies.gain_search import GainSearch
 from tests.toy import ToyWorld, drive, resolve
 from tests.unit.search.worlds import Deaf, Reader, Swapped
 

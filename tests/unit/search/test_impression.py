@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 
 from service.identifiers import Label, Row
+from service.search.gain.impression import first_impression
 from service.search.predictions.prompt_tree import PromptTree
 from service.search.predictions.scores import likeliest
-from service.search.strategies.impression import first_impression
 from tests.toy import ToyWorld, resolve
 from tests.unit.search.worlds import Deaf, Reader, Swapped
 

@@ -21,9 +21,8 @@ from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Request, ask
 
 _ALL_ORDERS_OF = 4  # labels; of more labels only exchanges of two are tried
-_DECISIVE_NATS = (
-    2.0  # known labels must be likelier by this much under another reading, beyond the gain from picking the best
-)
+# Known labels must be likelier by this much under another reading, beyond the gain from picking the best.
+_DECISIVE_NATS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
