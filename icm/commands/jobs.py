@@ -18,6 +18,7 @@ from icm.documents import Job
 from icm.requests import DEFAULT_URL
 from service.result_formats import ENDINGS, ResultFormat, in_words
 from service.terminal import visible_line
+from service.values import counted
 
 
 def jobs(
@@ -189,7 +190,7 @@ def _show(job: Job, *, as_json: bool) -> None:
     if as_json:
         write_json(job.document)
         return
-    text = f"{job.id} {job.status}  {job.progress.labeled}/{job.progress.rows} rows  {figures(job)}"
+    text = f"{job.id} {job.status}  {job.progress.labeled}/{counted(job.progress.rows, 'row')}  {figures(job)}"
     write_line(on_stdout(), text.rstrip())
 
 

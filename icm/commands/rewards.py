@@ -25,7 +25,7 @@ from icm.data.files import saved
 from icm.documents import Job, Training
 from icm.errors import ApiError
 from icm.requests import DEFAULT_URL
-from service.values import as_text, is_blank, nearest
+from service.values import as_text, counted, is_blank, nearest
 
 TEXTS_AT_ONCE = 256  # the most that one request may have
 SCORE = "score"  # the column that a scored row has in addition
@@ -137,7 +137,9 @@ class _Pipeline:
         if ended.status != "succeeded":
             raise JobEndedBadly(ended)
         report, labeller = self.client.report(job.id), config.get("reward") or "search"
-        self._write(f"{job.id}: {ended.progress.labeled} of {ended.progress.rows} rows labelled by {labeller}")
+        self._write(
+            f"{job.id}: {ended.progress.labeled} of {counted(ended.progress.rows, 'row')} labelled by {labeller}"
+        )
         self._write(f"  verdict: {report['verdict']}")
         for reason in report.get("reasons", []):
             self._write(f"  {reason['verdict']}: {reason['message']}")
@@ -155,8 +157,8 @@ class _Pipeline:
         measured = self.client.trainings.report(training.id)["report"]["training"]["epochs"][-1]["held_out"]
         accuracy = "none" if measured["accuracy"] is None else f"{measured['accuracy']:.3f}"
         self._write(
-            f"{training.id}: reward model of {ended.rows} pairs of {', '.join(ids)}; "
-            f"accuracy on {measured['rows']} held-out pairs, by their labels: {accuracy}"
+            f"{training.id}: reward model of {counted(ended.rows, 'pair')} of {', '.join(ids)}; "
+            f"accuracy on {counted(measured['rows'], 'held-out pair')}, by their labels: {accuracy}"
         )
         return ended
 
@@ -168,7 +170,9 @@ class _Pipeline:
                 self.client.result(job.id, to=file)
             with files[0].open("rb") as one, files[1].open("rb") as other, saved(output) as target:
                 target.writelines(merged(self.parts, one, other))
-        self._write(f"{output}: {part.progress.labeled + rest.progress.labeled} of {len(self.rows)} rows labelled")
+        self._write(
+            f"{output}: {part.progress.labeled + rest.progress.labeled} of {counted(len(self.rows), 'row')} labelled"
+        )
 
     @contextmanager
     def _shown(self) -> Iterator[Any]:
