@@ -25,7 +25,12 @@ def as_text(value: Any) -> str:
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun, as in "1 row" and "2 rows"; `plural` is for nouns that take more than an s."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+    return f"{number} {by_number(number, noun, plural or noun + 's')}"
+
+
+def by_number(number: int, one: str, many: str) -> str:
+    """The word that fits the number, such as "is" or "are"."""
+    return one if number == 1 else many
 
 
 def is_blank(value: Any) -> bool:

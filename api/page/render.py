@@ -13,6 +13,7 @@ from api.schemas import JobBody, ReportBody
 from service.jobs.reporting.ranking import words_for
 from service.jobs.reporting.verdicts import SHORTCUT, Verdict, name_of
 from service.records.trainings import TrainingReport
+from service.values import by_number
 
 _NOWHERE = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 UNKNOWN = "\N{EN DASH}"
@@ -78,9 +79,10 @@ def _environment() -> Environment:
     return environment
 
 
-def count(number: float) -> str:
-    """Format a whole number with separated thousands."""
-    return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+def count(number: float, noun: str = "") -> str:
+    """Format a whole number with separated thousands, and with its noun if there is one."""
+    shown = f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return f"{shown} {by_number(round(number), noun, noun + 's')}" if noun else shown
 
 
 def percent(share: float | None, digits: int = 0) -> str:

@@ -11,6 +11,7 @@ from icm.commands.options import Json
 from icm.commands.output import on_stdout, write_json, write_line
 from icm.data.conversion import Published, converted
 from icm.data.files import saved
+from service.values import counted
 
 _Preset = Annotated[Published, typer.Argument(metavar="PRESET", help="Preset: truthfulqa or gsm8k.")]
 _File = Annotated[
@@ -46,4 +47,4 @@ def convert(
     if as_json:
         write_json({"output": str(output), "rows": rows, "questions": len(questions)})
         return
-    write_line(on_stdout(), f"{output}: {rows} rows about {len(questions)} questions")
+    write_line(on_stdout(), f"{output}: {counted(rows, 'row')} about {counted(len(questions), 'question')}")

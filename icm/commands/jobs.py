@@ -32,6 +32,7 @@ from icm.requests import DEFAULT_URL
 from icm.trainings import Trainings
 from service.result_formats import ENDINGS, ResultFormat, in_words
 from service.terminal import visible_line
+from service.values import counted
 
 AnyId = Annotated[str, typer.Argument(metavar="ID", help="Id of the job or the training.")]
 
@@ -257,7 +258,7 @@ def _show(job: Job | Training, *, as_json: bool) -> None:
         write_json(job.document)
         return
     number, of, what = done(job)
-    text = f"{job.id} {job.status}  {number}/{of} {what}  {figures(job)}"
+    text = f"{job.id} {job.status}  {number}/{counted(of, what)}  {figures(job)}"
     write_line(on_stdout(), text.rstrip())
 
 

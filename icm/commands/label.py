@@ -14,6 +14,7 @@ from icm.commands.jobs import check_folder, check_output
 from icm.commands.options import ApiKey, Config, Data, Failing, Json, check_model, check_verdict, read_config
 from icm.commands.output import (
     count,
+    counted_briefly,
     known_lines,
     on_stderr,
     on_stdout,
@@ -28,6 +29,7 @@ from icm.local_stack.nearby import service_answers
 from icm.local_stack.temporary_service import PrivateService
 from icm.requests import DEFAULT_URL
 from service.result_formats import ENDINGS
+from service.values import counted
 
 OptionalUrl = Annotated[
     str | None,
@@ -80,7 +82,10 @@ def label(  # noqa: PLR0913 - each is an option that people give
     if as_json:
         write_json({"job": job.document, "output": str(output), "report": report})
     else:
-        for line in (f"{output}: {job.progress.labeled} of {job.progress.rows} rows labelled", *summary_of(report)):
+        for line in (
+            f"{output}: {job.progress.labeled} of {counted(job.progress.rows, 'row')} labelled",
+            *summary_of(report),
+        ):
             write_line(on_stdout(), line)
     check_verdict(fail_on, report)
 
@@ -154,10 +159,11 @@ def _follow(client: Client, job: Job, *, hint: bool, as_json: bool) -> Job:
 
 
 def _estimate_lines(found: dict[str, Any]) -> list[str]:
-    sent, computed = count(found["tokens_sent"]), count(found["tokens_computed"])
+    sent, computed = counted_briefly(found["tokens_sent"], "token"), count(found["tokens_computed"])
+    rows, groups = counted(found["rows"], "row"), counted(found["groups"], "group")
     lines = [
-        f"{found['rows']} rows in {found['shards']} shards, {found['groups']} groups of related rows",
-        f"about {count(found['prompts'])} prompts, {sent} tokens sent, {computed} computed",
+        f"{rows} in {counted(found['shards'], 'shard')}, {groups} of related rows",
+        f"about {counted_briefly(found['prompts'], 'prompt')}, {sent} sent, {computed} computed",
         *_training_lines(found),
         *known_lines(found.get("known") or {}),  # a service of an earlier release reports no known rows
         *(f"warning: {warning}" for warning in found["warnings"]),
@@ -170,4 +176,5 @@ def _training_lines(found: dict[str, Any]) -> list[str]:
     """The cost of trainings; a service of an earlier release reports none."""
     if not found.get("trainings"):
         return []
-    return [f"about {count(found['trainings'])} trainings, {count(found['tokens_trained'])} of these tokens trained on"]
+    trainings, trained = counted_briefly(found["trainings"], "training"), count(found["tokens_trained"])
+    return [f"about {trainings}, {trained} of these tokens trained on"]

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.terminal import visible, visible_line
+from service.values import by_number, counted
 
 _BEFORE = ("held_out", "untrained", "zero_shot")  # how kinds name the figures of the base
 _BIASES = (("length", "longer_chosen", "the longer text"), ("position", "first_chosen", "the text shown first"))
@@ -88,10 +89,15 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
+def counted_briefly(number: float, noun: str) -> str:
+    """A number as `count` formats it, with its noun."""
+    return f"{count(number)} {by_number(round(number), noun, noun + 's')}"
+
+
 def known_lines(known: Mapping[str, int]) -> list[str]:
     """An estimate's known rows in one line; no line if there are none."""
     labels = ", ".join(f"{rows} {label}" for label, rows in known.items())
-    return [f"{sum(known.values())} known rows: {labels}"] if known else []
+    return [f"{counted(sum(known.values()), 'known row')}: {labels}"] if known else []
 
 
 def summary_of(report: Mapping[str, Any]) -> list[str]:
@@ -105,15 +111,15 @@ def summary_of(report: Mapping[str, Any]) -> list[str]:
     lines += _known_accuracy(report.get("known_accuracy"))
     if report.get("accuracy") is not None:
         rows = report["gold_rows"] - (report.get("gold_rows_unmatched") or 0)
-        lines.append(f"accuracy: {report['accuracy']:.3f} on {rows} rows with gold labels")
+        lines.append(f"accuracy: {report['accuracy']:.3f} on {counted(rows, 'row')} with gold labels")
     lines += _unmatched_gold(report)
     lines += [_baseline(baseline) for baseline in report.get("baselines", [])]
     cost = report.get("cost") or {}
     if cost.get("tokens_sent") is not None:
         seconds = "" if cost.get("seconds") is None else f", {cost['seconds']:.1f} s"
         known = cost.get("prompts_remembered")
-        memory = f", {count(known)} prompts answered from memory" if known else ""
-        tokens = f"{count(cost['tokens_sent'])} tokens sent, {count(cost['tokens_computed'])} computed"
+        memory = f", {counted_briefly(known, 'prompt')} answered from memory" if known else ""
+        tokens = f"{counted_briefly(cost['tokens_sent'], 'token')} sent, {count(cost['tokens_computed'])} computed"
         lines.append(f"cost: {tokens}{memory}{seconds}")
     return lines
 
@@ -123,7 +129,8 @@ def _unmatched_gold(report: Mapping[str, Any]) -> list[str]:
     if not report.get("gold_rows_unmatched"):
         return []
     shown = ", ".join(f"{found['value']!r} in {found['rows']}" for found in report.get("gold_values_unmatched") or ())
-    return [f"gold: {report['gold_rows_unmatched']} of {report['gold_rows']} rows hold none of the labels: {shown}"]
+    unmatched, gold = report["gold_rows_unmatched"], counted(report["gold_rows"], "row")
+    return [f"gold: {unmatched} of {gold} {by_number(unmatched, 'holds', 'hold')} none of the labels: {shown}"]
 
 
 def _headline(report: Mapping[str, Any]) -> list[str]:
@@ -147,10 +154,11 @@ def _reward_model(found: Mapping[str, Any] | None) -> list[str]:
     seen = (
         "nothing held out of its training"
         if agreement is None
-        else f"ranks {agreement['hits']} of {agreement['rows']} held-out pairs as their labels do"
+        else f"ranks {agreement['hits']} of {counted(agreement['rows'], 'held-out pair')} as their labels do"
     )
-    learned = f"learned {found['pairs']} pairs of {', '.join(found['job_ids'])}"
-    ties = f"; {found['ties']} rows tie" if found.get("ties") else ""
+    learned = f"learned {counted(found['pairs'], 'pair')} of {', '.join(found['job_ids'])}"
+    tied = found.get("ties") or 0
+    ties = f"; {counted(tied, 'row')} {by_number(tied, 'ties', 'tie')}" if tied else ""
     return [f"reward model: {found['training_id']}, {learned}; {seen}{ties}"]
 
 
@@ -163,7 +171,7 @@ def _known_accuracy(found: Mapping[str, Any] | None) -> list[str]:
 
 
 def _baseline(baseline: Mapping[str, Any]) -> str:
-    line = f"baseline {baseline['name']}: {baseline['rows']} rows"
+    line = f"baseline {baseline['name']}: {counted(baseline['rows'], 'row')}"
     if baseline.get("agreement") is not None:
         line += f", {baseline['agreement']:.0%} labelled as by the job"
     if baseline.get("accuracy") is not None:

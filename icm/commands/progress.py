@@ -45,10 +45,10 @@ def figures(job: Job | Training) -> str:
 
 
 def done(job: Job | Training) -> tuple[int, int, str]:
-    """How much is done of how much, and of what."""
+    """How much is done of how much, and the noun for one of these."""
     if isinstance(job, Training):
-        return job.progress.get("step", 0), job.progress.get("steps", 0), "steps"
-    return job.progress.labeled, job.progress.rows, "rows"
+        return job.progress.get("step", 0), job.progress.get("steps", 0), "step"
+    return job.progress.labeled, job.progress.rows, "row"
 
 
 def _time_left(job: Job | Training) -> str:

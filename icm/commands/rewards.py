@@ -29,7 +29,7 @@ from icm.errors import ApiError, Fault, UnreadableRows
 from icm.requests import DEFAULT_URL
 from service.jobs.checks.rows import SourceRow
 from service.result_formats import ENDINGS, RESULT_COLUMNS, ResultFormat
-from service.values import as_text, is_blank
+from service.values import as_text, counted, is_blank
 
 TEXTS_AT_ONCE = 256  # the most that one request may have
 ROWS_AT_ONCE = 2_000  # that are encoded
@@ -169,7 +169,9 @@ class _Pipeline:
         if ended.status != "succeeded":
             raise JobEndedBadly(ended)
         report, labeller = self.client.report(job.id), config.get("reward") or "search"
-        self._write(f"{job.id}: {ended.progress.labeled} of {ended.progress.rows} rows labelled by {labeller}")
+        self._write(
+            f"{job.id}: {ended.progress.labeled} of {counted(ended.progress.rows, 'row')} labelled by {labeller}"
+        )
         self._write(f"  verdict: {report['verdict']}")
         for reason in report.get("reasons", []):
             self._write(f"  {reason['verdict']}: {reason['message']}")
@@ -187,8 +189,8 @@ class _Pipeline:
         measured = self.client.trainings.report(training.id)["report"]["training"]["epochs"][-1]["held_out"]
         accuracy = "none" if measured["accuracy"] is None else f"{measured['accuracy']:.3f}"
         self._write(
-            f"{training.id}: reward model of {ended.rows} pairs of {', '.join(ids)}; "
-            f"accuracy on {measured['rows']} held-out pairs, by their labels: {accuracy}"
+            f"{training.id}: reward model of {counted(ended.rows, 'pair')} of {', '.join(ids)}; "
+            f"accuracy on {counted(measured['rows'], 'held-out pair')}, by their labels: {accuracy}"
         )
         return ended
 
@@ -204,7 +206,8 @@ class _Pipeline:
         with saved(output) as target:
             chunks = (rows[start : start + ROWS_AT_ONCE] for start in range(0, len(rows), ROWS_AT_ONCE))
             target.writelines(encoded(form, chunks, names, RESULT_COLUMNS, arrow_schema=self.read.arrow_schema))
-        self._write(f"{output}: {part.progress.labeled + rest.progress.labeled} of {len(rows)} rows labelled")
+        labelled = part.progress.labeled + rest.progress.labeled
+        self._write(f"{output}: {labelled} of {counted(len(rows), 'row')} labelled")
 
     @contextmanager
     def _shown(self) -> Iterator[Any]:

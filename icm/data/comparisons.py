@@ -8,6 +8,7 @@ from typing import Any
 
 from icm.errors import UnsendableData
 from service.presets import PRESETS, Preset
+from service.values import counted
 
 _GOLDEN = 0.6180339887498949
 
@@ -46,7 +47,9 @@ def divided(rows: Sequence[Row], columns: tuple[str, str, tuple[str, ...]], shar
         pairs.setdefault(_key(row, columns), []).append(position)
     count = max(1, round(share * len(pairs)))
     if count >= len(pairs):
-        raise UnsendableData(f"{share:g} of {len(pairs)} pairs leaves none to be labelled by the reward model")
+        raise UnsendableData(
+            f"{share:g} of {counted(len(pairs), 'pair')} leaves none to be labelled by the reward model"
+        )
     spread = sorted(range(len(pairs)), key=lambda place: place * _GOLDEN % 1.0)[:count]
     groups = list(pairs.values())
     first = sorted(position for place in spread for position in groups[place])

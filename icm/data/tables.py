@@ -8,6 +8,7 @@ from typing import IO, Any
 
 from icm.data.rows import lines_of
 from icm.errors import MissingLibrary, UnsendableData
+from service.values import counted
 
 _GROUP_ROWS = 10_000
 
@@ -48,7 +49,9 @@ def _refuse_twins(source: Any) -> None:
     names = Counter(map(str, getattr(source, "columns", ()))) if hasattr(source, "to_dict") else Counter[str]()
     for name, count in names.items():
         if count > 1:
-            raise UnsendableData(f"the table has the column {name!r} {count} times; rename or drop the others")
+            raise UnsendableData(
+                f"the table has the column {name!r} {counted(count, 'time')}; rename or drop the others"
+            )
 
 
 def _records(source: Any, error: Exception) -> Iterable[Mapping[Any, Any]]:

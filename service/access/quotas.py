@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from service.errors import Fault, InvalidInput, QuotaExceeded, QuotaExhausted, QuotaState, QuotaTooSmall
 from service.records.access import Holdings, Quotas, Size
+from service.values import by_number, counted
 
 JOB_RETRY_SECONDS = 30.0  # a guess, since the end of a job cannot be predicted
 
@@ -38,13 +39,15 @@ def check_room(quotas: Quotas, usage: Holdings, new: Size) -> None:
     ):
         state = QuotaState(quota=name, limit=limit, used=used)
         if limit and more > limit:
-            raise QuotaTooSmall(f"the data set has {more} {name} and a project may have {limit}", state)
+            raise QuotaTooSmall(f"the data set has {counted(more, name[:-1])} and a project may have {limit}", state)
         if limit and used + more > limit:
-            message = f"the project has {used} of {limit} {name} and the data set {more} more; delete jobs to make room"
+            own = f"{used} of {counted(limit, name[:-1])}"
+            message = f"the project has {own} and the data set {more} more; delete jobs to make room"
             raise QuotaExceeded(message, state)
     if quotas.jobs_in_flight and usage.jobs_in_flight >= quotas.jobs_in_flight:
         state = QuotaState(quota="jobs_in_flight", limit=quotas.jobs_in_flight, used=usage.jobs_in_flight)
-        message = f"the project has {state.used} jobs that have not ended, and may have {state.limit}"
+        jobs = f"{counted(state.used, 'job')} that {by_number(state.used, 'has', 'have')} not ended"
+        message = f"the project has {jobs}, and may have {state.limit}"
         raise QuotaExhausted(message, state, retry_after_seconds=JOB_RETRY_SECONDS)
     check_tokens(quotas, usage.tokens_today, usage.seconds_left_today)
 
@@ -53,7 +56,7 @@ def check_tokens(quotas: Quotas, used: int, seconds_left_today: float) -> None:
     """Raise QuotaExhausted if the project has used up its tokens of the day."""
     if quotas.tokens_per_day and used >= quotas.tokens_per_day:
         state = QuotaState(quota="tokens_per_day", limit=quotas.tokens_per_day, used=used)
-        message = f"the project has had {state.used} of {state.limit} tokens computed today (UTC)"
+        message = f"the project has had {state.used} of {counted(state.limit, 'token')} computed today (UTC)"
         raise QuotaExhausted(message, state, retry_after_seconds=seconds_left_today)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from service.errors import TooManyRequests
 from service.identifiers import KeyId
+from service.values import counted
 
 WINDOW_SECONDS = 60.0
 _MOST_BUCKETS = 10_000  # with more buckets, the limiter drops the full ones: a full bucket equals none
@@ -23,7 +24,7 @@ class Standing:
     def check(self) -> None:
         """Raises TooManyRequests if this request exceeded the limit."""
         if self.wait_seconds:
-            raise TooManyRequests(f"an API key may ask {self.limit} times a minute", self.wait_seconds)
+            raise TooManyRequests(f"an API key may ask {counted(self.limit, 'time')} a minute", self.wait_seconds)
 
     def headers(self) -> dict[str, str]:
         """The response headers of draft-ietf-httpapi-ratelimit-headers-10: the policy, and the requests left."""

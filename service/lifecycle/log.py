@@ -9,6 +9,7 @@ from service.lifecycle.messages import is_reported, job_message
 from service.lifecycle.states import JobState, WorkState
 from service.records.jobs import JobStatus, PauseReason
 from service.records.work import JOB_KINDS
+from service.values import counted
 
 # Retention keeps these as long as the job, so that late readers of the log learn of its start, its parts and its end.
 RETAINED_EVENTS = (
@@ -42,7 +43,7 @@ def crash_error(work: WorkState, crashes: int) -> dict[str, str]:
     return {
         "code": "worker_crashed",
         "message": (
-            f"{work.kind.noun} {work.number} was given up after {crashes} workers ended on it"
+            f"{work.kind.noun} {work.number} was given up after {counted(crashes, 'worker')} ended on it"
             " without any progress in between"
         ),
     }

@@ -28,7 +28,7 @@ from service.trainings.request import WRONG, TrainingMethod, TrainingRequest
 from service.trainings.reward_models import doubts_of_judge, faults_of_bases
 from service.trainings.rows import Written, write_rows
 from service.trainings.sources import Sources, read_sources
-from service.values import further_spellings, nearest
+from service.values import by_number, counted, further_spellings, nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +210,7 @@ def warnings_of(request: TrainingRequest, sources: Sources, written: Written) ->
         warnings.append("rank has no effect with method full, which trains all weights")
     if written.contradicted:
         warnings.append(
-            f"{written.contradicted} pairs were left out, since rows that compare the same two texts disagree"
+            f"{counted(written.contradicted, 'pair')} {by_number(written.contradicted, 'was', 'were')} left out, "
+            "since rows that compare the same two texts disagree"
         )
     return tuple(warnings)

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 from service.identifiers import JobId
 from service.records.trainings import BaseIdentity
+from service.values import counted
 
 _FINGERPRINT, _COMMIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 _PARTS = 4  # of a backend's fingerprint: kind, model, revision, version of the server
@@ -78,5 +79,7 @@ def _shown(name: str, hash_: str) -> str:
 def _listed(jobs: list[JobId]) -> str:
     shown = ", ".join(jobs[:_SHOWN_JOBS])
     return (
-        f"job {shown}" if len(jobs) == 1 else f"{len(jobs)} jobs ({shown}{', ...' if len(jobs) > _SHOWN_JOBS else ''})"
+        f"job {shown}"
+        if len(jobs) == 1
+        else f"{counted(len(jobs), 'job')} ({shown}{', ...' if len(jobs) > _SHOWN_JOBS else ''})"
     )

@@ -18,7 +18,7 @@ from service.records.labels import LabeledRow
 from service.relations.columns import Fields, names_of
 from service.trainings.examples import Example
 from service.trainings.request import TrainingRequest
-from service.values import is_blank, nearest
+from service.values import by_number, counted, is_blank, nearest
 
 _SHOWN_COLUMNS = 10
 
@@ -116,6 +116,8 @@ def doubts_of_prompts(request: TrainingRequest, jobs: Sequence[Job], prompts: Pr
         what = "a space" if prompt.endswith(" ") else f"white space ({prompt[-1]!r})"
         yield f"policy.prompt ends with {what}, behind which few language models begin a word; leave it out"
     if prompts.blank:
-        yield f"{prompts.blank} rows were left out, since a column that policy.prompt reads is empty there"
+        were = by_number(prompts.blank, "was", "were")
+        yield f"{counted(prompts.blank, 'row')} {were} left out, since a column that policy.prompt reads is empty there"
     if prompts.repeated:
-        yield f"{prompts.repeated} rows were left out, since an earlier row has the same prompt"
+        were = by_number(prompts.repeated, "was", "were")
+        yield f"{counted(prompts.repeated, 'row')} {were} left out, since an earlier row has the same prompt"

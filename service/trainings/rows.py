@@ -24,6 +24,7 @@ from service.trainings.examples import Example, LabelExamples
 from service.trainings.pairs import Pairs
 from service.trainings.prompts import JobPrompts, Prompts, doubts_of_prompts
 from service.trainings.request import GOLD_CONTROLS, WRONG, TrainingRequest
+from service.values import by_number, counted
 
 EXAMPLES = "examples.jsonl"
 LONGEST = 8  # examples kept: of two texts the one with fewer characters may have more tokens
@@ -140,7 +141,9 @@ def _faults(request: TrainingRequest, written: Written) -> list[Fault]:
     faults = []
     gold = [control for control in request.controls if control in GOLD_CONTROLS]
     if gold and written.without_gold:
-        message = f"{gold[0]} needs a gold label for every row; {written.without_gold} of {written.rows} rows have none"
+        have = by_number(written.without_gold, "has", "have")
+        lacking = f"{written.without_gold} of {counted(written.rows, 'row')} {have} none"
+        message = f"{gold[0]} needs a gold label for every row; {lacking}"
         faults.append(Fault(message, field="controls"))
     if (unfit := _unfit_share(request.rows.holdout, written)) is not None:
         faults.append(Fault(f"{unfit}, or 0 to hold out nothing", field="rows.holdout"))
@@ -158,7 +161,8 @@ def _faults_of_prompts(request: TrainingRequest, written: Written) -> Iterator[F
         yield Fault(unfit, field="rows.holdout")
     elif (left := written.rows - round(share * written.rows)) < STEP_PROMPTS:
         message = (
-            f"of {written.rows} distinct prompts {left} are left to train on, and a step reads {STEP_PROMPTS}; "
+            f"of {counted(written.rows, 'distinct prompt')} {left} {by_number(left, 'is', 'are')} left to train on, "
+            f"and a step reads {STEP_PROMPTS}; "
             "give jobs with more rows, or hold out a smaller share in rows.holdout"
         )
         yield Fault(message, field="job_ids")
@@ -170,6 +174,6 @@ def _unfit_share(share: float, written: Written) -> str | None:
     if share <= 0 or (smallest <= round(share * written.rows) and smallest < written.rows):
         return None
     return (
-        f"no group of related rows fits into {share:g} of {written.rows} rows: the smallest has {smallest}; "
+        f"no group of related rows fits into {share:g} of {counted(written.rows, 'row')}: the smallest has {smallest}; "
         "give a larger share"
     )

@@ -17,7 +17,7 @@ async def test_a_job_keeps_its_warnings(store: Store) -> None:
         [listed] = await unit.jobs.page(limit=10, before=None, status=None)
     relations, repeated = stored.warnings
     assert "no relations" in relations
-    assert repeated == "1 rows read exactly like an earlier row"
+    assert repeated == "1 row reads exactly like an earlier row"
     assert listed.warnings == stored.warnings
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from service.errors import PayloadTooLarge
+from service.values import by_number, counted
 
 _FREE_BYTES = 10_000_000  # below this size the compression ratio does not matter
 
@@ -34,5 +35,9 @@ class Limits:
     def check_rows(self, count: int, *, blank: int = 0) -> None:
         """Check the number of rows and blank lines so far, which cost equally much to read. Raises PayloadTooLarge."""
         if count + blank > self.max_rows:
-            blanks = f", {blank} blank lines among them; leave those out" if blank else ""
-            raise PayloadTooLarge(f"the data set has more than {self.max_rows} rows{blanks}")
+            blanks = (
+                f", {counted(blank, 'blank line')} among them; leave {by_number(blank, 'it', 'those')} out"
+                if blank
+                else ""
+            )
+            raise PayloadTooLarge(f"the data set has more than {counted(self.max_rows, 'row')}{blanks}")

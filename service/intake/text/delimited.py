@@ -144,7 +144,7 @@ def header_of(cells: list[str], line: int, faults: FaultLog) -> list[str] | None
         elif "\0" in name:
             faults.add(f"the header is {_NUL}", line=line)
         elif count > 1:
-            faults.add(f"the header names the column {count} times", line=line, field=name)
+            faults.add(f"the header names the column {counted(count, 'time')}", line=line, field=name)
     return names if len(faults) == before else None
 
 

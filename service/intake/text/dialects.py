@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from service.intake.text.lines import RARE_ENDS, rare_end
+from service.values import counted
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _SAMPLE_RECORDS = 100
@@ -99,16 +100,17 @@ def _without_fit(samples: "dict[str, _Sample]", plain: Dialect) -> Dialect:
         return plain
     sample = samples[likely]
     problem = (
-        f"the header looks as if cells were separated by {SEPARATORS[likely]} ({sample.columns} cells), but the row "
+        f"the header looks as if cells were separated by {SEPARATORS[likely]} ({counted(sample.columns, 'cell')}), "
+        "but the row "
         f"here does not fit it ({sample.odd}); put cells that hold {SEPARATORS[likely]} or line breaks in quotes"
     )
     return replace(plain, problem=problem, problem_line=sample.odd_line)
 
 
 def _narrow_header(sample: "_Sample", separators: str) -> str:
-    first = "1 cell" if sample.columns == 1 else f"{sample.columns} cells"
     return (
-        f"the first line has {first}, and rows have {sample.columns_below}, separated by {separators}: it has to name "
+        f"the first line has {counted(sample.columns, 'cell')}, and rows have {sample.columns_below}, separated by "
+        f"{separators}: it has to name "
         f"every column. Remove a title above the names, name every column, or put cells that hold {separators} in "
         "quotes"
     )
@@ -158,7 +160,7 @@ def _sample(text: str, separator: str, *, cut: bool) -> _Sample:
     for at, found in filled:
         if len(found) != columns:
             below = _columns_below([len(cells) for _, cells in filled])
-            return _Sample(columns=columns, odd=f"{len(found)} cells", odd_line=at, columns_below=below)
+            return _Sample(columns=columns, odd=counted(len(found), "cell"), odd_line=at, columns_below=below)
     return _Sample(columns=columns, odd=None if cut and len(filled) > 1 else broken, odd_line=line)
 
 

@@ -15,5 +15,16 @@ class JsonFaults:
         """Report that the text which begins on this line cannot be read; `where` stands before the reason."""
         if is_utf8(content):
             self._faults.add(f"{where}{error}", line=line, cause=error.slip)
+        elif _ends_within_a_character(content):
+            self._faults.add(f"{where}the text ends in the middle of a character; is the file cut off?", line=line)
         else:
             self._not_utf8.add(content, line=line)
+
+
+def _ends_within_a_character(content: bytes) -> bool:
+    """Whether all is UTF-8 up to a character without its end; other encodings have a bracket behind the last text."""
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        return error.end == len(content) and "unexpected end" in error.reason
+    return False

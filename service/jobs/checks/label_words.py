@@ -12,6 +12,7 @@ from service.identifiers import Row
 from service.jobs.checks.survey import Survey
 from service.ports.scoring import Scorer
 from service.search.predictions.prompt_tree import PromptTree, Query, TreeScores
+from service.values import counted
 
 SAMPLE_ROWS = 12
 SAMPLE_SECONDS = 15.0  # longest wait of a request for the sample; if it expires, there is no warning
@@ -89,7 +90,8 @@ def _improbable(share: float | None, texts: Sequence[str]) -> Iterator[str]:
     shown = f"{share:.2%}" if share >= 0.0001 else "less than 0.01%"
     yield (
         f"where it is asked for the label of a row, the language model gives all labels together {shown} of the "
-        f"probability (the median of {len(texts)} rows, without demonstrations), so that labels are chosen by what "
+        f"probability (the median of {counted(len(texts), 'row')}, without demonstrations), so that labels are "
+        "chosen by what "
         "it hardly ever says; usual causes are a template that does not lead up to the label, and words, or capitals, "
         "that the language model would not write there: let the template end as the text before such a label would, "
         "and take the words that would follow"

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from service.values import nearest
+from service.values import counted, nearest
 
 _PREFIX = "Value error, "
 _SENTENCES = {
@@ -23,10 +23,10 @@ _SENTENCES = {
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
     "finite_number": "must be a number that is finite",
-    "string_too_short": "must have at least {min_length} characters",
-    "string_too_long": "must have at most {max_length} characters",
-    "too_short": "must have at least {min_length} members; there are {actual_length}",
-    "too_long": "must have at most {max_length} members; there are {actual_length}",
+    "string_too_short": "must have at least {min_length:character}",
+    "string_too_long": "must have at most {max_length:character}",
+    "too_short": "must have at least {min_length:member}, and has {actual_length}",
+    "too_long": "must have at most {max_length:member}, and has {actual_length}",
     "greater_than": "must be greater than {gt}",
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be less than {lt}",
@@ -41,7 +41,18 @@ _SENTENCES = {
 def sentence(kind: str, message: str, context: Mapping[str, Any]) -> str:
     """The message for an error by pydantic's name for it; pydantic's own message if there is no better one."""
     pattern = _SENTENCES.get(kind)
-    return message.removeprefix(_PREFIX) if pattern is None else pattern.format_map(context)
+    if pattern is None:
+        return message.removeprefix(_PREFIX)
+    return pattern.format_map(
+        {name: _Number(value) if type(value) is int else value for name, value in context.items()}
+    )
+
+
+class _Number(int):
+    """A number that a pattern may write with a noun, as in {min_length:member}."""
+
+    def __format__(self, noun: str) -> str:
+        return counted(int(self), noun) if noun else str(int(self))
 
 
 def unknown_field(location: Sequence[str | int], model: type[BaseModel]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from anyio import to_thread
 
 from service.errors import Fault, InvalidDataset
+from service.values import counted
 
 Item = TypeVar("Item")
 
@@ -132,7 +133,7 @@ class FaultLog:
         listed = self._listed()
         more = len(self) - sum(count for _, count in listed)
         faults = [fault for fault, _ in listed] + ([Fault(f"and {more} more")] if more > 0 else [])
-        count = "one fault" if len(self) == 1 else f"{len(self)} faults"
+        count = "one fault" if len(self) == 1 else counted(len(self), "fault")
         raise InvalidDataset(f"the data set has {count}; nothing was stored", faults)
 
 

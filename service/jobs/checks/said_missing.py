@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from service.values import counted, is_blank, says_missing
+from service.values import by_number, counted, is_blank, says_missing
 
 _TOLD_LINES = 5
 _TOLD_WORDS = 3
@@ -36,9 +36,9 @@ class SaidMissing:
         lines = ", ".join(map(str, self._lines)) + (" and more" if self._rows > _TOLD_LINES else "")
         words = ", ".join(repr(word) for word, _ in self._words.most_common(_TOLD_WORDS))
         columns = " and ".join(map(repr, self._fields))
-        place = "line" if self._rows == 1 else "lines"
+        place = by_number(self._rows, "line", "lines")
         yield (
             f"{counted(self._rows, 'row')} ({place} {lines}) "
-            f"{'has' if self._rows == 1 else 'have'} nothing but {words} in {columns}, which is all that the template "
+            f"{by_number(self._rows, 'has', 'have')} nothing but {words} in {columns}, which is all that the template "
             "reads, and will be labelled; if that stands for a missing value, leave such rows out"
         )

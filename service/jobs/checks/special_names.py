@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from service.ports.scoring import Scorer
+from service.values import by_number, counted
 
 # Names of special tokens in published tokenizers; a server with such a token encodes the name as a single token.
 _NAMES = re.compile(
@@ -44,10 +45,13 @@ class SpecialNames:
 
     def _warnings(self, names: Iterator[str]) -> Iterator[str]:
         for name in names:
-            lines = ", ".join(map(str, self._lines[name]))
-            more = " and more" if self._rows[name] > _TOLD_LINES else ""
+            rows, lines = self._rows[name], ", ".join(map(str, self._lines[name]))
+            more = " and more" if rows > _TOLD_LINES else ""
             yield (
-                f"{self._rows[name]} rows hold {name!r} (lines {lines}{more}), which text-generation-inference reads "
-                "as a special token and not as text, so that their labels mean little: take it out of them, or use "
-                "another kind of server"
+                f"{counted(rows, 'row')} {by_number(rows, 'holds', 'hold')} {name!r} "
+                f"({by_number(rows, 'line', 'lines')} "
+                f"{lines}{more}), which text-generation-inference reads as a special token and not as text, so that "
+                f"{by_number(rows, 'its label means', 'their labels mean')} little: take it out, or use another kind "
+                "of "
+                "server"
             )

@@ -7,6 +7,7 @@ from service.errors import Fault, InvalidConfig
 from service.identifiers import is_training_id
 from service.ports.trained_scores import TrainedScorer
 from service.search.strategies.registry import StrategyName
+from service.values import by_number, counted
 
 MOST_ROWS = 100_000  # in one search, whose state is stored whole with every round
 _INSTEAD = "or take strategy 'folds', which does without"
@@ -47,13 +48,15 @@ def _faults(config: JobConfig, groups: Sequence[int]) -> Iterator[Fault]:
         )
     if search.strategy is StrategyName.SCALABLE and (count := len(set(groups))) < search.folds:
         yield Fault(
-            f"{search.folds} folds need as many groups of related rows, and the data set has {count}: "
+            f"{counted(search.folds, 'fold')} {by_number(search.folds, 'needs', 'need')} as many groups of related "
+            f"rows, and the data set has {count}: "
             f"{'lower search.folds' if count > 1 else 'related rows are never parted, so that nothing can be trained'}",
             field="search.folds",
         )
     if search.strategy is StrategyName.ITERATIVE and rows <= search.batch_rows:
         yield Fault(
-            f"all {rows} rows fit into one batch of {search.batch_rows}, so that nothing would be trained: "
+            f"{by_number(rows, 'the only row fits', f'all {rows} rows fit')} into one batch of {search.batch_rows}, "
+            "so that nothing would be trained: "
             "lower search.batch_rows",
             field="search.batch_rows",
         )

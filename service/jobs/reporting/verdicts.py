@@ -18,6 +18,7 @@ from service.jobs.reporting.tally import LabelShare
 from service.records.jobs import Job, JobStatus
 from service.search.measures.ranking import FIRST_IMPRESSION
 from service.search.state.steps import StopReason
+from service.values import by_number, counted
 
 IMBALANCE = 0.95  # share of the commonest label from which the rarer ones may be mistakes: suspicious
 UNCERTAIN = (0.2, 0.5)  # share of uncertain rows: suspicious from the first, unusable from the second
@@ -121,7 +122,9 @@ def _collapse(evidence: Evidence) -> list[Reason]:
     if labelled < FEW_ROWS:
         return []
     if commonest.rows == labelled:
-        return _unusable("class_collapse", f"all {labelled} labelled rows have the label {commonest.label!r}")
+        return _unusable(
+            "class_collapse", f"all {counted(labelled, 'labelled row')} have the label {commonest.label!r}"
+        )
     if commonest.share >= IMBALANCE:
         return _suspicious(
             "imbalance", f"{commonest.share:.1%} of the labelled rows have the label {commonest.label!r}"
@@ -135,7 +138,8 @@ def _few(evidence: Evidence) -> list[Reason]:
     rows = evidence.labelled if job.status is JobStatus.SUCCEEDED else job.progress.rows
     if rows >= FEW_ROWS or not evidence.labelled:
         return []
-    message = f"{rows} labelled rows are too few to judge the labels by: look at each of them"
+    message = f"{counted(rows, 'labelled row')} {by_number(rows, 'is', 'are')} too few to judge the labels by: look at "
+    message += by_number(rows, "it", "each of them")
     return _suspicious("too_few_rows", message)
 
 
@@ -159,7 +163,8 @@ def _expected_errors(evidence: Evidence) -> list[Reason]:
 
 def _conflicts(evidence: Evidence) -> list[Reason]:
     progress = evidence.job.progress
-    message = f"{progress.inconsistencies} relations between rows are still broken"
+    broken = counted(progress.inconsistencies, "relation")
+    message = f"{broken} between rows {by_number(progress.inconsistencies, 'is', 'are')} still broken"
     if progress.inconsistencies > CONFLICTS * max(1, progress.rows):
         return _unusable("conflicts", message)
     return _suspicious("conflicts", message) if progress.inconsistencies else []
@@ -245,7 +250,8 @@ def _known_all_the_same(evidence: Evidence) -> str:
     if better is not None:
         seen = f"the gain of {words_for(better.name)} is {better.gain_nats:.3f} nats per row"
     elif alike is not None:
-        seen = f"{words_for(alike.name)} agree on {alike.agreement:.0%} of {alike.rows} rows, more than by chance"
+        rows = counted(alike.rows, "row")
+        seen = f"{words_for(alike.name)} agree on {alike.agreement:.0%} of {rows}, more than by chance"
     else:
         return ""
     advice = "the language model does distinguish the rows, so compare a sample of both with your own judgement"
@@ -290,7 +296,8 @@ def _polarity_trial(evidence: Evidence) -> list[Reason]:
     if trial is None or trial.found_nats - trial.permuted_nats <= POLARITY_TRIAL_ERRORS * trial.error_nats:
         return []
     message = (
-        f"after an epoch on some rows, {trial.rows} others cost {trial.permuted_nats:.3f} nats each with the labels "
+        f"after an epoch on some rows, {counted(trial.rows, 'other')} cost {trial.permuted_nats:.3f} nats each with "
+        "the labels "
         f"swapped and {trial.found_nats:.3f} as they are: swapped ones are learned faster, so they may be inverted"
     )
     return _suspicious("polarity_trial", message)
@@ -323,7 +330,9 @@ def _reward(evidence: Evidence) -> list[Reason]:
     if agreement is None:
         message = "no pairs were held out of the training of the reward model, so nothing measures how good it is"
         return _suspicious("reward_unmeasured", message)
-    message = f"the reward model ranks {agreement.hits} of {agreement.rows} held-out pairs as their labels do"
+    message = (
+        f"the reward model ranks {agreement.hits} of {counted(agreement.rows, 'held-out pair')} as their labels do"
+    )
     if agreement.lower <= REWARD_CHANCE:
         return _unusable("reward_chance", f"{message}, which may be chance")
     return _suspicious("reward_weak", message) if agreement.share < WEAK_REWARD else []

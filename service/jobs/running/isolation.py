@@ -15,6 +15,7 @@ from service.identifiers import Row
 from service.jobs.running.server_crashes import CRASHES, ServerCrashes
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores, Usage
 from service.search.prompting.recall import PromptKey, pruned
+from service.values import counted
 
 FEW_ROWS = 3  # that may be left out of a shard of any size
 FEW_SHARE = 20  # one row in 20 may be left out
@@ -33,7 +34,7 @@ class RowsUnscorable(BackendError):
     """The backend fails on the prompts of these rows every time, and has answered everything else."""
 
     def __init__(self, reasons: Mapping[Row, str]) -> None:
-        super().__init__(f"no scores for {len(reasons)} rows")
+        super().__init__(f"no scores for {counted(len(reasons), 'row')}")
         self.reasons = dict(reasons)
 
 

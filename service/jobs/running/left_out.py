@@ -13,6 +13,7 @@ from service.records.jobs import ClaimedShard, Progress, ShardRow
 from service.records.labels import LabelState, LabelStatus
 from service.search.state import checkpoint
 from service.search.state.steps import State
+from service.values import by_number, counted
 
 _SHOWN_ROWS = 5
 _SHOWN_CHARACTERS = 200  # of a reason; the label states have the whole of it
@@ -47,8 +48,9 @@ def left_out_warning(left_out: Mapping[Row, str], rows: Sequence[ShardRow], task
         for row in list(left_out)[:_SHOWN_ROWS]
     ]
     more = len(left_out) - len(first)
-    what = "1 row is" if len(left_out) == 1 else f"{len(left_out)} rows are"
+    what = f"{counted(len(left_out), 'row')} {by_number(len(left_out), 'is', 'are')}"
+    whose = by_number(len(left_out), "its prompt", "their prompts")
     return (
-        f"{what} unlabeled, since the inference server gives no scores for their prompts and answers all others: "
+        f"{what} unlabeled, since the inference server gives no scores for {whose} and answers all others: "
         f"{', '.join(first)}{f' and {more} more' if more else ''}; the job's labels say why, row by row"
     )

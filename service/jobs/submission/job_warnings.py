@@ -15,6 +15,7 @@ from service.jobs.task.shares import decided_by_shares, unmet_by_relations
 from service.relations.relation import RelationCount
 from service.search.state.objective import Objective
 from service.search.strategies.registry import Method, StrategyName
+from service.values import by_number, counted
 
 _READ_BY = {
     "batch_rows": (StrategyName.ITERATIVE,),
@@ -49,9 +50,10 @@ def _relation_warnings(survey: Survey, config: JobConfig) -> Iterator[str]:
         if config.method.searches and config.search.raised is Objective.UTILITY:
             yield "there are no relations: under objective 'utility' nothing keeps all labels from becoming one"
     elif alone:
-        yield f"{alone} rows have no related row"
-    if survey.rows_lacking_their_twin:
-        yield f"{survey.rows_lacking_their_twin} rows of an antisymmetric relation lack their swapped twin"
+        yield f"{counted(alone, 'row')} {by_number(alone, 'has', 'have')} no related row"
+    if lacking := survey.rows_lacking_their_twin:
+        words = by_number(lacking, "lacks its", "lack their")
+        yield f"{counted(lacking, 'row')} of an antisymmetric relation {words} swapped twin"
     for number, found in enumerate(survey.relations):
         yield from _count_warnings(number, found, config.task)
 
@@ -63,7 +65,8 @@ def _count_warnings(number: int, found: RelationCount, task: Task) -> Iterator[s
     if not found.constraints:
         yield f"{name} ties no rows"
     if found.rows_left_blank:
-        yield f"{name} leaves out {found.rows_left_blank} rows in which {columns} is blank: they have no group"
+        have = by_number(found.rows_left_blank, "it has", "they have")
+        yield f"{name} leaves out {counted(found.rows_left_blank, 'row')} in which {columns} is blank: {have} no group"
     if found.rows_said_missing > 1:
         yield (
             f"{name} ties {found.rows_said_missing} rows in which {columns} is the text NA, null or the like; "
@@ -71,9 +74,11 @@ def _count_warnings(number: int, found: RelationCount, task: Task) -> Iterator[s
         )
     if found.groups_of_one:
         label = relation.label or task.labels[0]
-        yield f"{name} has {found.groups_of_one} groups of one: it gives each of them the label {label!r}"
-    if found.rows_related_to_themselves:
-        yield f"{name} leaves out {found.rows_related_to_themselves} rows related to themselves"
+        groups, each = counted(found.groups_of_one, "group"), by_number(found.groups_of_one, "it", "each of them")
+        yield f"{name} has {groups} of one: it gives {each} the label {label!r}"
+    if themselves := found.rows_related_to_themselves:
+        own = by_number(themselves, "itself", "themselves")
+        yield f"{name} leaves out {counted(themselves, 'row')} related to {own}"
 
 
 def _unread_warnings(config: JobConfig) -> Iterator[str]:
@@ -101,8 +106,11 @@ def _known_warnings(prepared: Preparation) -> Iterator[str]:
     outside = sum(plan.shard_of_row[row] != ANCHOR for row in survey.known)
     if outside and prepared.config.method.reads_anchor:
         yield (
-            f"{outside} of {len(survey.known)} known rows have no room among the rows solved first and keep their "
-            "labels, but other rows are not shown them; raise search.anchor_rows"
+            f"{outside} of {counted(len(survey.known), 'known row')} {by_number(outside, 'has', 'have')} no room "
+            "among the "
+            f"rows solved first and {by_number(outside, 'keeps its label', 'keep their labels')}, but other rows are "
+            "not "
+            f"shown {by_number(outside, 'it', 'them')}; raise search.anchor_rows"
         )
 
 
@@ -111,14 +119,17 @@ def _text_warnings(survey: Survey, task: Task) -> Iterator[str]:
     columns = [name for name in survey.columns if name not in (task.gold_field, task.known_field)]
     yield from template_habits(task.template, columns)
     yield from survey.said_missing.warnings()
-    if survey.repeated_texts:
-        yield f"{survey.repeated_texts} rows read exactly like an earlier row"
-    if survey.texts_with_separator:
-        yield f"{survey.texts_with_separator} rows contain the separator that stands between demonstrations"
-    if survey.texts_with_demonstrations:
+    if rows := survey.repeated_texts:
+        yield f"{counted(rows, 'row')} {by_number(rows, 'reads', 'read')} exactly like an earlier row"
+    if rows := survey.texts_with_separator:
+        contain = by_number(rows, "contains", "contain")
+        yield f"{counted(rows, 'row')} {contain} the separator that stands between demonstrations"
+    if rows := survey.texts_with_demonstrations:
         yield (
-            f"{survey.texts_with_demonstrations} rows contain a label followed by the separator and read like labelled "
-            "demonstrations, in their own prompt and in those of other rows; choose a separator that no row contains"
+            f"{counted(rows, 'row')} {by_number(rows, 'contains', 'contain')} a label followed by the separator and "
+            f"{by_number(rows, 'reads', 'read')} like labelled demonstrations, in {by_number(rows, 'its', 'their')} "
+            "own "
+            "prompt and in those of other rows; choose a separator that no row contains"
         )
 
 
@@ -129,4 +140,5 @@ def _length_warnings(prepared: Preparation) -> Iterator[str]:
     median = sorted(lengths)[len(lengths) // 2]
     long = sum(1 for tokens in lengths if tokens > LONG_ROW_SHARE * median)
     if long:
-        yield f"{long} rows are more than {LONG_ROW_SHARE} times as long as the median of {median} tokens"
+        rows = f"{counted(long, 'row')} {by_number(long, 'is', 'are')}"
+        yield f"{rows} more than {LONG_ROW_SHARE} times as long as the median of {counted(median, 'token')}"

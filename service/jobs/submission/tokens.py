@@ -12,6 +12,7 @@ from service.jobs.checks.survey import EXACT_ROWS, Survey
 from service.jobs.task.problem import SPECIAL_TOKENS
 from service.jobs.task.template import Template
 from service.ports.scoring import Scorer
+from service.values import counted
 
 _BATCH = 256  # texts per call
 
@@ -69,7 +70,7 @@ def check_rows_fit(survey: Survey, tokens: Sequence[int], context_tokens: int, f
     for line, count in zip(survey.lines, tokens, strict=True):
         if count + SPECIAL_TOKENS > context_tokens:
             faults.add(
-                f"the row has {count} tokens with label and separator, {SPECIAL_TOKENS} more are reserved, "
+                f"the row has {counted(count, 'token')} with label and separator, {SPECIAL_TOKENS} more are reserved, "
                 f"and the language model reads {context_tokens} at once",
                 line=line,
                 cause="the row has too many tokens",

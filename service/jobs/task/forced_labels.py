@@ -15,7 +15,7 @@ from service.relations.columns import Fields, names_of
 from service.relations.pairs import PairsRelation
 from service.search.rules.consistency import Constraint, Constraints, TooManySteps
 from service.search.rules.optimum import best_labelling
-from service.values import counted
+from service.values import by_number, counted
 
 MAX_STEPS, STEPS_PER_ROW = 64, 4  # limits of one search for a labelling
 MAX_EFFORT = 100_000  # rows that all searches together look at, which bounds a request's time to a few seconds
@@ -42,7 +42,7 @@ class ForcedGroup:
         for row, label in self.labels.items():
             rows_of.setdefault(label, []).append(row)
         parts = [
-            f"{task.labels[label]!r} on {'line' if len(rows) == 1 else 'lines'} {shown_lines(rows, lines)}"
+            f"{task.labels[label]!r} on {by_number(len(rows), 'line', 'lines')} {shown_lines(rows, lines)}"
             for label, rows in rows_of.items()
         ]
         where = ", ".join(f"{column} {value!r}" for column, value in self.cells)
@@ -227,9 +227,10 @@ def forced_warnings(found: ForcedLabels, task: Task, lines: Sequence[int]) -> It
     if found.first is not None:
         yield _by_relations(found, found.first, task, lines)
     if found.by_known:
-        one, shown = len(found.by_known) == 1, shown_lines(found.by_known, lines)
+        number, shown = len(found.by_known), shown_lines(found.by_known, lines)
         yield (
-            f"{counted(len(found.by_known), 'row')} ({'line' if one else 'lines'} {shown}) {'gets' if one else 'get'} "
+            f"{counted(number, 'row')} ({by_number(number, 'line', 'lines')} {shown}) "
+            f"{by_number(number, 'gets', 'get')} "
             "the one label that known rows and relations leave, whatever the language model says"
         )
 

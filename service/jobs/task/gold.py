@@ -12,7 +12,7 @@ from typing import Any
 from service.config import Task
 from service.identifiers import Label
 from service.jobs.task.label_names import LabelNames
-from service.values import as_text, is_blank
+from service.values import as_text, by_number, counted, is_blank
 
 SHOWN_VALUES = 5  # the most frequent values that are not labels
 _COUNTED_VALUES = 1_000  # distinct values to count, which bounds the memory for many rows
@@ -87,6 +87,8 @@ def unmatched_warning(task: Task, unmatched: Unmatched, gold_rows: int) -> Itera
     shown = ", ".join(f"{found.value!r} in {found.rows}" for found in commonest)
     example = json.dumps({commonest[0].value: task.labels[0]}, ensure_ascii=False)
     yield (
-        f"of {gold_rows} rows with gold {unmatched.rows} hold none of the labels: {shown}; they are left out of the "
-        f"accuracy. If such a value stands for a label, say so in task.gold_values, as in {example}"
+        f"of {counted(gold_rows, 'row')} with gold {unmatched.rows} {by_number(unmatched.rows, 'holds', 'hold')} "
+        "none of "
+        f"the labels: {shown}; {by_number(unmatched.rows, 'it is', 'they are')} left out of the accuracy. If such a "
+        f"value stands for a label, say so in task.gold_values, as in {example}"
     )

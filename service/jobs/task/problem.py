@@ -22,6 +22,7 @@ from service.search.state import checkpoint
 from service.search.state.problem import Parameters, Problem
 from service.search.state.steps import Strategy
 from service.search.strategies.cost import Cost
+from service.values import counted
 
 ANCHOR = 0  # the shard whose labelled rows are the demonstrations of all later shards
 ANCHOR_SHARE = 0.6  # share of the context that the anchor's demonstrations may fill
@@ -73,7 +74,10 @@ async def build_problem(
     longest = max(own.demonstration_tokens.values(), default=0)
     left = None if room is None else room - longest
     if left is not None and left < 0:
-        raise BackendRefused(f"a row of {longest} tokens does not fit the {room} tokens that a prompt may have")
+        raise BackendRefused(
+            f"a row of {counted(longest, 'token')} does not fit the {counted(room or 0, 'token')} that a prompt may "
+            "have"
+        )
     own = replace(own, budget_tokens=left)
     if anchor is None or not anchor.labels:
         return own

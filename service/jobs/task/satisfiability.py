@@ -11,6 +11,7 @@ from service.relations.columns import Fields
 from service.relations.registry import Relation
 from service.search.rules.consistency import Constraint, Constraints, TooManySteps
 from service.search.rules.optimum import best_labelling
+from service.values import by_number, counted
 
 MAX_CHECKED_ROWS = 20_000  # only the first rows are checked, which bounds a request's time and memory
 MAX_STEPS, STEPS_PER_ROW = 1_024, 4  # limits of the search for a labelling; most need two steps per row
@@ -128,5 +129,5 @@ def relation_warnings(found: Satisfiability, task: Task, lines: Sequence[int]) -
     if not found.impossible:
         return
     first, *others = found.impossible
-    more = f", and {len(others)} more groups are such" if others else ""
+    more = f", and {counted(len(others), 'more group')} {by_number(len(others), 'is', 'are')} such" if others else ""
     yield f"{first.message(task, lines)}; the labels will break as few of them as can be{more}"

@@ -8,7 +8,7 @@ from service.config import Task
 from service.identifiers import Label, Row
 from service.relations.relation import RelationCount
 from service.search.moves.cardinality import counts_within, shares_of_part
-from service.values import counted
+from service.values import by_number, counted
 
 
 def shares_of_shard(
@@ -26,15 +26,16 @@ def unmet_by_known(task: Task, known: Mapping[Row, Label], rows: int) -> Iterato
     """Messages about shares that all rows of the data set cannot meet, given these known rows."""
     ranges = {Label(task.labels.index(name)): bounds for name, bounds in task.share_ranges.items()}
     bounds = counts_within(ranges, rows)
-    counted = Counter(known.values())
+    having = Counter(known.values())
     for label, (_, most) in bounds.items():
-        if counted[label] > most:
-            name = repr(task.labels[label])
-            yield f"{counted[label]} rows are known to be {name}, and of {rows} rows the shares allow {most}"
-    least = {label: max(counted[label], bounds.get(label, (0, rows))[0]) for label in {*counted, *bounds}}
+        if having[label] > most:
+            name, verb = repr(task.labels[label]), by_number(having[label], "is", "are")
+            sure = f"{counted(having[label], 'row')} {verb} known to be {name}"
+            yield f"{sure}, and of {counted(rows, 'row')} the shares allow {most}"
+    least = {label: max(having[label], bounds.get(label, (0, rows))[0]) for label in {*having, *bounds}}
     if sum(least.values()) > rows:
         needed = ", ".join(f"{count} {task.labels[label]!r}" for label, count in sorted(least.items()))
-        yield f"known rows and shares together need more than {rows} rows: {needed}"
+        yield f"known rows and shares together need more than {counted(rows, 'row')}: {needed}"
 
 
 def unmet_by_relations(task: Task, relations: Sequence[RelationCount], rows: int) -> Iterator[str]:
@@ -48,8 +49,9 @@ def unmet_by_relations(task: Task, relations: Sequence[RelationCount], rows: int
         least, most = counts_within({Label(0): _implied(task, name)}, rows)[Label(0)]
         if fewest > most or greatest < least:
             yield (
-                f"the relation {found.kind} (relations.{number}) leaves room for {fewest} to {greatest} of {rows} rows "
-                f"with the label {name!r}, and the shares for {least} to {most}: relations go first"
+                f"the relation {found.kind} (relations.{number}) leaves room for {fewest} to {greatest} of "
+                f"{counted(rows, 'row')} with the label {name!r}, and the shares for {least} to {most}: relations go "
+                "first"
             )
 
 
@@ -58,9 +60,9 @@ def decided_by_shares(task: Task, known: Mapping[Row, Label], rows: int) -> Iter
     free = rows - len(known)
     if not task.shares or free <= 0:
         return
-    counted_known = Counter(known.values())
+    having = Counter(known.values())
     bounds = counts_within({Label(n): _implied(task, name) for n, name in enumerate(task.labels)}, rows)
-    open_labels = [name for n, name in enumerate(task.labels) if bounds[Label(n)][1] > counted_known[Label(n)]]
+    open_labels = [name for n, name in enumerate(task.labels) if bounds[Label(n)][1] > having[Label(n)]]
     if len(open_labels) == 1:
         causes = "the shares and the known rows leave" if known else "the shares leave"
         yield f"{causes} the label {open_labels[0]!r} alone to {counted(free, 'row')}, whatever the language model says"

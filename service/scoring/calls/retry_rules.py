@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from random import Random
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind
+from service.values import counted
 
 FIRST_DELAY_SECONDS = 0.25
 MAX_DELAY_SECONDS = 10.0
@@ -161,7 +162,7 @@ def crash_error(last: BackendUnavailable) -> BackendUnavailable:
 
 
 def _give_up(error: BackendUnavailable, failures: int) -> BackendUnavailable | BackendRefused:
-    message = f"failed {failures} times while the server answered other calls; at last: {error}"
+    message = f"failed {counted(failures, 'time')} while the server answered other calls; at last: {error}"
     if error.kind in (FailureKind.SERVER, FailureKind.MALFORMED) and not means_absence(error):
         return BackendRefused(message)
     return BackendUnavailable(message, error.retry_after_seconds, kind=error.kind, status=error.status)

@@ -209,7 +209,7 @@ def test_only_folds_can_raise_gain(strategy: str) -> None:
         ({"task": 5}, "task", "must be an object, in braces"),
         ({"task": {"template": 5}}, "task.template", "must be text, in quotes"),
         ({"task": {"template": "{a}", "labels": "x"}}, "task.labels", "must be a list, in square brackets"),
-        ({"task": {"template": "{a}", "labels": ["x"]}}, "task.labels", "must have at least 2 members; there are 1"),
+        ({"task": {"template": "{a}", "labels": ["x"]}}, "task.labels", "must have at least 2 members, and has 1"),
         ({"task": {"template": "{a}"}, "method": "guess"}, "method", "must be one of 'icm', 'zero_shot'"),
         ({"task": {"template": "{a}"}, "search": {"folds": "8"}}, "search.folds", "must be a whole number"),
         ({"task": {"template": "{a}"}, "search": {"alpha": -1}}, "search.alpha", "must be"),

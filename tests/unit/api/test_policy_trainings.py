@@ -256,7 +256,7 @@ async def test_rows_that_make_no_prompts_are_refused_by_field(service: Service) 
     for job_id, prompt, holdout, field, told in (
         (enough, "{qestion}", 0.25, "policy.prompt", "no column 'qestion' (did you mean 'question'?); it has"),
         (enough, "{gold}", 0.25, "policy.prompt", "holds gold, which only reports may read"),
-        (enough, "{topic}:", 0.25, "rows.holdout", "no group of related rows fits into 0.25 of 1 rows"),
+        (enough, "{topic}:", 0.25, "rows.holdout", "no group of related rows fits into 0.25 of 1 row:"),
         (few, None, 0.25, "job_ids", "of 9 distinct prompts 7 are left to train on, and a step reads 8; give jobs"),
         (enough, None, 0.01, "rows.holdout", "fits into 0.01 of 12 rows: the smallest has 1; give a larger share"),
         (enough, "{topic} {{question}}", 0.25, "policy.prompt", "write {question}, with single braces"),

@@ -57,7 +57,11 @@ async def test_nothing_is_stored_where_any_row_is_bad(service: Service) -> None:
     assert answer.status_code == 422
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["errors"] == [
-        {"line": 9, "field": "b", "message": "the field is missing, but the task reads it"},
+        {
+            "line": 9,
+            "field": "b",
+            "message": "the field is missing, but the task reads it; fill it in, or leave the row out",
+        },
         {"line": 10, "field": "id", "message": "the id 'row-0' was used before, on line 1"},
     ]
     assert (await service.client.get("/v1/jobs")).json()["data"] == []

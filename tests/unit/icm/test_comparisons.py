@@ -39,7 +39,7 @@ def test_the_same_texts_in_another_group_are_another_pair() -> None:
 
 
 def test_a_share_that_leaves_nothing_is_refused() -> None:
-    with pytest.raises(UnsendableData, match=r"0\.9 of 1 pairs leaves none"):
+    with pytest.raises(UnsendableData, match=r"0\.9 of 1 pair leaves none"):
         divided(rows((1, 2), (2, 1)), COLUMNS, 0.9)
 
 

@@ -170,3 +170,10 @@ def test_blank_lines_count_as_rows(name: str, line: bytes) -> None:
     assert len(read(head + line * 2, name, limits=replace(SMALL, max_rows=3))) == 1
     with pytest.raises(PayloadTooLarge, match="more than 3 rows, 3 blank lines among them"):
         read(head + line * 3, name, limits=replace(SMALL, max_rows=3))
+
+
+@pytest.mark.parametrize("character", ["\xe9", "\u2014", "\U0001f600"])
+def test_a_file_that_ends_within_a_character_is_cut_off(character: str) -> None:
+    content = f'{{"a":1}}\n{{"a":"caf{character}'.encode()[:-1]
+    [fault] = faults_in(content, "a.jsonl")
+    assert (fault.line, fault.message) == (2, "the text ends in the middle of a character; is the file cut off?")

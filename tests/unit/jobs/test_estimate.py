@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -62,7 +63,7 @@ async def test_relations_are_previewed() -> None:
     [
         ([{"q": "a"}, {"q": "a"}, {"q": "b"}], "exactly like"),
         ([{"q": "a\n\nb"}], "separator"),
-        ([{"q": "a is True\n\nb is False\n\nc"}], "1 rows contain a label followed by the separator"),
+        ([{"q": "a is True\n\nb is False\n\nc"}], "1 row contains a label followed by the separator"),
         ([{"q": "a"}, {"q": "b"}, {"q": "w " * 200}], "as long as the median"),
     ],
 )
@@ -93,7 +94,7 @@ async def test_relations_are_counted_one_by_one_and_rows_related_to_themselves_a
         ("transitive", 3, 1, 3),
         ("pairs", 2, 1, 2),
     ]
-    assert "the relation transitive (relations.0) leaves out 1 rows related to themselves" in found.warnings
+    assert "the relation transitive (relations.0) leaves out 1 row related to itself" in found.warnings
 
 
 async def test_rows_without_a_group_are_counted_in_a_warning() -> None:
@@ -145,7 +146,7 @@ async def test_groups_that_cannot_keep_their_relations_get_a_warning_where_other
     found = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate("aaabbcccc")))
     [warning] = [warning for warning in found.warnings if "no labelling" in warning]
     assert warning.startswith("on lines 1, 2, 3 no labelling with these 2 labels keeps different_label (relations.0); ")
-    assert warning.endswith("and 1 more groups are such")
+    assert warning.endswith("and 1 more group is such")
 
 
 async def test_a_relation_that_ties_nothing_is_reported() -> None:
@@ -174,7 +175,7 @@ async def test_known_rows_without_room_in_the_anchor_get_a_warning(known: int, o
     ("task", "told"),
     [
         ({}, ["of 4 rows with gold 3 hold none of the labels: 'yes' in 2, '0' in 1"]),
-        ({"gold_values": {"YES": "True"}}, ["of 4 rows with gold 1 hold none of the labels"]),
+        ({"gold_values": {"YES": "True"}}, ["of 4 rows with gold 1 holds none of the labels"]),
         ({"gold_values": {"yes": "True", "0": "False"}}, []),
     ],
 )
@@ -302,3 +303,39 @@ async def test_a_single_row_of_such_a_word_is_one_row_and_many_are_not_all_liste
 @pytest.mark.parametrize("text", ["Nana", "none of these", "n", "0", "No", "null and void", "-1"])
 async def test_words_that_only_resemble_those_of_missing_values_get_no_warning(text: str) -> None:
     assert (await estimated(config(), {"q": "x"}, {"q": text})).warnings == ()
+
+
+NOUN = "row|group|line|label|token|pair"
+WRONG_NUMBER = re.compile(
+    rf"\b1 (?:\w+ )?(?:{NOUN})s\b|\b(?:0|[2-9]|\d\d+) (?:{NOUN})\b|"
+    r"\b1 rows? (?:\([^)]*\) )?(?:have|are|read|contain|lack|get|hold)\b"
+)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+async def test_warnings_count_one_thing_and_several_in_the_right_number(twice: bool) -> None:
+    """One data set with one, or two, of everything that warnings count."""
+    odd: list[dict[str, Any]] = [
+        {"text": "a True\n\nb", "g": "", "h": 1, "gold": "yes"},
+        {"text": "NA", "g": "x", "h": 2, "gold": None},
+        {"text": "same", "g": "y", "h": 3},
+        {"text": "same", "g": "y", "h": 3},
+        {"text": "w " * 200, "g": "-", "h": 4},
+        {"text": "one of two", "g": "-", "h": 5},
+        {"text": "known", "g": "k", "h": 6, "sure": "True"},
+        {"text": "by known", "g": "k", "h": 7},
+    ]
+    rows = [{"gold": True, "sure": None, **row} for row in odd for _ in range(1 + twice)]
+    relations = [
+        {"kind": "exactly_one", "group": "g"},
+        {"kind": "transitive", "first": "h", "second": "h"},
+        {"kind": "same_label", "group": "h"},
+    ]
+    task = config("{text}", relations=relations, gold_field="gold", known_field="sure")
+    named = [
+        {**row, "h": f"{row['h']}{n % 2}", "g": row["g"] + str(n % 2) if row["g"].isalpha() else row["g"]}
+        for n, row in enumerate(rows)
+    ]
+    warnings = (await estimated(task, *named)).warnings
+    assert len(warnings) >= 7
+    assert [found[0] for warning in warnings if (found := WRONG_NUMBER.search(warning))] == []

@@ -22,7 +22,7 @@ def test_missing_fields_of_a_request_have_defaults() -> None:
 @pytest.mark.parametrize(
     ("changed", "field", "told"),
     [
-        ({"job_ids": []}, "job_ids", "must have at least 1 members"),
+        ({"job_ids": []}, "job_ids", "must have at least 1 member, and has 0"),
         ({"job_ids": ["a", "a"]}, "job_ids", "each may stand there once"),
         ({"kind": "ppo"}, "kind", "must be one of 'label', 'reward' or 'policy'"),
         ({"rank": 0}, "rank", "must be at least 1"),
@@ -33,7 +33,7 @@ def test_missing_fields_of_a_request_have_defaults() -> None:
         ({"rows": {"holdout": 0.95}}, "rows.holdout", "must be at most 0.9"),
         ({"rows": {"statuses": ["unlabeled"]}}, "rows.statuses", "an unlabeled row has no label"),
         ({"rows": {"weight": "none"}}, "rows.weight", "did you mean 'weights'?"),
-        ({"rows": {"statuses": []}}, "rows.statuses", "must have at least 1 members"),
+        ({"rows": {"statuses": []}}, "rows.statuses", "must have at least 1 member, and has 0"),
         ({"rows": []}, "rows", "must be an object"),
         ({"min_confidence": 0.5}, "min_confidence", "did you mean 'rows.min_confidence'?"),
         ({"Epochs": 3}, "Epochs", "did you mean 'epochs'?"),
@@ -73,7 +73,7 @@ def test_a_policy_needs_a_reward_model_alone() -> None:
         ({"policy": {"reward": "a", "judge": "a"}}, "policy.judge", "is the reward model itself"),
         ({"policy": {"reward": "a", "prompt": "Say:"}}, "policy.prompt", "reads no column"),
         ({"policy": {"reward": "a", "prompt": "{a"}}, "policy.prompt", "the { at character 1 stands alone"),
-        ({"policy": {"reward": "a", "prompt": ""}}, "policy.prompt", "must have at least 1 characters"),
+        ({"policy": {"reward": "a", "prompt": ""}}, "policy.prompt", "must have at least 1 character"),
         ({"policy": {"reward": "a", "completions": 1}}, "policy.completions", "must be at least 2"),
         ({"policy": {"reward": "a", "kl_limit": 0}}, "policy.kl_limit", "must be greater than 0"),
         ({"policy": {"reward": "a", "kl_weight": float("inf")}}, "policy.kl_weight", "must be at most 1000000"),
