@@ -1,8 +1,8 @@
-"""Warns about rows with the names of special tokens, for servers that cannot encode these as plain text."""
+"""Refuses rows with the names of special tokens, for servers that cannot encode these as plain text."""
 
 import re
-from collections.abc import Iterator
 
+from service.jobs.checks.rows import MAX_REPORTED, FaultLog
 from service.ports.scoring import Scorer
 
 # Names of special tokens in published tokenizers; a server with such a token encodes the name as a single token.
@@ -11,7 +11,8 @@ _NAMES = re.compile(
     r"\[(?:CLS|SEP|MASK|PAD|UNK)\]"
 )
 _READS_TEXT_ALONE = "tgi"  # takes neither token ids nor an option to ignore special tokens
-_TOLD_LINES = 5
+_MISREAD = "which text-generation-inference reads as a special token and not as text"
+_TOLD_LINES = MAX_REPORTED
 _MAX_NAMES = 20
 
 
@@ -34,20 +35,30 @@ class SpecialNames:
             if len(lines) < _TOLD_LINES:
                 lines.append(line)
 
-    async def misread_by(self, scorer: Scorer, kind: str) -> tuple[str, ...]:
-        """A warning for each name that the backend encodes as a special token. Raises BackendError."""
+    async def check(self, scorer: Scorer, kind: str, template: str, faults: FaultLog) -> tuple[str, ...]:
+        """Report each row with a name that the backend encodes as a special token. Raises BackendError.
+
+        A name that the template itself writes may be meant so: it gets a warning, which this returns.
+        """
         names = sorted(self._rows)
         if kind != _READS_TEXT_ALONE or not names:
             return ()
         counts = await scorer.count_tokens(names)
-        return tuple(self._warnings(name for name, count in zip(names, counts, strict=True) if count == 1))
+        misread = [name for name, count in zip(names, counts, strict=True) if count == 1]
+        for name in misread:
+            if name not in template:
+                self._report(name, faults)
+        return tuple(_warning(name) for name in misread if name in template)
 
-    def _warnings(self, names: Iterator[str]) -> Iterator[str]:
-        for name in names:
-            lines = ", ".join(map(str, self._lines[name]))
-            more = " and more" if self._rows[name] > _TOLD_LINES else ""
-            yield (
-                f"{self._rows[name]} rows hold {name!r} (lines {lines}{more}), which text-generation-inference reads "
-                "as a special token and not as text, so that their labels mean little: take it out of them, or use "
-                "another kind of server"
-            )
+    def _report(self, name: str, faults: FaultLog) -> None:
+        message = (
+            f"holds {name!r}, {_MISREAD}, so that its label would mean little: take it out of the row, or use another "
+            "kind of server, which reads it as text"
+        )
+        for line in self._lines[name]:
+            faults.add(message, line=line)
+        faults.add_all((), {None: self._rows[name] - len(self._lines[name])})
+
+
+def _warning(name: str) -> str:
+    return f"the template writes {name!r}, {_MISREAD}; other kinds of servers read it as text"

@@ -52,14 +52,29 @@ class Tgi(CountingScorer):
         return [1 if text in {"</s>", "[INST]"} else 5 for text in texts]
 
 
-async def test_rows_that_a_server_misreads_get_a_warning_by_line() -> None:
-    warnings = (await prepared(Tgi(), config(), source(*SPECIAL))).label_warnings
-    told = [warning for warning in warnings if "special token" in warning]
-    assert [warning.partition(", which")[0] for warning in told] == [
-        "7 rows hold '</s>' (lines 1, 4, 5, 6, 7 and more)",
-        "6 rows hold '[INST]' (lines 4, 5, 6, 7, 8 and more)",
+async def test_rows_that_a_server_misreads_are_refused_by_line() -> None:
+    with pytest.raises(InvalidDataset) as refused:
+        await prepared(Tgi(), config(), source(*SPECIAL))
+    told = [(fault.line, fault.message.partition(", ")[0]) for fault in refused.value.faults]
+    assert told == [
+        *((line, "holds '</s>'") for line in (1, 4, 5, 6, 7, 8, 9)),
+        *((line, "holds '[INST]'") for line in (4, 5, 6, 7, 8, 9)),
     ]
-    assert all("take it out of them" in warning for warning in told)
+    assert all("take it out of the row, or use another kind of server" in one.message for one in refused.value.faults)
+
+
+async def test_of_many_misread_rows_a_hundred_are_named_and_all_counted() -> None:
+    with pytest.raises(InvalidDataset) as refused:
+        await prepared(Tgi(), config(), source(*({"q": f"</s> {number}"} for number in range(150))))
+    *told, last = refused.value.faults
+    assert [fault.line for fault in told] == list(range(1, 101))
+    assert last.message == "and 50 more"
+
+
+async def test_a_special_token_that_the_template_writes_is_warned_of() -> None:
+    found = await prepared(Tgi(), config(template="[INST] {q}"), source({"q": "a"}, {"q": "b"}))
+    [told] = [warning for warning in found.label_warnings if "special token" in warning]
+    assert told.startswith("the template writes '[INST]', which text-generation-inference reads as a special token")
 
 
 async def test_other_servers_read_rows_as_text() -> None:
