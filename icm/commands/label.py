@@ -158,12 +158,22 @@ def _estimate_lines(found: dict[str, Any]) -> list[str]:
     lines = [
         f"{found['rows']} rows in {found['shards']} shards, {found['groups']} groups of related rows",
         f"about {count(found['prompts'])} prompts, {sent} tokens sent, {computed} computed",
+        *_bound_lines(found),
         *_training_lines(found),
         *known_lines(found.get("known") or {}),  # a service of an earlier release reports no known rows
         *(f"warning: {warning}" for warning in found["warnings"]),
         "a prompt:",
     ]
     return lines + [f"    {line}" for line in found["sample_prompt"].split("\n")]
+
+
+def _bound_lines(found: dict[str, Any]) -> list[str]:
+    """What the job costs at most; a service of an earlier release tells of no bound."""
+    most = found.get("at_most")
+    if not most:
+        return []
+    sent, computed = count(most["tokens_sent"]), count(most["tokens_computed"])
+    return [f"at most about {count(most['prompts'])} prompts, {sent} tokens sent, {computed} computed"]
 
 
 def _training_lines(found: dict[str, Any]) -> list[str]:
