@@ -218,6 +218,14 @@ class ModelBody(Body):
         return cls.model_validate({**asdict(info), "default": default})
 
 
+class CostBound(Body):
+    """The cost of the longest search, about, assuming an ideal prefix cache."""
+
+    prompts: int
+    tokens_sent: int
+    tokens_computed: int
+
+
 class EstimateBody(Body):
     """The estimated cost of a job."""
 
@@ -228,6 +236,11 @@ class EstimateBody(Body):
     prompts: int = read_at("usage", "prompts")
     tokens_sent: int = read_at("usage", "tokens_sent")
     tokens_computed: int = read_at("usage", "tokens_computed")
+    at_most: CostBound | None = read_at(
+        "most",
+        description="the same three of about the longest search: labels change from sweep to sweep, and are turned "
+        "around once; null for strategies `paper` and `authors`",
+    )
     trainings: int = read_at("usage", "trainings", description="of strategies `scalable` and `iterative`")
     tokens_trained: int = read_at(
         "usage",

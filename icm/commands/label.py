@@ -164,12 +164,22 @@ def _estimate_lines(found: dict[str, Any]) -> list[str]:
     lines = [
         f"{rows} in {counted(found['shards'], 'shard')}, {groups} of related rows",
         f"about {counted_briefly(found['prompts'], 'prompt')}, {sent} sent, {computed} computed",
+        *_bound_lines(found),
         *_training_lines(found),
         *known_lines(found.get("known") or {}),  # a service of an earlier release reports no known rows
         *(f"warning: {warning}" for warning in found["warnings"]),
         "a prompt:",
     ]
     return lines + [f"    {line}" for line in found["sample_prompt"].split("\n")]
+
+
+def _bound_lines(found: dict[str, Any]) -> list[str]:
+    """What the job costs at most; a service of an earlier release reports no bound."""
+    most = found.get("at_most")
+    if not most:
+        return []
+    prompts, sent = counted_briefly(most["prompts"], "prompt"), counted_briefly(most["tokens_sent"], "token")
+    return [f"at most about {prompts}, {sent} sent, {count(most['tokens_computed'])} computed"]
 
 
 def _training_lines(found: dict[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,15 @@ class NotAsPublished(IcmError):
 
 def converted(preset: Published, path: Path) -> Iterator[Row]:
     """Yield the preset's rows, with a gold column `label`. Raises NotAsPublished, OSError."""
+    is_empty = True
     try:
-        yield from _READERS[preset](path)
+        for row in _READERS[preset](path):
+            is_empty = False
+            yield row
     except (UnicodeDecodeError, csv.Error) as error:
         raise NotAsPublished(f"{path} is not the published file of {preset}, which is text in UTF-8") from error
+    if is_empty:
+        raise NotAsPublished(f"{path} has no row for the preset {preset}: give the published file, with its rows")
 
 
 def final_answer(solution: str) -> str | None:
@@ -61,18 +66,22 @@ def _truthfulqa(path: Path) -> Iterator[Row]:
             question, best, right, wrong = ((row[name] or "").strip() for name in _ANSWER_COLUMNS)
             if not (question and best):
                 raise NotAsPublished(f"{path}, line {reader.line_num}: Question and Best Answer must not be blank")
-            correct = {_plain(text) for text in (best, *_answers(right))}
-            false = [text for text in _answers(wrong) if _plain(text) not in correct]
+            correct = _by_plain_text([best, *_answers(right)])
+            false = [text for plain, text in _by_plain_text(_answers(wrong)).items() if plain not in correct]
             for place, choice in enumerate((best, *false)):
                 yield {"id": f"{number}-{place}", "question": question, "choice": choice, "label": str(place == 0)}
 
 
 def _answers(cell: str) -> list[str]:
-    return list(dict.fromkeys(text.strip() for text in cell.split(";") if text.strip()))
+    return [text.strip() for text in cell.split(";") if text.strip()]
 
 
-def _plain(text: str) -> str:
-    return text.strip().rstrip(".").casefold()
+def _by_plain_text(answers: Iterable[str]) -> dict[str, str]:
+    """The answers without those that repeat an earlier one, but for capitals and a full stop."""
+    distinct: dict[str, str] = {}
+    for text in answers:
+        distinct.setdefault(text.rstrip(".").casefold(), text)
+    return distinct
 
 
 def _gsm8k(path: Path) -> Iterator[Row]:

@@ -287,12 +287,13 @@ def _read(answer: Mapping[str, Any], rows: Sequence[Row], labels: Sequence[str])
     scores: dict[Row, LogProbabilities] = {}
     failure: LabelUnreachable | None = None
     for row, values in zip(rows, answer["log_probabilities"], strict=True):
-        missing = [label for label, value in zip(labels, values, strict=True) if value is None]
+        read = tuple(-math.inf if value is None else log_probability(value) for value in values)
+        missing = [label for label, value in zip(labels, read, strict=True) if value == -math.inf]
         if missing:
             failure = failure or LabelUnreachable(f"no log-probability for the label {missing[0]!r} of row {row}")
             failure.row = row if failure.row is None else failure.row
             continue
-        scores[row] = tuple(map(log_probability, values))
+        scores[row] = read
         for each in scores[row]:  # one by one: without a separator, one label may be a prefix of another
             check_one_distribution([each])
     if failure is not None:

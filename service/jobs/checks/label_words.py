@@ -33,6 +33,7 @@ class LabelTrial:
 
     warnings: tuple[str, ...] = ()
     prompts_per_query: float = 1.0
+    is_sure: bool = True  # whether the labels have more than LEAST_SHARE of the probability
 
 
 async def try_labels(scorer: Scorer, task: Task, survey: Survey) -> LabelTrial:
@@ -40,9 +41,10 @@ async def try_labels(scorer: Scorer, task: Task, survey: Survey) -> LabelTrial:
     counts = await _token_counts(scorer, task.labels)
     texts = _spread(survey.sample)
     scores = await _scores(scorer, task, texts)
-    warnings = (*_of_unlike_length(task.labels, counts), *_improbable(_share(scores), texts))
+    share = _share(scores)
+    warnings = (*_of_unlike_length(task.labels, counts), *_improbable(share, texts))
     prompts = 0 if scores is None else scores.usage.prompts
-    return LabelTrial(warnings, max(1.0, prompts / len(texts)))
+    return LabelTrial(warnings, max(1.0, prompts / len(texts)), share is None or share >= LEAST_SHARE)
 
 
 async def _token_counts(scorer: Scorer, labels: Sequence[str]) -> list[int]:

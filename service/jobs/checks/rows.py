@@ -128,7 +128,7 @@ class FaultLog:
 
     def raise_any(self) -> None:
         """Raises InvalidDataset if there is any fault; its last entry gives the number of further faults."""
-        if not self._counts:
+        if not len(self):
             return
         listed = self._listed()
         more = len(self) - sum(count for _, count in listed)

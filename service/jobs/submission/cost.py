@@ -12,7 +12,7 @@ from service.records.rewards import RewardModel
 from service.search.predictions.panel import Panel
 from service.search.predictions.prompt_tree import Usage
 from service.search.strategies.cost import LaterDemonstrations, ShardLengths
-from service.search.strategies.cost_simulation import never_cancelled
+from service.search.strategies.cost_simulation import CostSimulation, never_cancelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,15 @@ class Lengths:
     tail: int  # of a label and the separator
     context: int  # that the backend reads at once
     prompts_per_query: float = 1.0  # more than one if labels have several tokens (`label_words`)
+    is_sure: bool = True  # whether the labels mean something to the language model, as far as a few rows tell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What a job probably costs, and the longest search of it, about; None where its strategy's rule does not tell."""
+
+    usage: Usage
+    most: Usage | None = None
 
 
 def predict_usage(
@@ -35,7 +44,7 @@ def predict_usage(
     known: Collection[Row] = (),
     *,
     check_wanted: Callable[[], None] = never_cancelled,
-) -> Usage:
+) -> Prediction:
     """Predict prompts, tokens sent and tokens computed, assuming an ideal prefix cache.
 
     A query costs one prompt, plus one for each longer prefix of the labels, each a token longer than the last.
@@ -45,7 +54,13 @@ def predict_usage(
     for row, shard in enumerate(plan.shard_of_row):
         rows_of_shards[shard].append(row)
     shards = [_lengths_of(config, rows, groups, lengths, known) for rows in rows_of_shards]
-    usage = _with_one_prompt_each(config, shards, lengths, check_wanted)
+    found = _with_one_prompt_each(config, shards, lengths, check_wanted)
+    most = None if found.most is None else _with_further_prompts(found.most, lengths)
+    return Prediction(usage=_with_further_prompts(found.usage, lengths), most=most)
+
+
+def _with_further_prompts(usage: Usage, lengths: Lengths) -> Usage:
+    """The cost with a prompt for each longer prefix of the labels."""
     more = lengths.prompts_per_query - 1
     further = round(usage.prompts * more)
     sent = round((usage.tokens_sent - usage.tokens_trained) * more + further * (more + 1) / 2)
@@ -61,18 +76,27 @@ def predict_rewards(survey: Survey, model: RewardModel) -> Usage:
 
 def _with_one_prompt_each(
     config: JobConfig, shards: Sequence[ShardLengths], lengths: Lengths, check_wanted: Callable[[], None]
-) -> Usage:
+) -> Prediction:
     """The cost if every label is one token, by the rule of the configuration's method and strategy."""
     cost, strategy, parameters = cost_of(config), strategy_of(config), search_parameters(config)
     if not config.method.reads_anchor:
-        alone = (cost.alone(strategy, parameters, shard, check_wanted).usage for shard in shards)
-        return sum(alone, Usage(modelled=True))
+        return _summed([cost.alone(strategy, parameters, shard, check_wanted) for shard in shards])
     anchor, later = cost.alone(strategy, parameters, shards[0], check_wanted), shards[1:]
     if not later:
-        return anchor.usage
+        return _summed([anchor])
     demonstrations = _of_panel(anchor.panel, shards[0]) if anchor.panel else _of_anchor(config, shards[0], lengths)
-    usage = anchor.usage + Usage(0, 0, sum(demonstrations.first) + sum(demonstrations.others), modelled=True)
-    return sum((cost.behind(parameters, shard, demonstrations) for shard in later), usage)
+    read_once = Usage(0, 0, sum(demonstrations.first) + sum(demonstrations.others), modelled=True)
+    behind = [cost.behind(parameters, shard, demonstrations) for shard in later]
+    return _summed([anchor, CostSimulation(read_once, most=read_once), *behind])
+
+
+def _summed(parts: Sequence[CostSimulation]) -> Prediction:
+    most = [part.most for part in parts if part.most is not None]
+    nothing = Usage(modelled=True)
+    return Prediction(
+        usage=sum((part.usage for part in parts), nothing),
+        most=sum(most, nothing) if len(most) == len(parts) else None,
+    )
 
 
 def _lengths_of(
@@ -88,6 +112,7 @@ def _lengths_of(
         lead_tokens=lengths.lead,
         tail_tokens=lengths.tail,
         shared_beginnings=lengths.shared_beginnings,
+        is_sure=lengths.is_sure,
     )
 
 

@@ -10,7 +10,7 @@ from service.config import JobConfig
 from service.jobs.checks.earlier_results import without_earlier_results
 from service.jobs.checks.rows import RowSource
 from service.jobs.checks.survey import Survey
-from service.jobs.submission.cost import predict_rewards, predict_usage
+from service.jobs.submission.cost import Prediction, predict_rewards, predict_usage
 from service.jobs.submission.job_warnings import known_by_label, warnings_of
 from service.jobs.submission.preparation import Preparation, prepare
 from service.ports.scoring import Scorers
@@ -39,6 +39,7 @@ class Estimate:
     groups: int
     shards: int
     usage: Usage
+    most: Usage | None  # of the longest search, about; None where the strategy's rule does not tell
     sample_prompt: str
     relations: RelationPreview
     known: Mapping[str, int]  # number of known rows by label; empty if the task has no `known_field`
@@ -65,12 +66,13 @@ async def estimate(
 
 
 def _estimate(prepared: Preparation, check_wanted: Callable[[], None]) -> Estimate:
-    preview = _preview(prepared.survey)
+    preview, predicted = _preview(prepared.survey), _predicted(prepared, check_wanted)
     return Estimate(
         rows=prepared.survey.rows,
         groups=preview.groups,
         shards=len(prepared.plan.shards),
-        usage=_usage(prepared, check_wanted),
+        usage=predicted.usage,
+        most=predicted.most,
         sample_prompt=_sample_prompt(prepared),
         relations=preview,
         known=known_by_label(prepared.survey, prepared.config.task),
@@ -78,10 +80,11 @@ def _estimate(prepared: Preparation, check_wanted: Callable[[], None]) -> Estima
     )
 
 
-def _usage(prepared: Preparation, check_wanted: Callable[[], None]) -> Usage:
+def _predicted(prepared: Preparation, check_wanted: Callable[[], None]) -> Prediction:
     survey, lengths = prepared.survey, prepared.lengths
     if prepared.rewarded is not None:
-        return predict_rewards(survey, prepared.rewarded.model)
+        usage = predict_rewards(survey, prepared.rewarded.model)
+        return Prediction(usage=usage, most=usage)
     assert lengths is not None  # noqa: S101 - else a reward model labels
     return predict_usage(
         prepared.config, prepared.plan, survey.groups, lengths, survey.known, check_wanted=check_wanted

@@ -86,9 +86,9 @@ async def prepare(
     context_tokens = _context_tokens(backend)
     faults = FaultLog()
     await check_endings(scorer, source, config.task, survey, faults)
+    misread = await survey.special_names.check(scorer, backend.kind, config.task.template, faults)
     faults.raise_any()
     trial = await try_labels(scorer, config.task, survey)
-    misread = await survey.special_names.misread_by(scorer, backend.kind)
     beginning, shared = await to_thread.run_sync(_beginnings, survey)
     lead, tail = await scorer.count_tokens([beginning, tail_of(config.task)])
     lengths = Lengths(
@@ -98,6 +98,7 @@ async def prepare(
         tail=tail,
         context=context_tokens,
         prompts_per_query=trial.prompts_per_query,
+        is_sure=trial.is_sure,
     )
     plan = await to_thread.run_sync(lambda: _fitting_plan(config, survey, lengths, FaultLog()))
     return Preparation(

@@ -32,7 +32,6 @@ from service.scoring.wires.wire import NextToken, Prompt, Token
 
 _FIRST_ALTERNATIVES = 200
 _GROWTH = 10
-_FLOOR = -3.4e38  # `completion_token_output::logarithm` writes the lowest float for the logarithm of 0
 _FORCED = 1e4  # a logit bias larger than any difference of logits
 
 
@@ -183,7 +182,7 @@ def _pairs(reply: Mapping[str, Any]) -> Iterator[tuple[int, float]]:
     if reply["tokens_predicted"] == 1:
         for generated in (reply.get("completion_probabilities") or reply.get("probs") or [])[:1]:
             for token in generated["top_logprobs"]:
-                yield count(token["id"]), log_probability(token["logprob"], floor=_FLOOR)
+                yield count(token["id"]), log_probability(token["logprob"])
 
 
 def _piece(piece: str | list[int]) -> bytes:

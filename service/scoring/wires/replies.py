@@ -10,6 +10,9 @@ from service.errors import BackendRefused, BackendUnavailable, FailureKind, Labe
 from service.scoring.wires.wire import NextToken
 
 _PROBABILITIES_SUM_TO = 1.01  # upper bound of a sum of probabilities, with a server's rounding errors
+# JSON has no infinity: vLLM writes -9999 for the logarithm of 0, llama.cpp the lowest float. No language model gives a
+# token so little that it can say at all.
+IMPOSSIBLE_NATS = -9999.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,11 @@ def count(value: object) -> int:
     return value
 
 
-def log_probability(value: object, *, floor: float = -math.inf) -> float:
-    """Check a log-probability, nats; a value at or below the server's `floor` is minus infinity. Raises ValueError."""
+def log_probability(value: object) -> float:
+    """Check a log-probability, nats; one at or below IMPOSSIBLE_NATS is minus infinity. Raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value == math.inf:
         raise ValueError(f"{value!r} is no log-probability")
-    return -math.inf if value <= floor else float(value)
+    return -math.inf if value <= IMPOSSIBLE_NATS else float(value)
 
 
 def text_or_none(value: object) -> str | None:

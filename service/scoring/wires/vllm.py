@@ -37,7 +37,6 @@ from service.scoring.wires.wire import NextToken, Prompt, Token
 _MAX_TOKEN_IDS = 128  # MAX_LOGPROB_TOKEN_IDS in vllm/sampling_params.py
 _MAX_LOGPROBS = 20  # vLLM's default of --max-logprobs
 _MAX_ALLOWED = re.compile(r"max(?:imum)? allowed: (\d+)")
-_FLOOR = -9999.0  # vLLM writes this for minus infinity
 _ID_KEY = "token_id:"
 _LOAD = "/v1/load_lora_adapter"
 _MAX_RANK = re.compile(r"max_lora_rank (\d+)")
@@ -245,7 +244,7 @@ def _read_tokens(log_probabilities: Any) -> dict[int, float]:
     pairs = [*generated, *log_probabilities["top_logprobs"][0].items()]
     if not all(key.startswith(_ID_KEY) for key, _ in pairs):
         raise BackendRefused("vLLM names tokens by their text; scoring needs `return_tokens_as_token_ids` (vLLM 0.6)")
-    return {int(key.removeprefix(_ID_KEY)): log_probability(value, floor=_FLOOR) for key, value in pairs}
+    return {int(key.removeprefix(_ID_KEY)): log_probability(value) for key, value in pairs}
 
 
 def read_facts(models: Iterable[Mapping[str, Any]], version: object, chosen: str | None) -> ServerFacts:

@@ -23,10 +23,12 @@ class AnnealingCost:
         del strategy, check_wanted  # a formula takes no time
         return CostSimulation(_annealing(parameters, shard))
 
-    def behind(self, parameters: Parameters, shard: ShardLengths, demonstrations: LaterDemonstrations) -> Usage:
+    def behind(
+        self, parameters: Parameters, shard: ShardLengths, demonstrations: LaterDemonstrations
+    ) -> CostSimulation:
         """Add the anchor's demonstrations, which every prompt sends again."""
         inside = _annealing(parameters, shard)
-        return inside + Usage(0, inside.prompts * demonstrations.first[0], 0, modelled=True)
+        return CostSimulation(inside + Usage(0, inside.prompts * demonstrations.first[0], 0, modelled=True))
 
 
 def _annealing(parameters: Parameters, shard: ShardLengths) -> Usage:

@@ -1,7 +1,8 @@
 """Predicts the cost of a search by running it on made-up scores, without a backend, and counting its prompts.
 
-A search decides by its scores how often it sweeps and which rows it scores again. So no formula
-gives its cost, but any plausible scores lead to about as many prompts.
+A search decides by its scores how often it sweeps and which rows it scores again. So no formula gives its cost:
+where the language model is sure of most labels, a search settles soon; where labels mean little to it, labels change
+from sweep to sweep, which takes half as many prompts more.
 """
 
 import zlib
@@ -16,20 +17,35 @@ from service.search.predictions.prompt_tree import LogProbabilities, PromptTree,
 from service.search.predictions.training import TrainAndScore, Trainings
 from service.search.rules.consistency import Constraint, Rule
 from service.search.state.problem import Parameters, Problem
-from service.search.state.steps import Request, Strategy
+from service.search.state.steps import Phase, Request, State, Strategy
 
-DOUBTFUL_SHARE = 0.1  # share of the rows whose scores vary with the prompt
-WAVERING_NATS = 0.3  # standard deviation of that variation
-CERTAINTY_NATS = 3.0  # margin of the likeliest label of all other rows
 _BREAK = "\n"  # separates the made-up demonstrations, whose text is the row's number and label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certainty:
+    """How sure a made-up language model is of its labels."""
+
+    doubtful_share: float  # share of the rows whose scores vary with the prompt
+    wavering_nats: float  # standard deviation of that variation
+    margin_nats: float  # of the likeliest label of all other rows
+
+
+SURE = Certainty(doubtful_share=0.1, wavering_nats=0.3, margin_nats=3.0)
+UNSURE = Certainty(doubtful_share=1.0, wavering_nats=0.5, margin_nats=0.0)  # hardly any sweep settles
 
 
 @dataclass(frozen=True, slots=True)
 class CostSimulation:
-    """The cost of a simulated search with an ideal prefix cache, and its panel for later shards, if it fits one."""
+    """The cost of a simulated search with an ideal prefix cache, and its panel for later shards, if it fits one.
+
+    `most` is the cost if the search then turns its labelling around, sweeps it as often as the last start's and audits
+    it again; None where the rule of the strategy does not tell.
+    """
 
     usage: Usage
     panel: Panel | None = None
+    most: Usage | None = None
 
 
 def never_cancelled() -> None:
@@ -42,6 +58,7 @@ def simulate_search(
     *,
     lead_tokens: int,
     tail_tokens: int,
+    certainty: Certainty = SURE,
     check_wanted: Callable[[], None] = never_cancelled,
 ) -> CostSimulation:
     """Run the search of such a problem on made-up scores and count its cost.
@@ -50,14 +67,22 @@ def simulate_search(
     with its separator, which a query lacks. `check_wanted` may raise an error between two requests to end
     the simulation.
     """
-    scorer = _MadeUpScorer(problem, lead_tokens, tail_tokens)
-    search, usage = Search(problem, strategy), Usage(modelled=True)
+    scorer = _MadeUpScorer(problem, lead_tokens, tail_tokens, certainty)
+    search, usage, again = Search(problem, strategy), Usage(modelled=True), Usage(modelled=True)
     while (request := search.ask()) is not None:
         check_wanted()
-        answer = scorer.answer(request)
-        usage = sum((scores.usage for scores in answer), usage)
+        before, answer = search.state, scorer.answer(request)
+        asked = sum((scores.usage for scores in answer), Usage(modelled=True))
         search.tell(answer)
-    return CostSimulation(usage, search.state.panel)
+        usage, again = usage + asked, (again + asked if _is_done_again(before) else again)
+        if len(search.state.starts) > len(before.starts) and search.state.phase is Phase.SWEEP:
+            again = Usage(modelled=True)  # another start begins: the sweeps of the last one count
+    return CostSimulation(usage, search.state.panel, usage if search.state.turned else usage + again)
+
+
+def _is_done_again(state: State) -> bool:
+    """Whether a search that turns its labelling around does what this state does once more: it turns one only once."""
+    return state.phase in {Phase.SWEEP, Phase.AUDIT} and not state.turned
 
 
 def made_up_problem(
@@ -115,7 +140,8 @@ class _Place:
 class _MadeUpScorer:
     """Prefers one fixed label per row; for the doubtful share of the rows the preference varies with the prompt."""
 
-    def __init__(self, problem: Problem, lead_tokens: int, tail_tokens: int) -> None:
+    def __init__(self, problem: Problem, lead_tokens: int, tail_tokens: int, certainty: Certainty) -> None:
+        self._certainty = certainty
         self._tokens = problem.demonstration_tokens
         self._lead = lead_tokens
         self._tail = tail_tokens
@@ -176,9 +202,11 @@ class _MadeUpScorer:
 
     def _scores(self, row: Row, text: int) -> LogProbabilities:
         of_row, of_prompt = Random(f"{row}"), Random(f"{row} {text}")
-        if of_row.random() >= DOUBTFUL_SHARE:
-            return tuple(0.0 if label == self._preferred[row] else -CERTAINTY_NATS for label in range(self._classes))
-        return tuple(of_row.gauss(0.0, 1.0) + of_prompt.gauss(0.0, WAVERING_NATS) for _ in range(self._classes))
+        if of_row.random() >= self._certainty.doubtful_share:
+            other = -self._certainty.margin_nats
+            return tuple(0.0 if label == self._preferred[row] else other for label in range(self._classes))
+        wavering = self._certainty.wavering_nats
+        return tuple(of_row.gauss(0.0, 1.0) + of_prompt.gauss(0.0, wavering) for _ in range(self._classes))
 
 
 def _consistent_labels(problem: Problem) -> Mapping[Row, Label]:

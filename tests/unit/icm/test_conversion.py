@@ -14,7 +14,7 @@ from icm.data.conversion import final_answer
 HEADER = "Type,Category,Question,Best Answer,Correct Answers,Incorrect Answers,Source\n"
 TRUTHFUL = (
     HEADER + 'Adversarial,Science,"What, if anything, are seeds?","Food, mostly","Food, mostly; Seeds grow.",'
-    '"They kill; They grow; food, mostly.; They kill",https://example.org\n'
+    '"They kill; They grow; food, mostly.; They kill; they grow.",https://example.org\n'
 )
 SOLVED = {
     "question": "How many?",
@@ -90,6 +90,9 @@ def test_final_answers_have_one_form(solution: str, answer: str | None) -> None:
         ("gsm8k", '{"question": "q", "answer": "#### 7"}', "line 1 has no solutions of models"),
         ("gsm8k", '\n{"q": 1}', 'line 2: an object with a "question" is needed'),
         ("gsm8k", "question,answer", "line 1: an object"),
+        ("gsm8k", "\n \n", "has no row for the preset gsm8k"),
+        ("gsm8k", '{"question": "q", "a": {"solution": "no idea"}}', "has no row for the preset gsm8k"),
+        ("truthfulqa", HEADER, "has no row for the preset truthfulqa"),
     ],
 )
 def test_another_file_is_refused_with_what_is_missing_and_nothing_is_written(

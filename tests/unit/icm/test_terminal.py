@@ -43,6 +43,7 @@ REPORT = {
 BACKEND = {"id": EVIL, "kind": EVIL, "model": EVIL, "ready": False, "problems": [EVIL], "advice": [EVIL]}
 ESTIMATE = {
     **dict.fromkeys(("rows", "shards", "groups", "prompts", "tokens_sent", "tokens_computed"), 1),
+    "at_most": dict.fromkeys(("prompts", "tokens_sent", "tokens_computed"), 2),
     "warnings": [EVIL],
     "known": {EVIL: 1},
     "sample_prompt": EVIL,

@@ -2,7 +2,7 @@ import pytest
 
 from api.labelling.configuration import parse_config
 from service.identifiers import Label, Row
-from service.jobs.submission.cost import Lengths, predict_usage
+from service.jobs.submission.cost import Lengths, Prediction, predict_usage
 from service.jobs.submission.sharding import plan_shards
 from service.search.predictions.prompt_tree import Usage
 from service.search.state.problem import Parameters, Problem
@@ -21,7 +21,15 @@ def problem_of(
     return made_up_problem(groups, [tokens] * rows, 2, Parameters(), budget, known=list(map(Row, range(known))))
 
 
-def cost_of(rows: int, known: int = 0, *, prompts_per_query: float = 1.0, **config: object) -> Usage:
+def cost_of(
+    rows: int, known: int = 0, *, prompts_per_query: float = 1.0, is_sure: bool = True, **config: object
+) -> Usage:
+    return predicted(rows, known, prompts_per_query=prompts_per_query, is_sure=is_sure, **config).usage
+
+
+def predicted(
+    rows: int, known: int = 0, *, prompts_per_query: float = 1.0, is_sure: bool = True, **config: object
+) -> Prediction:
     job = parse_config({"task": {"template": "{x}"}, **config})
     groups = [row // 2 for row in range(rows)]
     lengths = Lengths(
@@ -31,6 +39,7 @@ def cost_of(rows: int, known: int = 0, *, prompts_per_query: float = 1.0, **conf
         tail=TAIL,
         context=4096,
         prompts_per_query=prompts_per_query,
+        is_sure=is_sure,
     )
     surely = {Row(row): Label(row % 2) for row in range(known)}
     return predict_usage(job, plan_shards(job, groups, surely), groups, lengths, surely)
@@ -129,3 +138,31 @@ def test_simulated_rows_keep_their_groups_and_lengths() -> None:
     assert problem.groups == ((Row(0), Row(2)), (Row(1),))
     assert [problem.demonstration_tokens[row] for row in problem.rows] == [5, 6, 7]
     assert problem.classes == 3
+
+
+@pytest.mark.parametrize(("rows", "labels"), [(36, 2), (60, 3)])
+def test_labels_that_mean_little_to_the_language_model_are_expected_to_take_more_sweeps(rows: int, labels: int) -> None:
+    task = {"template": "{x}", "labels": [f"label {number}" for number in range(labels)]}
+    sure, unsure = (predicted(rows, is_sure=is_sure, task=task) for is_sure in (True, False))
+    assert 1.02 * sure.usage.prompts < unsure.usage.prompts < 1.5 * sure.usage.prompts
+    assert sure.most == unsure.most
+    assert sure.most is not None
+    assert unsure.usage.prompts < sure.most.prompts < 3 * sure.usage.prompts
+    assert unsure.usage.tokens_sent < sure.most.tokens_sent
+    assert unsure.usage.tokens_computed < sure.most.tokens_computed
+
+
+def test_the_bound_counts_each_further_beginning_of_a_label_too() -> None:
+    one, three = (predicted(40, prompts_per_query=number).most for number in (1.0, 3.0))
+    assert one is not None
+    assert three is not None
+    assert three.prompts == 3 * one.prompts
+
+
+def test_a_method_that_asks_each_row_once_costs_what_is_expected() -> None:
+    found = predicted(40, is_sure=False, method="zero_shot")
+    assert found.most == found.usage == predicted(40, method="zero_shot").usage
+
+
+def test_a_formula_tells_no_bound() -> None:
+    assert predicted(40, search={"strategy": "paper"}).most is None

@@ -28,6 +28,8 @@ async def test_rows_groups_shards_and_cost_are_reported() -> None:
     assert (found.rows, found.groups, found.shards) == (20, 10, 1)
     assert 0 < found.usage.tokens_computed < found.usage.tokens_sent
     assert found.usage.prompts >= 20
+    assert found.most is not None
+    assert found.most.prompts > found.usage.prompts
     assert found.warnings == ()
 
 

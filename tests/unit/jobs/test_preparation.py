@@ -52,14 +52,24 @@ class Tgi(CountingScorer):
         return [1 if text in {"</s>", "[INST]"} else 5 for text in texts]
 
 
-async def test_rows_that_a_server_misreads_get_a_warning_by_line() -> None:
-    warnings = (await prepared(Tgi(), config(), source(*SPECIAL))).label_warnings
-    told = [warning for warning in warnings if "special token" in warning]
-    assert [warning.partition(", which")[0] for warning in told] == [
-        "7 rows hold '</s>' (lines 1, 4, 5, 6, 7 and more)",
-        "6 rows hold '[INST]' (lines 4, 5, 6, 7, 8 and more)",
+async def test_rows_that_a_server_misreads_are_refused_by_line() -> None:
+    with pytest.raises(InvalidDataset, match="13 faults") as refused:
+        await prepared(Tgi(), config(), source(*SPECIAL))
+    told = [
+        (fault.line, fault.message.partition(", ")[0], fault.message.partition("; likewise ")[2])
+        for fault in refused.value.faults
     ]
-    assert all("take it out" in warning for warning in told)
+    assert told == [
+        (1, "holds '</s>'", "on 7 lines: 1, 4, 5 and 4 more"),
+        (4, "holds '[INST]'", "on 6 lines: 4, 5, 6 and 3 more"),
+    ]
+    assert all("take it out of the row, or use another kind of server" in one.message for one in refused.value.faults)
+
+
+async def test_a_special_token_that_the_template_writes_is_warned_of() -> None:
+    found = await prepared(Tgi(), config(template="[INST] {q}"), source({"q": "a"}, {"q": "b"}))
+    [told] = [warning for warning in found.label_warnings if "special token" in warning]
+    assert told.startswith("the template writes '[INST]', which text-generation-inference reads as a special token")
 
 
 async def test_other_servers_read_rows_as_text() -> None:

@@ -139,8 +139,10 @@ async def test_a_refusal_is_not_tried_again() -> None:
     assert len(fake.trees) == 1
 
 
-async def test_a_label_of_probability_0_is_an_error_and_no_number_is_made_up() -> None:
-    async with scorer_of(FakeEmbedded(answer={**ANSWER, "log_probabilities": [[-1, None], [-1, -1]]})) as scorer:
+@pytest.mark.parametrize("impossible", [None, -9999.0, -3.4e38])
+async def test_a_label_of_probability_0_is_an_error_and_no_number_is_made_up(impossible: float | None) -> None:
+    answer = {**ANSWER, "log_probabilities": [[-1, impossible], [-1, -1]]}
+    async with scorer_of(FakeEmbedded(answer=answer)) as scorer:
         with pytest.raises(LabelUnreachable, match="'False' of row 3"):
             await scorer.score(TREE, LABELS)
 
