@@ -4,7 +4,9 @@ Each way to end has an exit status (docs/training.md).
 """
 
 import argparse
+import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -22,6 +24,10 @@ from training.spec import Device
 from training.supervision import StopRequest, locked
 
 FAILED = 1
+_NO_ROOM = "the disk is full: free some room for the output folder, and run the command again to resume"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# How the libraries that write weights tell it: safetensors by the system's number, torch by no reason.
+_FULL_IN_WORDS = re.compile(r"\(os error (28|122)\)|PytorchStreamWriter failed writing")
 
 
 def main(progress: Progress, stop: StopRequest, arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +43,8 @@ def main(progress: Progress, stop: StopRequest, arguments: Sequence[str] | None 
     except (MemoryError, torch.OutOfMemoryError):
         return _ended(progress, "failed", "memory does not suffice: set rows_at_once, or a lower one", FAILED)
     except Exception as error:  # noqa: BLE001 - the supervisor gets an event for every end
+        if _is_no_room(error):
+            return _ended(progress, "failed", _NO_ROOM, FAILED)
         traceback.print_exc()
         return _ended(progress, "failed", f"unexpected: {' '.join(str(error).split())}", FAILED)
     return 0
@@ -51,6 +59,13 @@ def _reward(given: argparse.Namespace, progress: Progress, stop: StopRequest) ->
     stop.end_at_once()  # it has nothing to save between two lines
     options = RewardOptions(given.folder, given.base, Device(given.device))
     answer_requests(options, sys.stdin.buffer, progress)
+
+
+def _is_no_room(error: Exception) -> bool:
+    """Whether a file could not be written because the disk or the quota is full."""
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    return _FULL_IN_WORDS.search(str(error)) is not None
 
 
 def _held(folder: Path) -> AbstractContextManager[None]:

@@ -136,8 +136,8 @@ def _faults_between(spec: Spec) -> Iterator[str]:
         yield f"labels: leave labels, separator and spellings out for kind {spec.kind}, whose rows have no labels"
     elif spec.spellings and len(spec.spellings) != len(spec.labels):
         yield f"spellings: must have a list for each of the {len(spec.labels)} labels, and has {len(spec.spellings)}"
-    if spec.kind is Kind.REWARD and set(spec.controls) - {Control.SHUFFLED}:
-        yield "controls: shuffled is the only one for kind reward"
+    if spec.kind is Kind.REWARD and Control.INVERTED in spec.controls:
+        yield "controls: inverted says nothing for kind reward, which learns either order alike; leave it out"
     if spec.kind is not Kind.LABEL and spec.score:
         yield f"score: leave it out for kind {spec.kind}, which predicts no labels"
     yield from _faults_of_policy(spec)

@@ -13,6 +13,7 @@ _MOST_POINTS = 300  # of a curve
 _FIGURES = {  # of held-out rows and of steps: name, unit
     "agreement": ("agreement with the labels", "share"),
     "accuracy": ("accuracy", "share"),
+    "gold_accuracy": ("accuracy by gold", "share"),
     "nats": ("loss on held-out rows", "nats"),
     "loss": ("loss", "nats"),
     "reward": ("reward", ""),

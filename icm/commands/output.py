@@ -201,8 +201,9 @@ def measured(report: Mapping[str, Any]) -> Iterator[str]:
     last = epochs[-1].get("held_out") or {}
     noun, name = ("pairs", "accuracy") if report.get("kind") == "reward" else ("rows", "agreement")
     yield f"{name} on {last.get('rows') or 0} held-out {noun}, by their labels: {_change(name, base, last)}"
-    if name != "accuracy" and last.get("accuracy") is not None:
-        yield f"accuracy on held-out rows, by gold: {_change('accuracy', base, last)}"
+    by_gold = "gold_accuracy" if name == "accuracy" else "accuracy"
+    if last.get(by_gold) is not None:
+        yield f"accuracy on held-out {noun}, by gold: {_change(by_gold, base, last)}"
     yield from _biases(last)
     for control, found in (report.get("controls") or {}).items():
         end = ((found.get("epochs") or [{}])[-1]).get("held_out") or {}

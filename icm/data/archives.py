@@ -7,6 +7,7 @@ import tarfile
 import uuid
 from pathlib import Path, PurePosixPath
 
+from icm.data.files import named
 from icm.errors import DamagedDownload
 
 _NOT_WHOLE = "the download is no complete archive; download it again"
@@ -36,6 +37,8 @@ def unpack(archive: Path, folder: Path, sha256: str | None) -> None:
         staged.rename(folder)
     except (tarfile.TarError, EOFError) as error:
         raise DamagedDownload(_NOT_WHOLE) from error
+    except OSError as error:
+        raise named(error, folder) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 

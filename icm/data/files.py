@@ -9,6 +9,8 @@ from typing import IO
 
 from service.result_formats import ResultFormat
 
+_UNFINISHED = ".part"
+
 
 def result_format_of(path: Path) -> ResultFormat:
     """Return the format of a file's extension. Raises ValueError for an unknown one."""
@@ -23,14 +25,23 @@ def result_format_of(path: Path) -> ResultFormat:
 def saved(path: Path) -> Iterator[IO[bytes]]:
     """Yield a new file that appears under its name once it is complete and on the disk, and otherwise not at all.
 
-    An existing file keeps the name until then. A pipe or a device is written directly.
+    An existing file keeps the name until then. A pipe or a device is written directly. Raises OSError with the name.
     """
     target = path.resolve()  # a link keeps pointing to the written file
-    if target.exists() and not target.is_file():
-        with target.open("wb") as file:
-            yield file
-        return
-    unfinished = target.with_name(f".{uuid.uuid4().hex}.part")  # a name of fixed length, even if the target's is long
+    try:
+        if target.exists() and not target.is_file():
+            with target.open("wb") as file:
+                yield file
+        else:
+            with _replaced(target) as file:
+                yield file
+    except OSError as error:
+        raise named(error, path) from error
+
+
+@contextmanager
+def _replaced(target: Path) -> Iterator[IO[bytes]]:
+    unfinished = target.with_name(f".{uuid.uuid4().hex}{_UNFINISHED}")  # of fixed length, even if the target's is long
     try:
         with unfinished.open("xb") as file:
             yield file
@@ -42,3 +53,10 @@ def saved(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def named(error: OSError, path: Path) -> OSError:
+    """The error with this name where it has none, as that of a failed write, or the name of an unfinished file."""
+    if error.errno is None or not (error.filename is None or _UNFINISHED in str(error.filename)):
+        return error
+    return OSError(error.errno, error.strerror, str(path))

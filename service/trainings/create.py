@@ -180,7 +180,10 @@ def _named_base(request: TrainingRequest, sources: Sources, bases: Bases) -> str
         message = f"the jobs were labelled by different models ({', '.join(names)}): name the one to start from"
     elif names[0] not in bases:
         meant = "".join(f" (did you mean {near!r}?)" for near in nearest(names[0], bases))
-        message = f"there is no language model {names[0]!r} to start from{meant}; there are {', '.join(sorted(bases))}"
+        message = (
+            f"there is no language model {names[0]!r} to start from{meant}; there are {', '.join(sorted(bases))}, "
+            "which the operator names in ICM_TRAINING__BASES"
+        )
     else:
         return names[0]
     raise InvalidConfig(WRONG, [Fault(message, field="base")])

@@ -44,6 +44,18 @@ class Selection:
         return ChosenLabel(state.label, confidence) if confidence >= wanted.min_confidence else None
 
 
+class RowGold:
+    """Reads the gold of labelled rows."""
+
+    def __init__(self, task: Task) -> None:
+        self._gold = GoldReader(task)
+
+    def of_row(self, row: LabeledRow) -> Label | None:
+        """The label that the row's gold value means, if any."""
+        value = None if row.gold is None else orjson.loads(row.gold)
+        return None if is_blank(value) else self._gold.of(as_text(value))
+
+
 class LabelExamples:
     """Turns rows of one job into examples. The prompt is the text that the service scored for the job.
 
@@ -52,7 +64,7 @@ class LabelExamples:
 
     def __init__(self, task: Task, rows: RowSelection) -> None:
         self._task = task
-        self._template, self._gold = Template(task.template), GoldReader(task)
+        self._template, self._gold = Template(task.template), RowGold(task)
         self._selection = Selection(task, rows)
 
     def of(self, row: LabeledRow, group: str) -> Example | None:
@@ -61,7 +73,7 @@ class LabelExamples:
         chosen = self._selection.of(row, fields)
         if chosen is None:
             return None
-        gold = self._gold_of(row)
+        gold = self._gold.of_row(row)
         return {
             "prompt": self._template.render(fields),
             "label": self._task.labels[chosen.label],
@@ -69,8 +81,3 @@ class LabelExamples:
             "group": group,
             "id": row.id,
         } | ({} if gold is None else {"gold": self._task.labels[gold]})
-
-    def _gold_of(self, row: LabeledRow) -> Label | None:
-        """The label that the row's gold value means, if any."""
-        value = None if row.gold is None else orjson.loads(row.gold)
-        return None if is_blank(value) else self._gold.of(as_text(value))

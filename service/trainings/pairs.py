@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import orjson
 
@@ -16,7 +17,7 @@ from service.jobs.task.comparison import Comparer
 from service.records.labels import LabeledRow
 from service.relations.antisymmetric import AntisymmetricRelation
 from service.relations.columns import Fields
-from service.trainings.examples import Example, Selection
+from service.trainings.examples import Example, RowGold, Selection
 from service.trainings.request import RowSelection
 
 _BINARY = 2
@@ -31,6 +32,7 @@ class _Preference:
     rejected: str
     confidence: float
     chosen_first: bool
+    gold_agrees: bool | None  # whether the chosen text is the better one by gold
 
     @property
     def key(self) -> bytes:
@@ -48,6 +50,7 @@ class _Votes:
     verdict: bytes
     confidences: list[float]
     orders: set[bool]
+    golds: set[bool]
     is_contradicted: bool = False
     is_given: bool = False
 
@@ -57,7 +60,7 @@ class Pairs:
 
     def __init__(self, task: Task, comparison: AntisymmetricRelation, rows: RowSelection) -> None:
         self._comparer, self._is_binary = Comparer(task, comparison), len(task.labels) == _BINARY
-        self._selection = Selection(task, rows)
+        self._selection, self._gold = Selection(task, rows), RowGold(task)
         self._votes: dict[bytes, _Votes] = {}
 
     @property
@@ -70,10 +73,12 @@ class Pairs:
         preference = self._preference(row)
         if preference is None:
             return
-        votes = self._votes.setdefault(preference.key, _Votes(preference.verdict, [], set()))
+        votes = self._votes.setdefault(preference.key, _Votes(preference.verdict, [], set(), set()))
         votes.is_contradicted |= votes.verdict != preference.verdict
         votes.confidences.append(preference.confidence)
         votes.orders.add(preference.chosen_first)
+        if preference.gold_agrees is not None:
+            votes.golds.add(preference.gold_agrees)
 
     def of(self, row: LabeledRow, group: str) -> Example | None:
         """The row's pair, unless an earlier row gave it or rows disagree about it."""
@@ -82,7 +87,7 @@ class Pairs:
         if preference is None or votes is None or votes.is_contradicted or votes.is_given:
             return None
         votes.is_given = True
-        pair = {
+        pair: dict[str, Any] = {
             "prompt": preference.prompt,
             "chosen": preference.chosen,
             "rejected": preference.rejected,
@@ -90,7 +95,12 @@ class Pairs:
             "group": group,
             "id": row.id,
         }
-        return pair | ({"chosen_first": preference.chosen_first} if len(votes.orders) == 1 else {})
+        if len(votes.orders) == 1:
+            pair["chosen_first"] = preference.chosen_first
+        if len(votes.golds) == 1:  # twins may contradict each other in gold, too
+            [agrees] = votes.golds
+            pair["gold"] = "chosen" if agrees else "rejected"
+        return pair
 
     def _preference(self, row: LabeledRow) -> _Preference | None:
         """The row's preference; None if the request leaves the row out, or its texts are equal or empty."""
@@ -103,7 +113,14 @@ class Pairs:
         if not is_first and not self._is_binary:
             return None  # with more than two labels, no other label means that `second` is better
         better, worse = (texts.first, texts.second) if is_first else (texts.second, texts.first)
-        return _Preference(texts.prompt, better, worse, chosen.confidence, is_first)
+        return _Preference(texts.prompt, better, worse, chosen.confidence, is_first, self._agrees(row, is_first))
+
+    def _agrees(self, row: LabeledRow, is_first: bool) -> bool | None:  # noqa: FBT001 - which text was chosen
+        """Whether gold prefers the same text; None without gold, or if it prefers neither."""
+        gold = self._gold.of_row(row)
+        if gold is None or not (gold == self._comparer.positive or self._is_binary):
+            return None
+        return (gold == self._comparer.positive) == is_first
 
 
 def _digest(parts: Sequence[str]) -> bytes:

@@ -139,8 +139,10 @@ class TrainingRequest(StrictModel):
 
     @model_validator(mode="after")
     def _controls_fit_the_kind(self) -> Self:
-        if self.kind is TrainingKind.REWARD and set(self.controls) - {TrainingControl.SHUFFLED}:
-            raise ValueError("controls: shuffled is the only one for kind reward")
+        if self.kind is TrainingKind.REWARD and TrainingControl.INVERTED in self.controls:
+            raise ValueError(
+                "controls: inverted says nothing for kind reward, which learns either order alike; leave it out"
+            )
         return self
 
 

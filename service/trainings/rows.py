@@ -18,7 +18,7 @@ from service.jobs.task.comparison import comparison_of
 from service.jobs.task.related_rows import RelatedRows
 from service.ports.store import ProjectStore
 from service.records.jobs import Job
-from service.records.labels import LabeledRow
+from service.records.labels import LabeledRow, LabelStatus
 from service.records.training_kinds import TrainingKind
 from service.trainings.examples import Example, LabelExamples
 from service.trainings.pairs import Pairs
@@ -41,6 +41,8 @@ class Written:
     left_out: int = 0  # rows of the jobs that became no example
     contradicted: int = 0  # pairs whose rows prefer different texts
     groups: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)  # of examples of kind label
+    statuses: Counter[LabelStatus] = field(default_factory=Counter)  # of the rows that were left out
     doubts: tuple[str, ...] = ()  # about prompts
     sized: list[tuple[int, int, Example]] = field(default_factory=list)  # a heap of the longest, by characters
 
@@ -53,6 +55,8 @@ class Written:
         keep(self.sized, (characters, -self.rows, example))
         self.without_gold += "gold" not in example
         self.groups[str(example["group"])] += 1
+        if "label" in example:
+            self.labels[example["label"]] += 1
 
     @property
     def longest(self) -> list[Example]:
@@ -70,7 +74,7 @@ async def write_rows(store: ProjectStore, request: TrainingRequest, jobs: Sequen
         for number, job in enumerate(jobs):
             maker = _maker(request, job, prompts)
             await _write_job(store, (number, job), maker, file, written)
-    written.doubts = tuple(doubts_of_prompts(request, jobs, prompts))
+    written.doubts = (*doubts_of_prompts(request, jobs, prompts), *doubts_of_labels(written))
     if faults := list(_faults(request, written)):
         raise InvalidConfig(WRONG, faults)
     return written
@@ -97,6 +101,7 @@ async def _write_job(
             example = maker.of(row, f"{number}:{groups[row.state.position]}")
             if example is None:
                 written.left_out += 1
+                written.statuses[row.state.status] += 1
             else:
                 written.add(example)
                 file.write(json.dumps(example, ensure_ascii=False) + "\n")
@@ -136,18 +141,44 @@ def _faults(request: TrainingRequest, written: Written) -> list[Fault]:
     if request.kind is TrainingKind.POLICY:
         return list(_faults_of_prompts(request, written))
     if not written.rows:
-        message = "no rows are left to learn from: lower rows.min_confidence, or let more rows.statuses in"
-        return [Fault(message, field="rows")]
+        reasons = "; ".join(why_nothing_is_left(request, written))
+        return [Fault(f"no rows are left to learn from: {reasons}", field="rows")]
     faults = []
     gold = [control for control in request.controls if control in GOLD_CONTROLS]
     if gold and written.without_gold:
+        noun = "pair" if request.kind is TrainingKind.REWARD else "row"
         have = by_number(written.without_gold, "has", "have")
-        lacking = f"{written.without_gold} of {counted(written.rows, 'row')} {have} none"
-        message = f"{gold[0]} needs a gold label for every row; {lacking}"
+        lacking = f"{written.without_gold} of {counted(written.rows, noun)} {have} none"
+        message = f"{gold[0]} needs a gold label for every {noun}; {lacking}"
         faults.append(Fault(message, field="controls"))
     if (unfit := _unfit_share(request.rows.holdout, written)) is not None:
         faults.append(Fault(f"{unfit}, or 0 to hold out nothing", field="rows.holdout"))
     return faults
+
+
+def why_nothing_is_left(request: TrainingRequest, written: Written) -> Iterator[str]:
+    """Why rows became no examples, with what to do."""
+    wanted, left_out = request.rows.statuses, written.statuses
+    if written.contradicted:
+        yield f"{written.contradicted} pairs are left out, since rows that compare the same two texts disagree"
+    elif (unsure := sum(left_out[status] for status in wanted)) and request.rows.min_confidence > 0:
+        yield f"{unsure} rows have a label that is less sure than rows.min_confidence; lower it"
+    elif unsure:
+        yield f"{unsure} rows have two texts that are equal, or one that is blank"
+    if uncertain := left_out[LabelStatus.UNCERTAIN] * (LabelStatus.UNCERTAIN not in wanted):
+        yield f"{uncertain} rows are uncertain; let them in by rows.statuses, if you trust their labels"
+    if unlabeled := left_out[LabelStatus.UNLABELED]:
+        yield f"{unlabeled} rows have no label"
+
+
+def doubts_of_labels(written: Written) -> Iterator[str]:
+    """A warning if there is nothing to tell apart."""
+    if len(written.labels) == 1 < written.rows:
+        [label] = written.labels
+        yield (
+            f"all {written.rows} rows have the label {label!r}, so the model learns to give it to every text; add jobs "
+            "with rows of other labels"
+        )
 
 
 def _faults_of_prompts(request: TrainingRequest, written: Written) -> Iterator[Fault]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from service.errors import Fault, InvalidConfig, JobNotFound
-from service.identifiers import JobId
+from service.identifiers import JobId, is_training_id
 from service.jobs.reporting.report import report
 from service.jobs.reporting.verdicts import Verdict
 from service.jobs.task.comparison import comparison_of
@@ -75,7 +75,7 @@ async def _source(store: ProjectStore, request: TrainingRequest, job_id: JobId) 
         async with store.project_unit() as unit:
             job = await unit.jobs.get(job_id)
     except JobNotFound:
-        return f"there is no job {job_id!r}"
+        return _missing(job_id)
     if job.status is not JobStatus.SUCCEEDED:
         return f"the job {job_id} is {job.status}; its {_learned(request)} can be learned once it has succeeded"
     if request.force or request.kind is TrainingKind.POLICY:  # a policy reads no labels
@@ -85,6 +85,12 @@ async def _source(store: ProjectStore, request: TrainingRequest, job_id: JobId) 
         return job
     why = next((reason.message for reason in judged.reasons if reason.verdict is Verdict.DO_NOT_USE), "")
     return f"the report of job {job_id} says do_not_use ({why}); force: true trains on its labels all the same"
+
+
+def _missing(job_id: JobId) -> str:
+    if is_training_id(job_id):
+        return f"{job_id} is the id of a training, which has no labels; name the jobs that it learned from, or others"
+    return f"there is no job {job_id!r}; it was deleted, or the project never had it"
 
 
 def _learned(request: TrainingRequest) -> str:

@@ -48,6 +48,7 @@ BEYOND_SCHEMA = (
     "a NUL character",  # in rows, as is the next
     "is beyond 64 bits",
     "this Idempotency-Key was used for another",
+    "is the id of a training",  # in place of a job's
     "there is no job",  # that a training names, as are the next
     "there is no training",  # that scores texts or labels a job, as are the next
     "name one of kind reward",
@@ -63,9 +64,9 @@ BEYOND_SCHEMA = (
     "says do_not_use",
     "no rows are left to learn from",
     "no group of related rows fits",
-    "needs a gold label for every row",
+    "needs a gold label for every",
     "an unlabeled row has no label to learn",
-    "shuffled is the only one",
+    "inverted says nothing for kind reward",
     "there is no language model",
     "is missing; kind policy needs",  # fields that go with kind policy alone, or not with it, as are the next
     "is for kind policy alone",

@@ -74,6 +74,20 @@ class Place:
         """Whether its processes have told of so many evaluations."""
         return len(await self.lab.events(training_id, "training.evaluation")) >= evaluations
 
+    async def has_stepped(self, training_id: JobId, times: int) -> bool:
+        """Whether its processes have told of so many steps; true as well once it has ended."""
+        told = await self.lab.events(training_id, "training.progress")
+        return len(told) >= times or await self.has_ended(training_id)
+
+    async def is_paused_and_quiet(self, training_id: JobId) -> bool:
+        """Whether it is paused and no process trains it."""
+        return (await self.training(training_id)).status == "paused" and processes_of(training_id) == []
+
+    async def control(self, training_id: JobId, what: str) -> None:
+        """Pause, resume or cancel it."""
+        answer = await self.lab.client.post(f"/v1/trainings/{training_id}/{what}")
+        assert answer.status_code == 202, answer.text
+
     async def undisturbed(self, training_id: JobId) -> tuple[Artifact, float]:
         """What was trained once one worker has done it from beginning to end, and the seconds that took."""
         began = time.monotonic()
@@ -194,3 +208,92 @@ async def test_workers_killed_at_random_moments_change_no_byte_of_an_adapter(
                 moment = partial(place.has_ended, training_id, until=time.monotonic() + patience)
                 kills += await place.killed(rng.choice(["one", "two"]), training_id, moment)
             await assert_it_was_trained_once(place, training_id, expected)
+
+
+async def reward_model(place: Place, job: JobId, **changes: Any) -> JobId:
+    """A finished reward model of a job's pairs."""
+    training_id = await place.asked(job, kind="reward", **changes)
+    await place.undisturbed(training_id)
+    return training_id
+
+
+async def asked_of(place: Place, job: JobId, kind: str) -> Callable[[], Awaitable[JobId]]:
+    """Asks for the same training again and again: a reward model, or a policy against one."""
+    if kind == "reward":
+        return partial(place.asked, job, kind=kind, epochs=12)
+    models = {"reward": await reward_model(place, job), "judge": await reward_model(place, job, seed=1)}
+    policy = {**models, "prompt": "{a} is", "completions": 2, "completion_tokens": 4}
+    return partial(place.asked, job, kind=kind, policy=policy, rows={"holdout": 0.25}, epochs=3)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", ["reward", "policy"])
+async def test_a_reward_model_or_policy_paused_and_killed_on_its_way_has_the_same_bytes(
+    database_url: str, tmp_path: Path, kind: str
+) -> None:
+    async with training_place(database_url, tmp_path, str(SMALL_MODEL)) as place:
+        again = await asked_of(place, await labelled(place, 64), kind)
+        expected, _ = await place.undisturbed(await again())
+        training_id = await again()
+        first = place.start("one")
+        await until(partial(place.has_stepped, training_id, 2))
+        await place.control(training_id, "pause")
+        await until(partial(place.is_paused_and_quiet, training_id))
+        kill(first)
+        await gone(first)
+        await place.control(training_id, "resume")
+        turn = len(await place.lab.events(training_id, "training.progress"))
+        assert await place.killed("two", training_id, partial(place.has_stepped, training_id, turn + 1))
+        assert not await place.killed("one", training_id, partial(place.has_ended, training_id))
+        await assert_it_was_trained_once(place, training_id, expected)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", ["reward", "policy"])
+async def test_a_cancelled_reward_model_or_policy_leaves_no_process_and_no_artifact(
+    database_url: str, tmp_path: Path, kind: str
+) -> None:
+    async with training_place(database_url, tmp_path, str(SMALL_MODEL)) as place:
+        training_id = await (await asked_of(place, await labelled(place, 64), kind))()
+        place.start("one")
+        await until(partial(place.has_stepped, training_id, 1))
+        await place.control(training_id, "cancel")
+        await until(partial(place.has_ended, training_id))
+        training = await place.training(training_id)
+        assert (training.status, training.artifact) == ("cancelled", None)
+
+        async def nothing_runs() -> bool:
+            return processes_of(training_id) == []
+
+        await until(nothing_runs)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+async def test_a_worker_killed_while_a_reward_model_labels_changes_no_byte_of_the_result(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with training_place(database_url, tmp_path, str(SMALL_MODEL)) as place:
+        reward = await reward_model(place, await labelled(place, 64))
+        config = {**CONFIG, "method": "reward_model", "reward": reward, "search": {"shard_rows": 200}}
+        results = []
+        for kills in (0, 3):
+            job_id = await place.lab.submit(pairs(600), config)
+            for _ in range(kills):
+                worker, saved = place.start("one"), len(await place.lab.events(job_id, "job.progress"))
+                await place.lab.under_way(job_id, saves=saved + 1)
+                assert not (await place.lab.job(job_id)).status.is_final
+                kill(worker)
+                await gone(worker)
+            worker = place.start("two")
+            assert (await place.lab.ended(job_id)).status == "succeeded"
+            kill(worker)
+            await gone(worker)
+            results.append(
+                (await place.lab.client.get(f"/v1/jobs/{job_id}/result", params={"format": "jsonl"})).content
+            )
+            assert_no_item_was_written_by_two(await place.lab.events(job_id))
+        assert results[0] == results[1]
+        assert results[0].count(b'"labeled"') > 500

@@ -1,5 +1,6 @@
 """A training that cannot continue says why, in a report to its supervisor and by its exit status."""
 
+import errno
 import io
 import json
 import shutil
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
@@ -48,6 +50,13 @@ def test_a_base_that_lacks_weights_is_refused_rather_than_filled_at_random(tmp_p
     [
         (torch.OutOfMemoryError("CUDA out of memory"), "memory does not suffice: set rows_at_once"),
         (RuntimeError("what nobody\nthought of"), "unexpected: what nobody thought of"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full: free some room"),
+        (
+            SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+            "the disk is full",
+        ),
+        (RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"), "the disk is full"),
+        (OSError(errno.EIO, "Input/output error"), "unexpected: [Errno 5] Input/output error"),
     ],
 )
 def test_every_end_is_reported(error: Exception, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,12 +87,22 @@ def test_pairs_stand_behind_their_prompt(tmp_path: Path) -> None:
     assert (pair.chosen, pair.rejected, pair.chosen_first, pair.weight) == ("Be good", "Be bad", True, 1.0)
 
 
+def test_gold_of_a_pair_is_no_part_of_the_digest(tmp_path: Path) -> None:
+    read = [
+        read_pairs(write_rows(tmp_path / "pairs.jsonl", [PAIR, {**PAIR, **gold}]))
+        for gold in ({}, {"gold": "chosen"}, {"gold": "rejected"})
+    ]
+    assert [pairs.rows[1].gold_agrees for pairs in read] == [None, True, False]
+    assert len({pairs.digest for pairs in read}) == 1
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
         ({"rejected": "good"}, "chosen and rejected are the same text"),
         ({"rejected": ""}, "a text must not be empty"),
         ({"chosen_first": 1}, "chosen_first: must be true or false, not 1"),
+        ({"gold": "good"}, 'gold: must be chosen or rejected, not "good"'),
     ],
 )
 def test_a_faulty_pair_is_named_by_its_line(fields: dict[str, Any], told: str, tmp_path: Path) -> None:

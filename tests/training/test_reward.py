@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from random import Random
@@ -93,6 +94,43 @@ def test_the_place_of_the_chosen_text_is_counted() -> None:
     found = quality(judged([1.0, 1.0, -1.0, 1.0], [(2, 2)] * 4, [True, True, False, None]))["position"]
     assert found["first_chosen"] == pytest.approx(2 / 3)
     assert (found["accuracy_where_first_is_right"], found["accuracy_where_second_is_right"]) == (1.0, 0.0)
+
+
+def test_accuracy_by_gold_counts_the_pairs_that_have_it() -> None:
+    found = judged([1.0, 1.0, -1.0, -1.0, 1.0], [(2, 2)] * 5, [None] * 5)
+    assert quality(found)["gold_accuracy"] is None
+    with_gold = replace(found, gold_agrees=[True, False, True, False, None])
+    assert (quality(with_gold)["accuracy"], quality(with_gold)["gold_accuracy"]) == (0.6, 0.5)
+
+
+def test_a_control_by_gold_needs_it_on_every_pair(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, controls=["noise"])
+    status, end = refused(spec, tmp_path / "out")
+    assert (
+        status,
+        "controls: noise needs gold on every pair, and line 1 has none (64 pairs in all)" in end["reason"],
+    ) == (2, True)
+
+
+@pytest.mark.long
+def test_controls_by_gold_stand_beside_a_training_on_pairs_with_errors(
+    forks: ForkServerContext, tmp_path: Path
+) -> None:
+    """One choice in four is wrong: by gold, what is learned from them is worse than from gold itself."""
+    rows = [{**pair, "gold": "chosen"} for pair in pairs(64)]
+    rows = [
+        {**row, "chosen": row["rejected"], "rejected": row["chosen"], "gold": "rejected"} if place % 4 == 0 else row
+        for place, row in enumerate(rows)
+    ]
+    spec = write_spec(tmp_path, rows, kind="reward", labels=[], separator="", rank=8, controls=["gold", "noise"])
+    status, training = run(forks, spec, tmp_path / "out")
+    assert status == 0, training.errors.read_text("utf-8")
+    report = read(tmp_path / "out/report.json")
+    by_gold = report["controls"]["gold"]["epochs"][-1]["held_out"]
+    assert by_gold["gold_accuracy"] > 0.9
+    assert by_gold["accuracy"] < 0.9, "it disagrees with the labels that are wrong"
+    assert report["controls"]["noise"]["epochs"][-1]["held_out"]["rows"] == by_gold["rows"]
+    assert report["training"]["epochs"][-1]["held_out"]["gold_accuracy"] is not None
 
 
 def test_certainty_is_compared_with_accuracy() -> None:

@@ -64,7 +64,7 @@ def test_empty_spellings_are_left_out_of_the_identity(tmp_path: Path) -> None:
         ({"kind": "reward"}, "leave labels, separator and spellings out for kind reward"),
         ({"spellings": [["YES"]]}, "spellings: must have a list for each of the 2 labels, and has 1"),
         ({"spellings": [["YES"], [""]]}, "spellings.1.0: must not be empty"),
-        ({"kind": "reward", "labels": [], "controls": ["gold"]}, "controls: shuffled is the only one for kind reward"),
+        ({"kind": "reward", "labels": [], "controls": ["inverted"]}, "controls: inverted says nothing for kind reward"),
     ],
 )
 def test_a_fault_names_its_field(fields: dict[str, Any], told: str, tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import httpx
 import pytest
 from safetensors import safe_open
 
@@ -14,7 +17,7 @@ from inference.app import create_app
 from inference.engine import CacheLimits, Engine
 from inference.model.language_model import Source, load
 from inference.settings import SMALL_MODEL, Limits
-from service.bootstrap import build_application
+from service.bootstrap import Application, build_application
 from service.identifiers import WorkerId, new_training_id
 from service.records.access import LOCAL_CALLER
 from service.records.trainings import NewTraining
@@ -156,7 +159,8 @@ async def test_a_policy_is_trained_on_prompts_of_a_job_against_a_finished_reward
     assert await Worker(application, WorkerId("trainer"), kinds=(WorkKind.TRAIN,)).work_once()
     training = (await service.client.get(made["links"]["self"])).json()
     assert (training["status"], training["error"]) == ("succeeded", None)
-    assert training["lineage"] == {"jobs": [job["id"]], "reward": reward, "judge": judge}
+    expected = {"jobs": [job["id"]], "reward": reward, "judge": judge}
+    assert training["lineage"] == {**expected, "reward_jobs": ["job_of_reward"], "judge_jobs": ["job_of_judge"]}
     assert {"reward", "kl_nats"} <= training["progress"].keys()
     check_policy(await report_of(service, made), judges)
     page = (await service.client.get(f"{made['links']['self']}/report?format=html")).text
@@ -178,3 +182,115 @@ def check_policy(found: dict[str, Any], judges: Path) -> None:
     assert [step for step, _ in report["training"]["curves"]["kl_nats"]] == [1, 2]
     assert 0 <= report["after"]["win_rate"] <= 1
     assert all(sample["prompt"].endswith(" is larger than") for sample in report["after"]["samples"])
+
+
+def twins(count: int, seed: int) -> list[dict[str, Any]]:
+    """Claims to compare, each pair twice: the true one is better. `one` begins the first of two."""
+    rng, rows = Random(seed), []
+    for low, high in (sorted(rng.sample(range(51, 100), 2)) for _ in range(count)):
+        claims = [(number(first).capitalize(), number(second)) for first, second in ((high, low), (low, high))]
+        true, false = (f"{first} is larger than {second}." for first, second in claims)
+        rows += [{"one": claims[0][0], "a": true, "b": false, "gold": "True"}]
+        rows += [{"one": claims[1][0], "a": false, "b": true, "gold": "False"}]
+    return rows
+
+
+PREFERENCES: dict[str, Any] = {
+    "template": "{a}\nI think this claim is",
+    "labels": ["True", "False"],
+    "gold_field": "gold",
+    "relations": [{"kind": "antisymmetric", "first": "a", "second": "b"}],
+}
+
+
+@dataclass
+class Chain:
+    """What is made on the way from preferences to a policy, by one worker of each kind."""
+
+    service: Service
+    application: Application
+
+    async def done(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """What was asked for, once workers have done it."""
+        answer = await self.service.client.post(path, json=body)
+        assert answer.status_code == 202, answer.text
+        while await Worker(self.application, WorkerId("worker"), kinds=(WorkKind.LABEL, WorkKind.TRAIN)).work_once():
+            pass
+        found: dict[str, Any] = (await self.service.client.get(answer.json()["links"]["self"])).json()
+        assert (found["status"], found["error"]) == ("succeeded", None)
+        return found
+
+    async def searched(self, seed: int) -> str:
+        """The id of a job whose labels the search has found, nearly all of them right."""
+        job = await self.done("/v1/jobs", {"config": {"task": PREFERENCES}, "examples": twins(32, seed)})
+        report = await self.service.get(job["id"], "/report")
+        assert report["accuracy"] > 0.9
+        job_id: str = job["id"]
+        return job_id
+
+    async def reward_model(self, job_id: str, seed: int) -> str:
+        """The id of a training that ranks held-out pairs as their labels do."""
+        asked = {"job_ids": [job_id], "kind": "reward", "epochs": 8, "seed": seed, "rows": {"holdout": 0.2}}
+        made = await self.done("/v1/trainings", {**asked, "force": True})
+        report = (await report_of(self.service, made))["report"]
+        assert report["training"]["epochs"][-1]["held_out"]["accuracy"] > 0.7
+        training_id: str = made["id"]
+        return training_id
+
+
+@pytest.fixture
+async def chain(service: Service) -> AsyncIterator[Chain]:
+    application = build_application(service.settings, store=service.store)
+    service.scorers = application.scorers
+    yield Chain(service, application)
+    await application.close()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+async def test_searched_preferences_lead_to_a_policy_that_a_server_answers_with(chain: Chain, tmp_path: Path) -> None:
+    """From two jobs to two reward models, to a policy, its report, and completions by its adapter."""
+    service = chain.service
+    jobs = [await chain.searched(seed) for seed in (1, 2)]
+    reward, judge = [await chain.reward_model(job_id, seed) for seed, job_id in enumerate(jobs)]
+    policy = {"reward": reward, "judge": judge, "prompt": "{one} is larger than", "stop": "\n", "completion_tokens": 8}
+    asked = {"kind": "policy", "job_ids": jobs[:1], "epochs": 4, "learning_rate": 0.003, "rows": {"holdout": 0.3}}
+    made = await chain.done("/v1/trainings", {**asked, "policy": policy})
+    lineage = {"jobs": jobs[:1], "reward": reward, "judge": judge, "reward_jobs": jobs[:1], "judge_jobs": jobs[1:]}
+    report = await report_of(service, made)
+    assert (made["lineage"], report["lineage"], made["base"]) == (lineage, lineage, "default")
+    assert report["report"]["after"]["reward"]["gain"] > 0
+    assert report["report"]["after"]["win_rate"] >= 0.5
+    page = (await service.client.get(f"{made['links']['self']}/report?format=html")).text
+    shown = (
+        "win rate",
+        "KL divergence from the base</b>",
+        "<b>reward</b>",
+        "<svg",
+        "small_model",
+        reward,
+        judge,
+        *jobs,
+    )
+    assert [told for told in shown if told not in page] == []
+    await check_completions(service, made, tmp_path)
+
+
+async def check_completions(service: Service, made: dict[str, Any], tmp_path: Path) -> None:
+    """The embedded server loads the downloaded adapter while it runs, and continues prompts with it."""
+    archive, folder = tmp_path / "policy.tar", tmp_path / "artifacts" / "policy"
+    archive.write_bytes((await service.client.get(made["links"]["adapter"])).content)
+    unpack(archive, folder, made["artifact"]["sha256"])
+    [backend] = service.settings.backends
+    prompts = [f"{number(value).capitalize()} is larger than" for value in range(60, 100, 4)]
+    async with httpx.AsyncClient(base_url=str(backend.url), trust_env=False) as server:
+        loaded = await server.post("/v1/load_lora_adapter", json={"lora_name": "policy", "lora_path": str(folder)})
+        assert loaded.status_code == 200, loaded.text
+        told = {}
+        for model in ("policy", "small_model"):
+            body = {"model": model, "prompt": prompts, "max_tokens": 8, "temperature": 0, "stop": ["\n"]}
+            answer = await server.post("/v1/completions", json=body)
+            assert answer.status_code == 200, answer.text
+            told[model] = [choice["text"] for choice in answer.json()["choices"]]
+    assert all(text.strip() for text in told["policy"])
+    assert told["policy"] != told["small_model"]

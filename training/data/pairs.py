@@ -2,21 +2,32 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from training.data.rows import Fields, read_rows, refused, weight_of
 from training.errors import Refused
 
 _WANTED: Fields = {"chosen": (str,), "rejected": (str,)}
-_OPTIONAL: Fields = {"prompt": (str,), "weight": (int, float), "group": (str,), "chosen_first": (bool,), "id": (str,)}
+_OPTIONAL: Fields = {
+    "prompt": (str,),
+    "weight": (int, float),
+    "group": (str,),
+    "chosen_first": (bool,),
+    "gold": (str,),
+    "id": (str,),
+}
+_GOLD = ("chosen", "rejected")
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two texts, each behind the same optional prompt.
 
-    `chosen_first` gives the order in which the judge saw the pair; None if unknown.
+    `chosen_first` gives the order in which the judge saw the pair; None if unknown. `gold_agrees` says whether the
+    chosen text is the better one by gold, which only the report and two controls read; None without gold.
     """
 
     line: int
@@ -25,6 +36,7 @@ class Pair:
     weight: float = 1.0
     group: str = ""
     chosen_first: bool | None = None
+    gold_agrees: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +47,13 @@ class Pairs:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over everything that a training may see."""
+        """SHA-256 over everything that a training may see, which leaves gold out."""
         seen = [[row.chosen, row.rejected, row.weight, row.group] for row in self.rows]
         return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 
 
 def read_pairs(path: Path) -> Pairs:
-    """Read pairs from JSONL: chosen, rejected; optional prompt, weight, group, chosen_first, id. Raises Refused."""
+    """Read pairs from JSONL: chosen and rejected; other fields are optional (docs/training.md). Raises Refused."""
     rows: list[Pair] = []
     for line, row in read_rows(path, _WANTED, _OPTIONAL):
         if row["chosen"] == row["rejected"]:
@@ -50,7 +62,15 @@ def read_pairs(path: Path) -> Pairs:
         texts = before + row["chosen"], before + row["rejected"]
         if not all(texts):
             raise refused(line, "chosen and rejected: a text must not be empty")
-        rows.append(Pair(line, *texts, weight_of(line, row), group, row.get("chosen_first")))
+        rows.append(Pair(line, *texts, weight_of(line, row), group, row.get("chosen_first"), _gold_of(line, row)))
     if not rows:
         raise Refused(f"examples: {str(path)!r} has no rows")
     return Pairs(tuple(rows))
+
+
+def _gold_of(line: int, row: Mapping[str, Any]) -> bool | None:
+    if (gold := row.get("gold")) is None:
+        return None
+    if gold not in _GOLD:
+        raise refused(line, f"gold: must be chosen or rejected, not {json.dumps(gold)[:60]}")
+    return bool(gold == "chosen")

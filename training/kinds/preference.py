@@ -15,7 +15,8 @@ _BINS = 10
 class Judged:
     """Rewards of held-out pairs, in the pairs' order, with the texts' lengths in tokens.
 
-    `chosen_first` gives the order in which the judge saw a pair; None if unknown.
+    `chosen_first` gives the order in which the judge saw a pair; None if unknown. `gold_agrees` says whether the chosen
+    text is the better one by gold; None without gold.
     """
 
     chosen: Floats
@@ -23,6 +24,7 @@ class Judged:
     chosen_tokens: Sequence[int]
     rejected_tokens: Sequence[int]
     chosen_first: Sequence[bool | None]
+    gold_agrees: Sequence[bool | None] = ()
 
     @property
     def gaps(self) -> Floats:
@@ -36,6 +38,7 @@ def quality(judged: Judged) -> dict[str, Any]:
     return {
         "rows": len(gaps),
         "accuracy": _share(gaps > 0),
+        "gold_accuracy": _by_gold(judged),
         "nats": float(np.logaddexp(0, -gaps).mean()) if len(gaps) else None,
         "length": _length(judged),
         "position": _position(judged),
@@ -86,6 +89,14 @@ def _position(judged: Judged) -> dict[str, Any]:
         "accuracy_where_first_is_right": _share(judged.gaps[first] > 0),
         "accuracy_where_second_is_right": _share(judged.gaps[second] > 0),
     }
+
+
+def _by_gold(judged: Judged) -> float | None:
+    """The share of pairs with gold of which the model ranks the better text first."""
+    known = [
+        (gap > 0) == agrees for gap, agrees in zip(judged.gaps, judged.gold_agrees, strict=False) if agrees is not None
+    ]
+    return _share(np.array(known, dtype=bool))
 
 
 def _share(which: npt.NDArray[np.bool_]) -> float | None:

@@ -16,13 +16,14 @@ from training.base import context_tokens, load_tokenizer
 from training.data.holdout import Split, split
 from training.data.pairs import Pair, read_pairs
 from training.data.tokenization import Ids, RowTokenizer
-from training.errors import BaseUnusable
+from training.errors import BaseUnusable, Refused
+from training.kinds.controls import control_labels
 from training.kinds.evaluation import ROWS_AT_ONCE
 from training.kinds.preference import Floats, Judged, quality
 from training.optimisation.bench import Bench
 from training.optimisation.pair_trainer import PairTrainer
 from training.optimisation.stage import Stage
-from training.spec import Control, Weights
+from training.spec import GOLD_CONTROLS, Control, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,14 @@ class RewardTraining:
         return self._stage("training", [False] * len(self.parts.trained))
 
     def control(self, control: Control) -> Stage:
-        """Run the same training on pairs of which a random half is turned around."""
-        rng = Random(f"{self.bench.spec.seed} {control}")
-        return self._stage(control, [rng.random() < 0.5 for _ in self.parts.trained])
+        """Run the same training on other choices: at random, by gold, or with as many random errors as were found."""
+        seed = self.bench.spec.seed
+        if control is Control.SHUFFLED:
+            rng = Random(f"{seed} {control}")
+            return self._stage(control, [rng.random() < 0.5 for _ in self.parts.trained])
+        gold = [int(not self.rows[row].gold_agrees) for row in self.parts.trained]
+        turned = control_labels(control, [0] * len(gold), gold, 2, seed)
+        return self._stage(control, list(map(bool, turned)))
 
     def scores(self, module: Any) -> None:
         """A reward model predicts no labels; the specification refuses rows to score."""
@@ -107,6 +113,7 @@ class RewardTraining:
                 [len(ids) for ids in chosen],
                 [len(ids) for ids in rejected],
                 [self.rows[row].chosen_first for row in self.parts.held_out],
+                [self.rows[row].gold_agrees for row in self.parts.held_out],
             )
         )
 
@@ -150,6 +157,7 @@ def margin(confidence: float) -> float:
 def prepare(bench: Bench, file: Path) -> RewardTraining:
     """Check and tokenise every pair before anything is trained. Raises Refused and BaseUnusable."""
     pairs = read_pairs(file)
+    _check_gold(bench, pairs.rows)
     tokenizer: Any = load_tokenizer(bench.base)
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     if pad is None:
@@ -163,3 +171,14 @@ def prepare(bench: Bench, file: Path) -> RewardTraining:
     ]
     parts = split([row.group for row in pairs.rows], bench.spec.holdout, bench.spec.seed)
     return RewardTraining(bench, pairs.rows, tokens, parts, tokenizer, pad, pairs.digest)
+
+
+def _check_gold(bench: Bench, pairs: Sequence[Pair]) -> None:
+    """Raises Refused if a control needs gold that a pair lacks."""
+    by_gold = [control for control in bench.spec.controls if control in GOLD_CONTROLS]
+    lines = [pair.line for pair in pairs if pair.gold_agrees is None]
+    if by_gold and lines:
+        raise Refused(
+            f"controls: {by_gold[0]} needs gold on every pair, and line {lines[0]} has none "
+            f"({len(lines)} pairs in all); add it or leave the control out"
+        )

@@ -203,10 +203,10 @@ async def test_labels_with_verdict_do_not_use_are_learned_only_with_force(servic
 @pytest.mark.parametrize(
     ("body", "field", "told"),
     [
-        ({"rows": {"min_confidence": 1}}, "rows", "no rows are left"),
+        ({"rows": {"min_confidence": 1}}, "rows", "no rows are left to learn from: 6 rows"),
         ({"rows": {"holdout": 0.01}}, "rows.holdout", "no group of related rows fits"),
         ({"base": "other"}, "base", "there is no language model 'other'"),
-        ({"base": "Defualt"}, "base", "(did you mean 'default'?); there are default"),
+        ({"base": "Defualt"}, "base", "(did you mean 'default'?); there are default, which the operator names in"),
         ({"epoch": 3}, "epoch", "did you mean 'epochs'?"),
         ({"kind": "ppo"}, "kind", "must be one of"),
     ],
@@ -350,7 +350,7 @@ async def test_a_training_is_no_job_and_a_job_no_training(service: Service) -> N
     assert (await service.client.get(f"/v1/jobs/{made['id']}")).status_code == 404
     assert (await service.client.get(f"/v1/trainings/{job['id']}")).status_code == 404
     faults = await refusal(service, job_ids=[made["id"]])
-    assert "there is no job" in faults[0]["message"]
+    assert f"{made['id']} is the id of a training, which has no labels; name the jobs" in faults[0]["message"]
 
 
 async def test_trainings_of_other_projects_are_not_found(service: Service, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import re
@@ -210,6 +211,18 @@ def test_until_a_download_is_whole_the_file_before_it_stays(tmp_path: Path) -> N
     assert path.read_text() == "first half, second half\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("icm.data.files.os.fsync", full)
+    path = tmp_path / "labelled.jsonl"
+    with FakeService(httpx.Response(200, content=b"{}\n")).client() as client, pytest.raises(OSError) as raised:  # noqa: PT011 - its name is checked
+        client.result("job_1", to=path)
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(path))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_download_through_a_link_goes_where_the_link_points(tmp_path: Path) -> None:

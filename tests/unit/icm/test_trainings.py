@@ -1,6 +1,7 @@
 """Trainings by the command line and the clients, over the real API; archives are unpacked safely or not at all."""
 
 import asyncio
+import errno
 import gzip
 import io
 import json
@@ -126,6 +127,20 @@ async def test_commands_about_jobs_take_the_id_of_a_training(
     assert f"training {training_id} has already ended: succeeded" in ended.stderr
     assert (await command("delete", training_id, "--yes")).stdout == f"{training_id} deleted\n"
     assert f"there is no training {training_id}" in (await command("show", training_id)).stderr
+
+
+def test_a_full_disk_is_told_with_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", full)
+    archive, folder = tmp_path / "a.tar", tmp_path / "adapter"
+    with tarfile.open(archive, "w"):
+        pass
+    with pytest.raises(OSError) as raised:  # noqa: PT011 - its name is checked
+        unpack(archive, folder, None)
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(folder))
+    assert list(tmp_path.iterdir()) == [archive]
 
 
 async def test_what_a_training_does_not_have_is_refused_with_what_to_do(command: Command) -> None:

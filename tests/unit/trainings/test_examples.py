@@ -1,10 +1,15 @@
 """Rows become examples exactly as they were scored; gold labels are separate and change nothing else."""
 
+from collections import Counter
+from typing import Any
+
 import pytest
 
 from api import job_config
+from service.records.labels import LabelStatus
 from service.trainings.examples import LabelExamples
-from service.trainings.request import RowSelection
+from service.trainings.request import RowSelection, parse_request
+from service.trainings.rows import Written, doubts_of_labels, why_nothing_is_left
 from tests.unit.trainings.rows import LABELED, UNCERTAIN, UNLABELED, labeled
 
 TASK = job_config.Task.model_validate(
@@ -66,3 +71,45 @@ def test_a_label_that_the_user_knows_is_learned_whatever_was_found() -> None:
         assert example is not None
         assert (example["label"], example["weight"]) == ("False", 1.0)
     assert examples.of(labeled({**ROW, "sure": " "}, 0), "g") is None
+
+
+@pytest.mark.parametrize(
+    ("written", "asked", "told"),
+    [
+        ({"contradicted": 3}, {}, ["3 pairs are left out, since rows that compare the same two texts disagree"]),
+        (
+            {"labeled": 4},
+            {"min_confidence": 0.9},
+            ["4 rows have a label that is less sure than rows.min_confidence; lower it"],
+        ),
+        ({"labeled": 4}, {}, ["4 rows have two texts that are equal, or one that is blank"]),
+        (
+            {"uncertain": 5, "unlabeled": 6},
+            {},
+            [
+                "5 rows are uncertain; let them in by rows.statuses, if you trust their labels",
+                "6 rows have no label",
+            ],
+        ),
+        ({"uncertain": 5}, {"statuses": ["uncertain"], "min_confidence": 1}, ["5 rows have a label that is less sure"]),
+    ],
+)
+def test_a_training_without_rows_says_why_each_was_left_out(
+    written: dict[str, int], asked: dict[str, Any], told: list[str]
+) -> None:
+    request = parse_request({"job_ids": ["job_1"], "rows": asked})
+    statuses = Counter({LabelStatus(name): count for name, count in written.items() if name != "contradicted"})
+    counts = Written(statuses=statuses, contradicted=written.get("contradicted", 0))
+    found = list(why_nothing_is_left(request, counts))
+    assert [one.startswith(expected) for one, expected in zip(found, told, strict=True)] == [True] * len(told)
+
+
+def test_examples_of_one_label_get_a_warning() -> None:
+    examples, one = LabelExamples(TASK, RowSelection()), "all 2 rows have the label 'False', so the model learns"
+    for labels, told in (((1, 1), [one]), ((0, 1), []), ((0,), [])):
+        written = Written()
+        for position, label in enumerate(labels):
+            example = examples.of(labeled(ROW, label, position=position), "g")
+            assert example is not None
+            written.add(example)
+        assert [doubt[: len(one)] for doubt in doubts_of_labels(written)] == told

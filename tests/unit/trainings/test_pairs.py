@@ -38,6 +38,19 @@ def test_twins_make_one_pair_of_the_text_that_both_prefer() -> None:
         assert "chosen_first" not in pair  # it was shown both ways
 
 
+def test_a_pair_says_whether_gold_prefers_the_same_text() -> None:
+    task = parse_config({"preset": "comparison", "task": {"gold_field": "gold"}}).task
+
+    def gold_of(*rows: LabeledRow) -> list[object]:
+        return [pair.get("gold") for pair in pairs_of(*rows, task=task)]
+
+    assert gold_of(row("a", "b", 0, gold="True"), row("c", "d", 0, gold="False")) == ["chosen", "rejected"]
+    assert gold_of(row("a", "b", 1, gold="False"), row("c", "d", 1, gold=True)) == ["chosen", "rejected"]
+    assert gold_of(row("a", "b", 0)) == [None]
+    assert gold_of(row("a", "b", 0, 1), row("b", "a", 1, 2, gold="False")) == ["chosen"], "a twin has it"
+    assert gold_of(row("a", "b", 0, 1, gold="True"), row("b", "a", 1, 2, gold="True")) == [None], "twins disagree"
+
+
 def test_a_pair_without_a_twin_records_in_which_order_it_was_shown() -> None:
     first, second = pairs_of(row("a", "b", 0), row("c", "d", 1))
     assert (first["chosen"], first["chosen_first"]) == ("a", True)

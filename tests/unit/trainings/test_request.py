@@ -37,7 +37,7 @@ def test_missing_fields_of_a_request_have_defaults() -> None:
         ({"rows": []}, "rows", "must be an object"),
         ({"min_confidence": 0.5}, "min_confidence", "did you mean 'rows.min_confidence'?"),
         ({"Epochs": 3}, "Epochs", "did you mean 'epochs'?"),
-        ({"kind": "reward", "controls": ["gold"]}, "controls", "shuffled is the only one for kind reward"),
+        ({"kind": "reward", "controls": ["inverted"]}, "controls", "inverted says nothing for kind reward"),
         ({"controls": ["gold", "gold"]}, "controls", "each may stand there once"),
         ({"seed": -1}, "seed", "must be at least 0"),
         ({"force": "yes"}, "force", "must be true or false"),
