@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from service.identifiers import Label, Row
 from service.search.measures.agreement import agreement, share_of_equal_labels
 from service.search.measures.expected_accuracy import expected_accuracy
-from service.search.measures.gain import gain_utility, mean_gain, view_weight
+from service.search.measures.gain import gain_utility, impression_weight, mean_gain, view_weight
 from service.search.measures.gain_audit import audit_gain
 from service.search.measures.known_evidence import EARNED_NATS, fit_nats, part_of_other
 from service.search.measures.ranking import measured_labellings
@@ -179,9 +179,8 @@ def _fitted(
 ) -> _Fitted:
     """The panel of the views and the impression, the weightiest first.
 
-    Calibrated to the shares that are expected of the next labels. The impression never weighs more than
-    the others do on average: labels that come from it agree with it whatever they are worth. Known rows
-    say better how far to heed it; `part` is that of the views where it was measured before.
+    Calibrated to the shares that are expected of the next labels. Known rows say better than gains how far to heed
+    the impression; `part` is that of the views where it was measured before.
     """
     weights = [view_weight(labels, view.scores, problem.classes) for view in views]
     shares = _shares(problem, labels)
@@ -195,8 +194,8 @@ def _fitted(
         mixed = panel.pooled([impression, together], [1 - part, part], shares)
         known = {row: mixed[row] for row in problem.known if row in mixed}
     elif impression is not None:
-        own = view_weight(labels, impression, problem.classes)
-        views, weights = [*views, View((), impression)], [*weights, min(own, sum(weights) / len(weights))]
+        own = impression_weight(labels, impression, problem.classes, weights)
+        views, weights = [*views, View((), impression)], [*weights, own]
     members = sorted(zip(views, weights, strict=True), key=lambda member: -member[1])
     shown = [[(row, labels[row]) for row in view.demonstrations] for view, _ in members]
     view_scores = [view.scores for view, _ in members]
