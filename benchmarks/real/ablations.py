@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from service.search.measures.gain import view_weight
-from service.search.moves.relabelling import expected_shares, relabelled
+from service.search.measures.gain import impression_weight, view_weight
+from service.search.moves.relabelling import cautious, expected_shares, relabelled
 from service.search.predictions import panel
 from service.search.predictions.calibration import Shares, even_shares, label_shares
 from service.search.predictions.panel import Panel
@@ -17,9 +17,11 @@ FEW, MANY = min(FINAL_SIZES), max(FINAL_SIZES)
 WHOLE = "as it is"
 STARTS = ("first impression", "sweeps from the impression", "sweeps from random labels")
 RAW, EVEN, LAST = "not calibrated", "calibrated to even shares", "calibrated to the last shares"
+BEYOND_CHANCE = "shares moved beyond chance only"
+EQUAL = "equal weights"
 BLIND = "without the impression"
 ONE = {size: f"one view of {size}" for size in (FEW, MANY)}
-PIECES = (*STARTS, RAW, EVEN, LAST, BLIND, *ONE.values())
+PIECES = (*STARTS, RAW, EVEN, LAST, BEYOND_CHANCE, EQUAL, BLIND, *ONE.values())
 
 
 def starts(state: State) -> dict[str, Labels]:
@@ -51,25 +53,46 @@ def _views(problem: Problem, before: State, answer: Answer) -> list[View]:
 
 
 def _readings(problem: Problem, before: State, views: Sequence[View]) -> Iterator[tuple[str, Scores]]:
-    told = [*(view.scores for view in views), before.impression]
-    labels = before.labels
+    told, impression, labels = [view.scores for view in views], before.impression, before.labels
     own = label_shares(labels, labels, problem.classes)
     usual = expected_shares(problem, own)
-    fitted = _fitted(problem, labels, told, usual)
-    whole = fitted.scores(told)
+    fitted = _fitted(problem, labels, told, impression, usual)
+    looks = [*told, impression]
+    whole = fitted.scores(looks)
     yield WHOLE, whole
-    yield RAW, fitted.uncalibrated(told)
-    yield EVEN, _fitted(problem, labels, told, even_shares(problem.classes)).scores(told)
-    yield LAST, _fitted(problem, labels, told, _without_zero(own)).scores(told)
-    yield BLIND, _fitted(problem, labels, told[:-1], usual).scores(told[:-1])
+    yield RAW, fitted.uncalibrated(looks)
+    for name, shares in _other_shares(problem, own, len(labels)).items():
+        yield name, _fitted(problem, labels, told, impression, shares).scores(looks)
+    yield EQUAL, panel.pooled(looks, [1.0] * len(looks), usual)
+    yield BLIND, _fitted(problem, labels, told, None, usual).scores(told)
     for size, name in ONE.items():
         one = told[FINAL_SIZES.index(size)]
-        yield name, {**whole, **_fitted(problem, labels, [one], usual).scores([one])}
+        yield name, {**whole, **_fitted(problem, labels, [one], None, usual).scores([one])}
 
 
-def _fitted(problem: Problem, labels: Labels, told: Sequence[Scores], shares: Shares) -> Panel:
-    weights = [view_weight(labels, scores, problem.classes) for scores in told]
-    return panel.fit([()] * len(told), told, weights, shares)
+def _other_shares(problem: Problem, own: Shares, rows: int) -> dict[str, Shares]:
+    """What the looks could be calibrated to instead, by the name of the piece; `own` are those of the last labels."""
+    return {
+        EVEN: even_shares(problem.classes),
+        LAST: _without_zero(own),
+        BEYOND_CHANCE: expected_shares(problem, cautious(own, rows)),
+    }
+
+
+def pooled(problem: Problem, labels: Labels, views: Sequence[Scores], impression: Scores) -> Scores:
+    """What views of these labels and the impression say together, as the search pools them without known rows."""
+    usual = expected_shares(problem, label_shares(labels, labels, problem.classes))
+    return _fitted(problem, labels, views, impression, usual).scores([*views, impression])
+
+
+def _fitted(
+    problem: Problem, labels: Labels, views: Sequence[Scores], impression: Scores | None, shares: Shares
+) -> Panel:
+    weights = [view_weight(labels, scores, problem.classes) for scores in views]
+    if impression is None:
+        return panel.fit([()] * len(views), views, weights, shares)
+    own = impression_weight(labels, impression, problem.classes, weights)
+    return panel.fit([()] * (len(views) + 1), [*views, impression], [*weights, own], shares)
 
 
 def _without_zero(shares: Shares) -> Shares:

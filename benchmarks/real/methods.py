@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from benchmarks.real import ablations
 from benchmarks.real.calibration import calibrated
+from benchmarks.real.from_gold import redrawn_from_gold
 from benchmarks.real.iterpsd import iterpsd
 from benchmarks.real.joint_inference import joint_inference
 from benchmarks.real.outcome import Find, Finding, Material, Met, Outcome, from_scores
@@ -112,6 +113,10 @@ def _gold_many_shot(material: Material) -> Finding:
     return from_scores(scores)
 
 
+def _gold_redrawn(material: Material) -> Finding:
+    return redrawn_from_gold(material.problem, material.gold)
+
+
 def _by_service_with_known(material: Material) -> Finding:
     """What the service finds where its user has labelled 16 more rows; they are not among those that are measured."""
     problem = material.problem
@@ -163,4 +168,5 @@ METHODS: Mapping[str, Method] = {
     "gold_few_shot_calibrated": Method(find=_gold_few_shot, read=calibrated, gold="16 rows"),
     "gold_many_shot": Method(find=_gold_many_shot, gold="all rows"),
     "gold_many_shot_calibrated": Method(find=_gold_many_shot, read=calibrated, gold="all rows"),
+    "gold_redrawn": Method(find=_gold_redrawn, gold="all rows", extra=True),
 }

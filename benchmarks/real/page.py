@@ -59,6 +59,8 @@ _METHODS = """
 - `gold_few_shot`: behind {known} other rows with gold labels; `gold_many_shot`: behind the gold labels of all rows
   outside the row's fold, an eighth of the rows, or as many as fit. Both exist calibrated, too. They show how far
   labels help.
+- `gold_redrawn`: the sweeps of `default` from the impression, but started at the gold labels. It shows how many of
+  them the search's own redraw keeps.
 """
 _ACCURACY = """
 ## Accuracy

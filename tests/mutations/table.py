@@ -291,6 +291,13 @@ MUTATIONS = (
         (f"{SEARCH}/test_known_evidence.py::test_a_source_that_agrees_with_nothing_is_left_out_though_lucky",),
     ),
     Mutation(
+        "an impression that agrees with its own labels outweighs the views",
+        "service/search/measures/gain.py",
+        "    return min(view_weight(labels, impression, classes), sum(others) / len(others))\n",
+        "    return view_weight(labels, impression, classes)\n",
+        (f"{SEARCH}/test_gain.py::test_an_impression_weighs_no_more_than_the_views_do_on_average",),
+    ),
+    Mutation(
         "labels found are shown behind known rows that they predict worse",
         "service/search/gain/choice.py",
         "    return lead_nats(problem, state) >= least\n",

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from service.search.measures.gain import gain_utility, mean_gain, view_weight
+from service.search.measures.gain import gain_utility, impression_weight, mean_gain, view_weight
 from service.search.measures.known_evidence import part_of_other
 from service.search.moves.relabelling import cautious, expected_shares
 from service.search.predictions import panel
@@ -45,9 +45,8 @@ def pool(
 ) -> Pool:
     """The panel of the views and the impression, the weightiest first.
 
-    The panel is calibrated to the expected shares of the next labels. The impression never weighs more than
-    the views do on average: labels that come from it agree with it, right or wrong. Known rows measure its
-    weight better; `part` is the views' weight if an earlier step measured it.
+    The panel is calibrated to the expected shares of the next labels. Known rows measure the
+    weight of the impression better than its gain does; `part` is the views' weight if an earlier step measured it.
     """
     weights = [view_weight(labels, view.scores, problem.classes) for view in views]
     shares = next_shares(problem, labels)
@@ -61,8 +60,8 @@ def pool(
         mixed = panel.pooled([impression, together], [1 - part, part], shares)
         known = {row: mixed[row] for row in problem.known if row in mixed}
     elif impression is not None:
-        own = view_weight(labels, impression, problem.classes)
-        views, weights = [*views, View((), impression)], [*weights, min(own, sum(weights) / len(weights))]
+        own = impression_weight(labels, impression, problem.classes, weights)
+        views, weights = [*views, View((), impression)], [*weights, own]
     members = sorted(zip(views, weights, strict=True), key=lambda member: -member[1])
     shown = [[(row, labels[row]) for row in view.demonstrations] for view, _ in members]
     view_scores = [view.scores for view, _ in members]

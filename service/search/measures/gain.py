@@ -50,3 +50,11 @@ def gain_of(problem: Problem, labels: Labels, gained: float) -> float:
 def view_weight(labels: Labels, scores: Scores, classes: int) -> float:
     """The weight of a view in a pooled prediction: the gain of the labels by its scores, nats."""
     return max(LEAST_WEIGHT, gain(labels, scores, classes))
+
+
+def impression_weight(labels: Labels, impression: Scores, classes: int, others: Sequence[float]) -> float:
+    """The weight of the first impression beside views of these weights, nats: never more than their mean.
+
+    Labels that come from the impression agree with it whatever they are worth.
+    """
+    return min(view_weight(labels, impression, classes), sum(others) / len(others))

@@ -4,7 +4,15 @@ from random import Random
 import pytest
 
 from service.identifiers import Label, Row
-from service.search.measures.gain import LEAST_WEIGHT, gain, gain_of, gain_utility, mean_gain, view_weight
+from service.search.measures.gain import (
+    LEAST_WEIGHT,
+    gain,
+    gain_of,
+    gain_utility,
+    impression_weight,
+    mean_gain,
+    view_weight,
+)
 from service.search.predictions.calibration import shifted
 from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.predictions.scores import normalized
@@ -96,3 +104,10 @@ def test_the_gain_does_not_contain_the_cost_of_conflicts() -> None:
     alike = dict.fromkeys(problem.rows, Label(0))
     assert gain_utility(problem, alike, 0.3) == pytest.approx(problem.parameters.alpha * 0.3 - 10)
     assert gain_of(problem, alike, gain_utility(problem, alike, 0.3)) == pytest.approx(0.3)
+
+
+def test_an_impression_weighs_no_more_than_the_views_do_on_average() -> None:
+    sure, unsure = telling(4.0), telling(0.5)
+    others = [view_weight(HALVES, telling(nats), 2) for nats in (1.0, 2.0)]
+    assert impression_weight(HALVES, sure, 2, others) == pytest.approx(sum(others) / 2)
+    assert impression_weight(HALVES, unsure, 2, others) == view_weight(HALVES, unsure, 2) < min(others)

@@ -19,6 +19,7 @@ from benchmarks.real.outcome import Material, from_scores
 from benchmarks.real.scorer import Loaded
 from benchmarks.real.tasks import draw
 from service.identifiers import Label, Row
+from service.search.strategies.gain_search import SWEEPS
 from tests.unit.benchmarks.real.small import ROWS, problem, toy
 
 
@@ -87,6 +88,32 @@ class TestMethods:
             {ablations.RAW: 0.9},
         ]
         assert ablations.differences(runs) == {ablations.RAW: [-0.25, 0.0]}
+
+    def test_the_ablated_look_heeds_an_impression_that_agrees_with_its_own_labels_no_more_than_a_view(self) -> None:
+        problem = toy(2, rows=41)[0].problem
+        *others, doubted = problem.rows
+        labels = {row: Label(row % 2) for row in others} | {doubted: Label(0)}
+        told = {row: tuple(math.log(0.9 if label == labels[row] else 0.1) for label in (0, 1)) for row in others}
+        view = {row: tuple(value / 2 for value in values) for row, values in told.items()} | {doubted: (-1.5, 0.0)}
+        impression = {row: tuple(value * 3 for value in values) for row, values in told.items()} | {doubted: (2.2, 0.0)}
+        scores = ablations.pooled(problem, labels, [view, view], impression)
+        assert scores.keys() == set(problem.rows)
+        assert scores[doubted][0] < scores[doubted][1]
+
+    @pytest.mark.parametrize("wrong", [0, 4])
+    def test_a_search_that_starts_at_gold_comes_to_the_labels_that_the_language_model_would_give(
+        self, wrong: int
+    ) -> None:
+        material, scorer = toy(2, home=0.8, rows=32)
+        own = material.gold
+        gold = {row: Label(1 - label) if row < wrong else label for row, label in own.items()}
+        outcome = resolve(METHODS["gold_redrawn"].find(replace(material, gold=gold)), scorer)
+        assert outcome.labels == own
+        assert all(labels == own for labels in outcome.ablated.values())
+        gains = outcome.facts["gains_nats"]
+        assert isinstance(gains, list)
+        assert len(gains) == len(outcome.ablated) + 1 == SWEEPS
+        assert gains[0] < min(gains[1:]) if wrong else gains[0] == pytest.approx(gains[1], abs=0.1)
 
     def test_known_rows_keep_their_labels_and_are_not_measured(self) -> None:
         material, scorer = toy(2)
