@@ -12,7 +12,7 @@ from service.identifiers import Label, Row
 from service.search.measures.gain import mean_gain
 from service.search.moves.relabelling import relabelled
 from service.search.prompting import planner
-from service.search.prompting.views import look
+from service.search.prompting.views import SWEEP_SIZES, look
 from service.search.state.problem import Problem
 from service.search.state.steps import ask
 from service.search.strategies.gain_search import SWEEP_SIZES, SWEEPS
