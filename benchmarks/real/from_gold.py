@@ -15,7 +15,7 @@ from service.search.prompting import planner
 from service.search.prompting.views import SWEEP_SIZES, look
 from service.search.state.problem import Problem
 from service.search.state.steps import ask
-from service.search.strategies.gain_search import SWEEP_SIZES, SWEEPS
+from service.search.strategies.gain_search import SWEEPS
 
 _DRAWS = "gold views:0"  # names the randomness of the demonstrations
 
