@@ -17,10 +17,10 @@ from service.search.rules.consistency import Constraint, Constraints, TooManySte
 from service.search.rules.optimum import best_labelling
 from service.values import by_number, counted
 
-MAX_STEPS, STEPS_PER_ROW = 64, 4  # limits of one search for a labelling
+MAX_STEPS, STEPS_PER_LABEL = 64, 2  # limits of one search for a labelling: some steps, and for each label of a row
 MAX_EFFORT = 100_000  # rows that all searches together look at, which bounds a request's time to a few seconds
 START = 10  # rows that take as long as the start of one search
-MAX_SOLVED = 100  # searches that are undecided within their limits and given to the solver
+MAX_SOLVED, MAX_SOLVED_LABELS = 20, 128  # searches undecided within their limits that the solver gets, and their size
 NEAR_ROWS = 32  # rows around a row whose labels are searched; of larger groups not all forced rows are found
 _SHOWN_CHARACTERS = 40
 
@@ -75,7 +75,10 @@ def forced_labels(
     groups = rows = 0
     by_known: list[Row] = []
     for group, rules in rules_of.items():
-        found = search.forced(group, [rule for _, rule in rules], {})
+        # One relation alone treats its rows alike, so that none of them is forced.
+        found = (
+            search.forced(group, [rule for _, rule in rules], {}) if len({number for number, _ in rules}) > 1 else {}
+        )
         groups += bool(found)
         rows += len(found)
         if found and first is None:
@@ -190,15 +193,13 @@ class _Search:
 
         Empty if there is none. Where that is undecided, only the fixed labels.
         """
-        self._effort += group.effort(row)
+        self._effort += group.effort(row) * len(self._labels) // 2
         if group.constraints.conflicts_of([row], fixed):
             return {}
         free = [mate for mate in near if mate not in fixed]
         try:
-            options = group.constraints.consistent(
-                free, fixed, len(self._labels), MAX_STEPS + STEPS_PER_ROW * len(free)
-            )
-            found = next(options, None)
+            steps = MAX_STEPS + STEPS_PER_LABEL * len(free) * len(self._labels)
+            found = next(group.constraints.consistent(free, fixed, len(self._labels), steps), None)
         except TooManySteps:
             return self._solve(group, free, fixed)
         return {} if found is None else {**fixed, **found}
@@ -206,7 +207,7 @@ class _Search:
     def _solve(self, group: _Group, free: Sequence[Row], fixed: Mapping[Row, Label]) -> dict[Row, Label]:
         """As `_labelling`, by the search's solver."""
         self._solved += 1
-        if self._solved > MAX_SOLVED:
+        if self._solved > MAX_SOLVED or len(free) * len(self._labels) > MAX_SOLVED_LABELS:
             return dict(fixed)
         rules = group.constraints.of([*free, *fixed])
         best = best_labelling(rules, dict.fromkeys(free, (0.0,) * len(self._labels)), fixed, {})
