@@ -29,7 +29,7 @@ from service.records.trainings import (
 )
 from service.records.work import ClaimedWork, Lease, WorkOutcome, WorkStatus
 from service.training_process.child import OUT, TRAINING, TrainingChild
-from service.trainings.labellers import warnings_of_base
+from service.trainings.base_checks import warnings_of_base
 from service.trainings.rows import EXAMPLES
 from workers.heartbeat import LeaseMonitor
 

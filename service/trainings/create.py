@@ -22,8 +22,7 @@ from service.records.training_kinds import TrainingKind
 from service.records.trainings import Artifact, NewTraining, Training
 from service.records.work import Origin
 from service.spans import current_traceparent
-from service.trainings.fit import doubts_of_fit
-from service.trainings.labellers import warnings_of_base
+from service.trainings.base_checks import doubts_of_fit, warnings_of_base
 from service.trainings.request import WRONG, TrainingMethod, TrainingRequest
 from service.trainings.reward_models import doubts_of_judge, faults_of_bases
 from service.trainings.rows import Written, write_rows

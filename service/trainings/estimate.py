@@ -13,8 +13,8 @@ from service.ports.bases import Bases
 from service.ports.scoring import Scorer, Scorers
 from service.ports.store import ProjectStore
 from service.records.jobs import JobStatus
+from service.trainings.base_checks import doubts_of_fit
 from service.trainings.create import chosen_base, doubts_of_base, warnings_of
-from service.trainings.fit import doubts_of_fit
 from service.trainings.request import TrainingRequest
 from service.trainings.rows import EXAMPLES, STEP_PROMPTS, Written, write_rows
 from service.trainings.sources import read_sources

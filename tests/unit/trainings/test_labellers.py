@@ -4,7 +4,7 @@ import pytest
 
 from service.identifiers import JobId
 from service.records.trainings import BaseIdentity
-from service.trainings.labellers import warnings_of_base
+from service.trainings.base_checks import warnings_of_base
 
 FOLDER = BaseIdentity("SmolLM2-135M", "a" * 64)
 HUB = BaseIdentity("HuggingFaceTB/SmolLM2-135M", "a" * 64, "c" * 40)

@@ -9,7 +9,7 @@ import pytest
 from inference.settings import SMALL_MODEL
 from service.errors import Fault, InvalidConfig
 from service.training_process.bases import BasesOnDisk
-from service.trainings.fit import doubts_of_fit
+from service.trainings.base_checks import doubts_of_fit
 from service.trainings.request import parse_request
 from service.trainings.rows import LONGEST, Written
 from training.base import find_base, load_tokenizer
