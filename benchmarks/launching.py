@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-START_SECONDS = 300.0
+START_SECONDS = 900.0  # on a busy machine vLLM takes minutes; a server that ends is noticed at once
 _STOP_SECONDS = 40.0
 _TAIL_LINES = 30
 
