@@ -7,8 +7,10 @@ BIN := $(VENV)/bin
 PINNED := constraints.txt pyproject.toml
 PORT ?= 8000
 DATA_DIR ?=
-# For `demo-real`: a pretrained language model.
+# A pretrained language model for `demo-real` and `test-vllm` (a folder or hub name), or `test-llamacpp` (a GGUF file).
 MODEL ?=
+# How the tests against real servers learn of it.
+LIVE := $(if $(MODEL),LIVE_MODEL='$(MODEL)')
 BENCH ?=
 # For `bench-real` (docs/real_models.md): the folder with the tasks' files, and language models under names that you choose.
 DATA ?=
@@ -54,11 +56,11 @@ test: $(VENV)/.develops ## run all tests in their short form
 test-long: $(VENV)/.develops ## run all tests with more repetitions, seeds and variants (before a release)
 	ICM_TESTS=long $(BIN)/pytest -n auto --dist worksteal -m "long or not long"
 
-test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## test the vllm adapter and a whole job against a real vLLM on the CPU (installs 2.5 GB)
-	$(BIN)/pytest -n0 tests/live/vllm_adapter.py tests/live/vllm_job.py tests/live/vllm_trained.py
+test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## test the vllm adapter and a whole job against a real vLLM on the CPU (2.5 GB; MODEL=: with another language model)
+	$(LIVE) $(BIN)/pytest -n0 tests/live/vllm_adapter.py tests/live/vllm_job.py $(if $(MODEL),,tests/live/vllm_trained.py)
 
-test-llamacpp: $(VENV)/.develops $(LLAMACPP_VENV)/.runs $(if $(GEMMA),$(LLAMACPP_VENV)/.gemma) ## test the llamacpp adapter and a whole job against a real llama.cpp on the CPU (34 MB; GEMMA=yes: Gemma too)
-	$(BIN)/pytest -n0 tests/live/llamacpp_adapter.py tests/live/llamacpp_job.py
+test-llamacpp: $(VENV)/.develops $(LLAMACPP_VENV)/.runs $(if $(GEMMA),$(LLAMACPP_VENV)/.gemma) ## test the llamacpp adapter and a whole job against a real llama.cpp on the CPU (34 MB; GEMMA=yes: Gemma, too; MODEL=: a GGUF file, too)
+	$(LIVE) $(BIN)/pytest -n0 tests/live/llamacpp_adapter.py tests/live/llamacpp_job.py
 
 fuzz: $(VENV)/.develops ## test the API against its OpenAPI document, and the life of jobs, at random (an hour; FUZZ="--seed 7")
 	$(BIN)/python -m tests.fuzz $(FUZZ)

@@ -1,4 +1,4 @@
-"""A real vLLM on this machine's CPU that serves the small model, for as long as it is wanted."""
+"""A real vLLM on this machine's CPU, for as long as it is wanted."""
 
 import os
 import re
@@ -15,7 +15,6 @@ from icm.local_stack.free_ports import free_port
 from inference.settings import SMALL_MODEL
 
 PYTHON = Path(__file__).parents[1] / ".venv-vllm" / "bin" / "python"  # made by `make test-vllm`
-MODEL_NAME = "small_model"
 _LOADS_ADAPTERS = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
 _COUNTER = re.compile(r"^vllm:(\w+?)_total\{[^}]*\} (\S+)$", re.MULTILINE)
 _BLOCK = re.compile(r'^vllm:cache_config_info\{(?:[^}]*,)?block_size="(\d+)"', re.MULTILINE)
@@ -44,6 +43,7 @@ def vllm_server(
 ) -> Iterator[str]:
     """Start vLLM with these arguments more and wait until it is ready; gives its URL. Raises ServerDidNotStart.
 
+    `model` is a folder, or a hub name that is in the hub's cache; vLLM serves it under the last part of its name.
     With `loads_adapters` it lets whoever reaches it load LoRA adapters.
 
     It is gone afterwards, with all its processes, also where this process is killed.
@@ -61,6 +61,11 @@ def vllm_server(
         )
         with launched(launch, Path(folder, "log")):
             yield url
+
+
+def served_name(model: Path) -> str:
+    """The name under which vLLM serves a language model."""
+    return model.absolute().name
 
 
 def prompt_tokens(url: str) -> PromptTokens:
@@ -97,7 +102,7 @@ def _command(port: int, model: Path, context_tokens: int) -> tuple[str, ...]:
     """The module, since the command `vllm` looks for a package of that name, and this build has another."""
     return (
         *("-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--model", str(model), "--served-model-name", MODEL_NAME, "--max-model-len", str(context_tokens)),
+        *("--model", str(model), "--served-model-name", served_name(model), "--max-model-len", str(context_tokens)),
         *("--dtype", "float32", "--enforce-eager", "--enable-prompt-tokens-details"),
     )
 

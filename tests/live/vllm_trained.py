@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.vllm_server import MODEL_NAME, vllm_server
+from benchmarks.vllm_server import served_name, vllm_server
 from inference.adapters.registry import AdapterLimits, Adapters
 from inference.app import create_app
 from inference.engine import CacheLimits, Engine
@@ -131,7 +131,7 @@ async def test_a_trained_adapter_scores_as_with_the_embedded_server(
     assert adapter.name in (await theirs.identify()).fingerprint
     assert (await theirs.identify()).canary != (await vllm.identify()).canary
     info = await theirs.probe(LABELS, separator="\n\n")
-    assert (info.ready, info.model) == (True, f"{MODEL_NAME} + {adapter.name}")
+    assert (info.ready, info.model) == (True, f"{served_name(SMALL_MODEL)} + {adapter.name}")
 
 
 async def test_vllm_refuses_what_it_cannot_serve_in_words_that_say_what_to_do(

@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from benchmarks.recording import Recorder
 from benchmarks.servers import computed_each
-from benchmarks.vllm_server import PromptTokens, read_block, read_counters
+from benchmarks.vllm_server import PromptTokens, read_block, read_counters, served_name
 from service.identifiers import Row
 from service.scoring.deterministic import DeterministicScorer
 from service.search.predictions.prompt_tree import PromptTree, Query
@@ -33,6 +35,11 @@ def test_the_size_of_a_block_is_read_and_never_guessed() -> None:
     assert read_block(METRICS) == 128
     with pytest.raises(ValueError, match="cache_config_info"):
         read_block("")
+
+
+def test_vllm_serves_a_folder_or_hub_name_under_its_last_part() -> None:
+    found = [served_name(Path(model)) for model in ("inference/small_model", "/models/gemma/", "google/gemma-3-270m")]
+    assert found == ["small_model", "gemma", "gemma-3-270m"]
 
 
 @pytest.mark.parametrize(
