@@ -296,4 +296,4 @@ async def test_a_worker_killed_while_a_reward_model_labels_changes_no_byte_of_th
             )
             assert_no_item_was_written_by_two(await place.lab.events(job_id))
         assert results[0] == results[1]
-        assert results[0].count(b'"labeled"') > 500
+        assert results[0].count(b'"icm_label":"') > 500

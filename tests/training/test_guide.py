@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from inference.settings import read_settings
 from training.command import read_arguments
 from training.errors import BaseUnusable, Refused, Stopped
 
@@ -25,6 +26,14 @@ def test_every_command_of_the_guide_is_taken() -> None:
     for command in COMMANDS:
         given = read_arguments(command.split())
         assert given.spec.suffix == ".json"
+
+
+def test_every_server_of_the_guide_is_launched_with_adapters_by_name() -> None:
+    servers = re.findall(r"-m inference (--.+?)(?:\s+#.*)?$", GUIDE, re.MULTILINE)
+    assert len(servers) >= 2
+    for server in servers:
+        [(name, folder)] = read_settings(server.split()).adapter
+        assert (name, folder.name) in {("claims", "adapter"), ("policy", "policy")}
 
 
 def test_the_job_of_kubernetes_runs_the_command_on_a_volume_that_outlives_the_pod(job: Any) -> None:
