@@ -5,6 +5,7 @@ import gc
 import ssl
 from collections.abc import AsyncIterator, Generator, Iterator
 from functools import cache
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -19,7 +20,10 @@ from tests.support.databases import DATABASES, database
 from tests.support.reading import read_in_process
 from tests.support.stores import ScratchStore, ThriftyStore, close_stores
 
+ROOT = Path(__file__).parent
+LONGEST_FIRST = ("chaos", "training", "integration", "acceptance", "fuzz")  # folders that start programs
 MAX_CRASHES = 3  # of the stores of the fixtures
+YOUNG_OBJECTS = 10_000  # between two looks for garbage; Python's own 700 make thousands of looks in a test
 
 
 @pytest.hookimpl(wrapper=True)
@@ -31,7 +35,18 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(YOUNG_OBJECTS, 10, 10)
         gc.enable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the folders whose tests take longest, so that no core waits for the last of them.
+
+    Of several processes of tests, the first gets all of these and alone starts the fork server (`forked.py`); the
+    others take over short tests from its end.
+    """
+    places = {folder: place for place, folder in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.relative_to(ROOT).parts[0], len(places)))
 
 
 def pytest_sessionfinish() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import httpx
@@ -14,7 +15,7 @@ from tests.long import LONG
 
 pytestmark = pytest.mark.timeout(300)
 
-WAYS_TO_END = {signal.SIGTERM: 0, signal.SIGKILL: -signal.SIGKILL} | ({signal.SIGINT: 0} if LONG else {})
+WAYS_TO_END = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 0} | ({signal.SIGINT: 0} if LONG else {})
 CONFIG = {
     "task": {
         "template": "{a} is larger than {b}?",
@@ -142,23 +143,6 @@ def test_a_database_that_is_killed_is_started_again(service: Served, data: Path,
     assert done.returncode == 0, done.stderr
 
 
-def test_however_a_service_ends_nothing_is_left_running_and_the_data_stays(
-    tmp_path: Path, data_dir: Path, data: Path, config: Path
-) -> None:
-    labelled = 0
-    for how, status in WAYS_TO_END.items():
-        with served(data_dir) as running:
-            parts = running.parts()
-            assert len(parts) >= 4  # itself, Postgres and its helpers, API, worker
-            assert len(httpx.get(f"{running.url}/v1/jobs").json()["data"]) == labelled, how
-            done = icm_here("label", data, "-o", tmp_path / "a.csv", "--config", config, url=running.url)
-            assert done.returncode == 0, done.stderr
-            labelled += 1
-            running.process.send_signal(how)
-            assert running.process.wait(60) == status
-            assert all_gone(parts), how
-
-
 def test_settings_that_a_part_cannot_use_are_reported_before_anything_starts(data_dir: Path) -> None:
     done = icm("serve", "--port", "0", "--data-dir", data_dir, "--backends", '{"kind": "oracle"}')
     assert done.returncode == 2
@@ -171,3 +155,26 @@ def test_a_data_folder_in_use_is_refused(service: Served) -> None:
     done = icm("serve", "--port", "0", "--data-dir", service.data_dir, "--backends", '{"kind": "deterministic"}')
     assert done.returncode == 6
     assert "another process uses this folder" in done.stderr
+
+
+# The last test, since it ends the service of the others.
+def test_however_a_service_ends_nothing_is_left_running_and_the_data_stays(
+    service: Served, tmp_path: Path, data: Path, config: Path
+) -> None:
+    jobs = -1
+    for how, status in WAYS_TO_END.items():
+        with nullcontext(service) if jobs < 0 else served(service.data_dir) as running:
+            parts = running.parts()
+            assert len(parts) >= 4  # itself, Postgres and its helpers, API, worker
+            assert jobs in {-1, jobs_of(running)}, how
+            done = icm_here("label", data, "-o", tmp_path / "a.csv", "--config", config, url=running.url)
+            assert done.returncode == 0, done.stderr
+            jobs = jobs_of(running)
+            running.process.send_signal(how)
+            assert running.process.wait(60) == status
+            assert all_gone(parts), how
+
+
+def jobs_of(service: Served) -> int:
+    """The number of jobs that the service has, of the newest ones."""
+    return len(httpx.get(f"{service.url}/v1/jobs?limit=100").json()["data"])

@@ -29,7 +29,8 @@ CONFIG = {
         "labels": ["True", "False"],
         "gold_field": "gold",
         "relations": [{"kind": "antisymmetric", "first": "n1", "second": "n2"}],
-    }
+    },
+    "search": {"restarts": 1, "sweeps": 1},
 }
 
 

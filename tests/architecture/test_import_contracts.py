@@ -6,6 +6,7 @@ from pathlib import Path
 
 PROCESSES = ("api.__main__", "workers.__main__", "migrations.__main__")
 HEAVY = ("torch", "transformers", "peft", "trl", "inference", "training")
+TELEMETRY = ("opentelemetry.sdk", "opentelemetry.exporter")  # loaded with an endpoint alone
 
 
 def test_every_import_contract_is_kept(root: Path) -> None:
@@ -14,11 +15,11 @@ def test_every_import_contract_is_kept(root: Path) -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_no_process_outside_the_inference_server_loads_torch_nor_does_any_command(root: Path) -> None:
+def test_no_process_outside_the_inference_server_loads_torch_or_telemetry_nor_does_any_command(root: Path) -> None:
     commands = "from icm.cli import ENTRIES; [entry.loaded() for entry in ENTRIES]"
     modules = loaded_by(f"import {', '.join(PROCESSES)}; {commands}", root)
     assert {*PROCESSES, "icm.commands.serve", "icm.commands.keys", "icm.client"} <= modules
-    assert modules.isdisjoint(HEAVY)
+    assert modules.isdisjoint({*HEAVY, *TELEMETRY})
 
 
 def loaded_by(script: str, root: Path) -> set[str]:

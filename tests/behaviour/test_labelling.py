@@ -57,7 +57,7 @@ async def _labels(store: MemoryStore, job_id: JobId) -> list[str]:
 
 # One kind that takes ids and one that takes text; test_wires.py and test_faults.py have them all.
 @pytest.mark.parametrize(
-    "kind", [kind if kind in ("vllm", "tgi") else pytest.param(kind, marks=pytest.mark.long) for kind in KINDS]
+    "kind", [kind if kind == "vllm" else pytest.param(kind, marks=pytest.mark.long) for kind in KINDS]
 )
 async def test_a_job_finds_what_the_language_model_holds_whatever_goes_wrong_meanwhile(kind: str) -> None:
     server = fake_of(kind)

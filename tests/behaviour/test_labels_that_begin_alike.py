@@ -92,7 +92,9 @@ async def test_the_end_of_a_label_is_asked_for_with_what_continues_it(kind: str,
     assert ended.tokens_sent == plain.tokens_sent
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "vllm" else pytest.param(kind, marks=pytest.mark.long) for kind in KINDS]
+)
 @pytest.mark.parametrize(
     "answer",
     [*(pytest.param(answer, marks=pytest.mark.long) for answer in ("no", "yes")), "yes and no"],

@@ -16,6 +16,7 @@ from service.identifiers import Row
 from service.ports.scoring import Scorer
 from service.scoring.deterministic import DeterministicScorer
 from service.search.predictions.prompt_tree import PromptTree, Query
+from tests.long import LONG
 from tests.servers.adapters import ALL_TOKENS, Waits, fake_of, rig_of, scorer_of
 from tests.servers.asking import KINDS
 from tests.servers.tgi import FakeTgi
@@ -98,7 +99,8 @@ async def test_a_tree_that_asks_nothing_costs_nothing(scorer: Scorer) -> None:
 
 
 async def test_trees_under_way_at_once_get_their_own_answers(scorer: Scorer) -> None:
-    trees = [PromptTree(DEMONSTRATIONS, (Query(Row(number), f"Claim {number}"),)) for number in range(10)]
+    numbers = range(10 if LONG else 4)
+    trees = [PromptTree(DEMONSTRATIONS, (Query(Row(number), f"Claim {number}"),)) for number in numbers]
     together = await asyncio.gather(*(scorer.score(tree, LABELS) for tree in trees))
     for number, (tree, scores) in enumerate(zip(trees, together, strict=True)):
         alone = (await scorer.score(tree, LABELS)).log_probabilities

@@ -183,5 +183,5 @@ class Trial:
 
 def moments(store: Store, count: int) -> Sequence[int]:
     """The first `count` moments; in Postgres, where each takes longer, a few of them."""
-    step = 13 if LONG else 21
+    step = 13 if LONG else 34
     return range(1, count + 1, step if isinstance(store, PostgresStore) else 1)

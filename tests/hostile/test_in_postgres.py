@@ -27,6 +27,7 @@ STATEMENTS = (
     "null",
     "jobs.id",
 )
+ALWAYS = 6  # statements that the short form tries: with either quote, a comment, a pause, UNION, and dollar quotes
 STATUSES = [202, 202, 202, 422, 404, 404, 404, 422, 400, 422, 200, 200]  # of what `asked` asks; any text gets the same
 
 
@@ -67,7 +68,13 @@ def outcome(answer: httpx.Response) -> tuple[int, Any]:
     return answer.status_code, body.get("errors") or body.get("detail") or body.get("config") or len(body["data"])
 
 
-@pytest.mark.parametrize("text", STATEMENTS, ids=range(len(STATEMENTS)))
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(text, id=str(number), marks=[pytest.mark.long] if number >= ALWAYS else [])
+        for number, text in enumerate(STATEMENTS)
+    ],
+)
 async def test_statements_in_any_text_are_text(text: str, postgres_store: PostgresStore, database_url: str) -> None:
     service = Service(postgres_store, settings=SETTINGS)
     async with service.client:

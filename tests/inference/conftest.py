@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from inference.app import create_app
 from inference.engine import CacheLimits, Engine
-from inference.model.language_model import Source, load
+from inference.model.language_model import LanguageModel, Source, load
 from inference.settings import Limits
 from tests.support.inference.served import served
 from tests.support.inference.tiny import save
@@ -34,9 +34,15 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_model(tiny_folder: Path) -> LanguageModel:
+    """The language model of `tiny_folder`. Tests leave it as it is; one that changes it loads its own."""
+    return load(Source(str(tiny_folder), "cpu"))
+
+
 @pytest.fixture
-def engine(tiny_folder: Path) -> Engine:
-    return Engine(load(Source(str(tiny_folder), "cpu")), CacheLimits(4096, 64))
+def engine(tiny_model: LanguageModel) -> Engine:
+    return Engine(tiny_model, CacheLimits(4096, 64))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from inference.wires.hosts import AllowedHosts
 from tests.unit.api.test_heads import answers_to
 
 JSON = {"Content-Type": "application/json"}
+ONE_TOKEN = {"inputs": "1 2", "parameters": {"max_new_tokens": 1}}
 
 
 def requests_of(app: FastAPI) -> list[tuple[str, str]]:
@@ -59,7 +60,7 @@ async def test_every_route_reads_json_only(app: FastAPI, client: httpx.AsyncClie
 @pytest.mark.parametrize("headers", [{}, {"Origin": "http://localhost"}, {"Sec-Fetch-Site": "same-origin"}], ids=str)
 async def test_programs_and_our_own_pages_are_answered(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
     kind = {"Content-Type": "application/json; charset=utf-8"}
-    answer = await client.post("/generate", headers={**kind, **headers}, json={"inputs": "1 2"})
+    answer = await client.post("/generate", headers={**kind, **headers}, json=ONE_TOKEN)
     assert answer.status_code == 200
 
 

@@ -39,7 +39,7 @@ async def submitted(lab: Laboratory, count: int, search: dict[str, Any], workers
 
 @pytest.mark.parametrize(
     ("search", "count"),
-    [pytest.param(PAPER, 20, marks=pytest.mark.long), (FOLDS, 120 if LONG else 72)],
+    [pytest.param(PAPER, 20, marks=pytest.mark.long), (FOLDS, 120 if LONG else 48)],
     ids=["paper", "folds"],
 )
 async def test_a_job_resumes_by_itself_when_its_server_is_back(

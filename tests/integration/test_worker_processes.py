@@ -22,7 +22,7 @@ from tests.support.running.processes import (
     worker_processes,
 )
 
-KILLS, KILLS_OF_A_JOB = (20, 10) if LONG else (6, 3)  # so many that jobs of both strategies meet some
+KILLS, KILLS_OF_A_JOB = (20, 10) if LONG else (4, 2)  # so many that jobs of both strategies meet some
 CALM = 30.0  # a lease that no live worker loses, in seconds
 SHORT = 1.0  # a lease that is soon over once its worker is dead
 ROWS = 36 if LONG else 8  # of Algorithm 1, where each step reads all of them
@@ -124,7 +124,7 @@ async def test_a_worker_stopped_past_its_lease_writes_nothing_when_it_continues(
             assert (await lab.ended(job_id)).status is JobStatus.SUCCEEDED
             log = await lab.events(job_id)
             os.kill(sleeper, signal.SIGCONT)
-            other = await lab.submit(rows(8), settings)  # the sleeper is well if somebody does this
+            other = await lab.submit(rows(4), settings)  # the sleeper is well if somebody does this
             await lab.ended(other)
             os.kill(sleeper, signal.SIGTERM)
             await gone(sleeper)

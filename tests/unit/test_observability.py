@@ -81,10 +81,10 @@ def test_a_warning_of_python_is_a_line_like_all_others() -> None:
 @pytest.mark.parametrize(
     ("module", "variable"),
     [
-        ("api", "ICM_TELEMETRY__OTLP_ENDPOINT"),
-        ("workers", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ("workers", "ICM_TELEMETRY__OTLP_ENDPOINT"),
+        pytest.param("api", "ICM_TELEMETRY__OTLP_ENDPOINT", marks=pytest.mark.long),
         pytest.param("api", "OTEL_EXPORTER_OTLP_ENDPOINT", marks=pytest.mark.long),
-        pytest.param("workers", "ICM_TELEMETRY__OTLP_ENDPOINT", marks=pytest.mark.long),
+        pytest.param("workers", "OTEL_EXPORTER_OTLP_ENDPOINT", marks=pytest.mark.long),
     ],
 )
 def test_traces_without_the_packages_for_them_end_the_process_with_what_to_install(module: str, variable: str) -> None:

@@ -26,6 +26,7 @@ from service.settings import Settings, UploadSettings
 from tests.support.claiming import claim_shard
 
 WORKER = WorkerId("worker")
+SELDOM = 60.0  # seconds between the checkpoints of a job: each takes longer than a step of its search
 CONFIG: dict[str, Any] = {
     "name": "pairs",
     "task": {
@@ -109,7 +110,7 @@ class Service:
     async def work(self) -> None:
         """Label everything that is queued, as workers do."""
         while (claimed := await self.claim()) is not None:
-            await run_shard(self.store, self.backend, claimed, checkpoint_seconds=0, stop=asyncio.Event())
+            await run_shard(self.store, self.backend, claimed, checkpoint_seconds=SELDOM, stop=asyncio.Event())
 
     async def labelled(self, rows: list[dict[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
         """A job that has succeeded."""

@@ -35,13 +35,18 @@ ELSEWHERE = [
 ]
 
 
-@pytest.fixture(params=GUARDED)
+for_either_reason = pytest.mark.parametrize("guarded", GUARDED, indirect=True)
+
+
+# What a key has to be like does not depend on the reason why one is demanded.
+@pytest.fixture(params=["demanded", pytest.param("beyond loopback", marks=pytest.mark.long)])
 async def guarded(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
     service = Service(ScratchStore(), settings=GUARDED[request.param])
     async with service.client:
         yield service
 
 
+@for_either_reason
 async def test_health_is_all_that_can_be_asked_for_without_a_key(guarded: Service) -> None:
     for operation in operations(guarded.app):
         answer = await guarded.client.request(operation.method, operation.filled(unknown_ids()))
@@ -53,6 +58,7 @@ async def test_pages_and_paths_outside_the_document_need_a_key_too(guarded: Serv
     assert (await guarded.client.get(path)).status_code == 401
 
 
+@for_either_reason
 async def test_the_documentation_can_be_read_without_a_key(guarded: Service) -> None:
     for path in ("/docs", "/docs/start.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json"):
         assert (await guarded.client.get(path)).status_code == 200, path
@@ -285,6 +291,7 @@ async def test_a_key_in_the_address_is_refused_on_loopback(service: Service) -> 
     assert (await service.client.get(f"/v1/jobs?limit=1&api_key={new_key().text}")).status_code == 401
 
 
+@for_either_reason
 async def test_a_refused_upload_is_not_read(guarded: Service) -> None:
     read = []
 

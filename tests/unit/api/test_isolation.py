@@ -26,7 +26,7 @@ def service(store: Store) -> Service:
 @pytest.mark.parametrize(
     "ending",
     [
-        "queued",
+        pytest.param("queued", marks=pytest.mark.long),
         pytest.param("running", marks=pytest.mark.long),
         "succeeded",
         pytest.param("cancelled", marks=pytest.mark.long),

@@ -13,10 +13,11 @@ from service.ports.store import Store
 from service.records.access import LOCAL_CALLER, Scope
 from service.settings import AccessSettings, QuotaSettings, Settings
 from service.storage.store import PostgresStore
+from tests.long import LONG
 from tests.support.running.harness import CONFIG, Service, jsonl, pairs
 from tests.support.stores import ScratchStore
 
-MANY = 100
+MANY = 100 if LONG else 40
 FITTING = 7
 
 

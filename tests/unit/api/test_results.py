@@ -68,15 +68,6 @@ async def test_values_come_back_as_they_were_sent(service: Service) -> None:
     assert [{name: value for name, value in row.items() if name not in FOUND} for row in found] == rows
 
 
-async def test_gold_changes_no_label(service: Service) -> None:
-    labels = []
-    for rows in (pairs(8), [{**row, "gold": "no"} for row in pairs(8)], pairs(8)):
-        job = await service.labelled(rows)
-        found = [orjson.loads(line) for line in (await result(service, job)).splitlines()]
-        labels.append([row["icm_label"] for row in found])
-    assert labels[0] == labels[1] == labels[2]
-
-
 async def test_a_result_is_a_conflict_until_the_job_is_finished(service: Service) -> None:
     job = await service.post()
     for partial in ("false", "true"):

@@ -228,8 +228,15 @@ def problem_of(rows: int) -> Problem:
     return Problem(texts=texts, labels=("True", "False", "Truest"))
 
 
-@pytest.mark.parametrize("kind", ["tgi", "vllm"])
-@pytest.mark.parametrize("plan", [leave_one_out, chain])
+@pytest.mark.parametrize(
+    ("plan", "kind"),
+    [
+        (leave_one_out, "tgi"),
+        (chain, "vllm"),
+        pytest.param(leave_one_out, "vllm", marks=pytest.mark.long),
+        pytest.param(chain, "tgi", marks=pytest.mark.long),
+    ],
+)
 async def test_it_scores_counts_and_costs_what_the_other_kinds_do(url: str, plan: Any, kind: str) -> None:
     problem = problem_of(12)
     tree = plan(problem, problem.rows, {row: row % 3 for row in problem.rows})
@@ -251,7 +258,7 @@ async def test_it_scores_counts_and_costs_what_the_other_kinds_do(url: str, plan
     await theirs.close()
 
 
-@pytest.mark.parametrize("kind", ["tgi", "vllm"])
+@pytest.mark.parametrize("kind", [pytest.param("tgi", marks=pytest.mark.long), "vllm"])
 async def test_all_spellings_are_scored_as_by_the_other_kinds(url: str, kind: str) -> None:
     problem = problem_of(6)
     tree = leave_one_out(problem, problem.rows, {row: Label(row % 2) for row in problem.rows})

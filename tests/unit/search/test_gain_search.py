@@ -149,7 +149,12 @@ CASES = ["4", "36", "one label missing", "wrong ones among them"]
 
 
 @pytest.mark.parametrize(
-    ("name", "case"), [*((name, "16") for name in KNOWN_WORLDS), *itertools.product(["knows", "learns"], CASES)]
+    ("name", "case"),
+    [
+        *((name, "16") for name in KNOWN_WORLDS),
+        *(("knows", case) for case in CASES),
+        *(pytest.param("learns", case, marks=pytest.mark.long) for case in CASES),
+    ],
 )
 def test_with_known_rows_no_kind_of_language_model_does_worse_than_few_shot_prompting_behind_them(
     name: str, case: str

@@ -20,7 +20,7 @@ from service.search.strategies.baselines import Bootstrap, FewShotRandom, ZeroSh
 from service.search.strategies.folds import Folds
 from service.search.strategies.gain_search import GainSearch
 from service.search.strategies.paper import Paper
-from tests.long import examples
+from tests.long import LONG, examples
 from tests.toy import ToyWorld, drive, prompts
 
 METHODS = [
@@ -106,7 +106,7 @@ def test_without_known_rows_the_order_of_prompts_follows_from_the_seed_alone(see
 @EVERY_METHOD
 @pytest.mark.parametrize("related", [True, False])
 def test_every_method_keeps_known_labels_from_the_first_step_to_the_last(method: Strategy, *, related: bool) -> None:
-    for seed in range(5):
+    for seed in range(5 if LONG else 2):
         world = ToyWorld(12, 2, related, seed)
         known = against_the_model(world, 4)
         for state in drive(world, knowing(world.problem(seed), known), method):

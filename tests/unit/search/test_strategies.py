@@ -13,8 +13,8 @@ ENOUGH = 0.95 * RUNS
 
 WORLDS = [
     pytest.param(10, 2, False, id="binary without relations"),
-    pytest.param(10, 2, True, id="binary twins"),
-    pytest.param(6, 3, False, id="three classes without relations"),
+    pytest.param(10, 2, True, id="binary twins", marks=pytest.mark.long),
+    pytest.param(6, 3, False, id="three classes without relations", marks=pytest.mark.long),
     pytest.param(6, 3, True, id="three classes with twins"),
 ]
 

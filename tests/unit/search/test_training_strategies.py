@@ -55,7 +55,7 @@ def tied(problem: Problem, groups: Sequence[Sequence[int]]) -> Problem:
 @pytest.mark.parametrize(
     ("name", "rounds"), [(StrategyName.SCALABLE, 1), (StrategyName.SCALABLE, 4), (StrategyName.ITERATIVE, 4)]
 )
-@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("classes", [2, pytest.param(3, marks=pytest.mark.long), 5])
 def test_the_tokens_that_trainings_still_read_are_known_before_each_of_them(
     name: StrategyName, rounds: int, classes: int
 ) -> None:
