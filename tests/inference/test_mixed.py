@@ -10,7 +10,7 @@ from inference.model.language_model import LanguageModel, Source, load, token_ar
 from inference.model.mixed import BFloat16Linear
 from inference.settings import SMALL_MODEL, read_settings
 
-TOLERANCE_NATS = 0.1  # docs/servers/embedded.md
+TOLERANCE_NATS = 0.1  # of the small model; docs/servers/embedded.md says how far others move
 
 
 @pytest.fixture(scope="module")

@@ -52,10 +52,11 @@ def test_nearly_all_labels_are_those_of_the_embedded_server(
     assert labelled_alike(job, twin) >= 0.9
 
 
-def test_the_jobs_tokens_are_those_that_llamacpp_counted(job: dict[str, Any]) -> None:
+def test_the_jobs_tokens_are_those_that_llamacpp_counted(job: dict[str, Any], gguf_server: LiveServer) -> None:
+    """Each of four slots computes a shared beginning by itself, so a job of 16 rows shares less than one of 96."""
     cost = job["report"]["cost"]
     assert 0.9 * job["counted"] <= cost["tokens_computed"] <= job["counted"]  # it also counts the probe and the canary
-    assert cost["tokens_computed"] < cost["tokens_sent"] / 2
+    assert cost["tokens_computed"] < cost["tokens_sent"] * (0.5 if gguf_server.is_small else 0.75)
 
 
 def test_the_probe_finds_llamacpp_ready(service: Served, job: dict[str, Any]) -> None:

@@ -60,9 +60,10 @@ def test_labels_and_verdict_are_those_of_the_embedded_server(
     assert job["report"]["verdict"] == twin["report"]["verdict"]
 
 
-def test_the_jobs_tokens_are_those_that_vllm_counted(job: dict[str, Any]) -> None:
+def test_the_jobs_tokens_are_those_that_vllm_counted(job: dict[str, Any], vllm: LiveServer) -> None:
+    """Blocks of 128 tokens are several rows, so a job of 16 rows shares less than one of 96."""
     cost, counted = job["report"]["cost"], job["counted"]
     assert cost["tokens_sent"] <= counted.sent  # it also counts the probe and the canary
     assert cost["tokens_computed"] <= counted.computed
     assert cost["tokens_sent"] >= 0.95 * counted.sent
-    assert cost["tokens_computed"] < cost["tokens_sent"] / 2
+    assert cost["tokens_computed"] < cost["tokens_sent"] * (0.25 if vllm.is_small else 0.75)
