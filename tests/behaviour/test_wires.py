@@ -78,7 +78,11 @@ async def test_all_spellings_of_a_label_are_summed(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "separator", "all_spellings"),
-    [*((kind, "\n\n", True) for kind in KINDS), ("vllm", ";\n", False), ("vllm", "\n\n###\n\n", True)],
+    [
+        *(pytest.param(kind, "\n\n", True, marks=[pytest.mark.long] if kind == "tgi" else []) for kind in KINDS),
+        ("vllm", ";\n", False),
+        ("vllm", "\n\n###\n\n", True),
+    ],
 )
 async def test_labels_that_others_begin_with_are_scored_with_their_end(
     kind: str, separator: str, all_spellings: bool

@@ -69,7 +69,7 @@ async def test_a_full_disk_is_answered_507_and_the_same_request_succeeds_once_th
         assert (await post(client)).status_code == 202
 
 
-@pytest.mark.parametrize("table", ["label_states", "checkpoints"])
+@pytest.mark.parametrize("table", ["label_states", pytest.param("checkpoints", marks=pytest.mark.long)])
 async def test_a_job_waits_out_a_full_disk_and_no_crash_is_counted(
     disk: Disk, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from service.records.access import LOCAL_CALLER
 from service.records.jobs import Event, Job, JobStatus
 from service.records.labels import LabeledRow
 from service.scoring.kinds import backend_of
-from service.settings import MemorySettings, QueueSettings
+from service.settings import MemorySettings
 from tests.support.forked import end, forked
 from tests.support.running.whole import finished_job, whole_service
 
@@ -93,10 +93,7 @@ class Laboratory:
 
     async def undisturbed(self, rows: list[dict[str, Any]], config: dict[str, Any]) -> list[LabeledRow]:
         """The result of a job that one worker runs without interruption; no answer of it stays in memory."""
-        rarely_saved = QueueSettings(checkpoint_seconds=PATIENCE_SECONDS)
-        settings = self.application.settings.model_copy(
-            update={"memory": MemorySettings(max_answers=0), "queue": rarely_saved}
-        )
+        settings = self.application.settings.model_copy(update={"memory": MemorySettings(max_answers=0)})
         job = await finished_job(self.client, replace(self.application, settings=settings), rows, config)
         return await self.result(JobId(job["id"]))
 

@@ -12,6 +12,7 @@ from service.bootstrap import Application, build_application
 from service.identifiers import WorkerId
 from service.scoring.kinds import AnyBackend, backend_of
 from service.settings import QueueSettings, Settings
+from tests.support.running.harness import SELDOM
 from workers.worker import Worker
 
 Row = Mapping[str, Any]
@@ -29,7 +30,7 @@ async def whole_service(
         ICM_DATABASE_URL=database_url,
         **more,
         backends=backends or (backend_of(kind="deterministic"),),
-        queue=QueueSettings(checkpoint_seconds=0.0),
+        queue=QueueSettings(checkpoint_seconds=SELDOM),
     )
     application = build_application(settings)
     transport = httpx.ASGITransport(create_app(application))

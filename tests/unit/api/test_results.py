@@ -13,6 +13,9 @@ from tests.support.running.harness import Service, pairs
 FOUND = ["icm_label", "icm_confidence", "icm_margin", "icm_status"]
 
 
+every_form = pytest.mark.parametrize("form", ["jsonl", pytest.param("csv", marks=pytest.mark.long), "parquet"])
+
+
 async def result(service: Service, job: dict[str, Any], **parameters: Any) -> bytes:
     answer = await service.client.get(job["links"]["result"], params=parameters)
     assert answer.status_code == 200, answer.text
@@ -136,7 +139,7 @@ async def test_the_raw_probability_is_given_on_request_behind_the_other_columns(
     assert list(records) == [{name: str(value) for name, value in row.items()} for row in rows]
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+@every_form
 async def test_a_result_without_raw_probabilities_is_unchanged_and_has_its_own_etag(
     service: Service, form: str
 ) -> None:
@@ -148,7 +151,7 @@ async def test_a_result_without_raw_probabilities_is_unchanged_and_has_its_own_e
     assert RAW.encode() in raw.content
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+@every_form
 async def test_a_column_of_the_users_is_never_replaced_by_raw_probabilities(service: Service, form: str) -> None:
     job = await service.labelled([{**row, RAW: "mine"} for row in pairs(8)])
     answer = await service.client.get(job["links"]["result"], params={FLAG: True, "format": form})

@@ -134,7 +134,7 @@ def test_rows_whose_relations_contradict_each_other_keep_as_few_conflicts_as_can
     [
         (Rule.SAME_LABEL, 2, 0.06),  # one free choice: exact but for the sample's own error
         (Rule.AT_MOST_ONE, 2, 0.2),  # noise per row, not per labelling, is a little too hot
-        (Rule.EXACTLY_ONE, 2, 0.2),
+        pytest.param(Rule.EXACTLY_ONE, 2, 0.2, marks=pytest.mark.long),
         (Rule.DIFFERENT_LABEL, 3, 0.25),
     ],
 )
