@@ -22,6 +22,15 @@ _FIGURES = {  # of held-out rows and of steps: name, unit
     "completion_tokens": ("length of completions", "tokens"),
     "repetition": ("repetition", "share of adjacent tokens"),
 }
+_BIASES = {  # of a reward model on held-out pairs: part and figure of the report, in words
+    ("length", "longer_chosen"): "pairs whose longer text is the better one by the labels",
+    ("length", "accuracy_where_longer_is_right"): "ranked right, where the longer text is better",
+    ("length", "accuracy_where_shorter_is_right"): "ranked right, where the shorter text is better",
+    ("length", "reward_by_length"): "correlation of reward and length",
+    ("position", "first_chosen"): "pairs whose first text is the better one by the labels",
+    ("position", "accuracy_where_first_is_right"): "ranked right, where the first text is better",
+    ("position", "accuracy_where_second_is_right"): "ranked right, where the second text is better",
+}
 _BEFORE = ("held_out", "untrained", "zero_shot")  # how kinds name the base's figures
 
 Facts = Mapping[str, Any]
@@ -45,6 +54,8 @@ class TrainingPage:
     curves: Sequence[Curve]
     columns: Sequence[str]
     measured: Sequence[Measured]
+    biases: Mapping[str, float]  # of a reward model: words, figure
+    calibration: Facts  # of a reward model: error and bins
     ended_early: str | None
     polarity: Facts
     cost: Facts
@@ -62,6 +73,8 @@ class TrainingPage:
             curves=list(_curves(training, _part(config, "policy").get("kl_limit"))),
             columns=[", ".join(filter(None, _FIGURES[name])) for name in shown],
             measured=[Measured(name, [facts.get(figure) for figure in shown]) for name, facts in points.items()],
+            biases=_biases(_last_held_out(training)),
+            calibration=_calibration(_last_held_out(training)),
             ended_early=training.get("ended_early"),
             polarity=_part(report, "polarity"),
             cost=_cost(training),
@@ -77,6 +90,23 @@ def _points(report: Facts, training: Facts) -> Iterator[tuple[str, Facts]]:
     for name, control in _part(report, "controls").items():
         last = (control.get("epochs") or [{}])[-1]
         yield f"control {name}", _part(last, "held_out")
+
+
+def _last_held_out(training: Facts) -> Facts:
+    """Figures of held-out rows after the last epoch."""
+    epochs = training.get("epochs") or [{}]
+    return _part(epochs[-1], "held_out")
+
+
+def _biases(held_out: Facts) -> Mapping[str, float]:
+    """The biases that were measured; texts of one length, or in an unknown order, have none."""
+    figures = ((words, _part(held_out, part).get(name)) for (part, name), words in _BIASES.items())
+    return {words: figure for words, figure in figures if figure is not None}
+
+
+def _calibration(held_out: Facts) -> Facts:
+    found = _part(held_out, "calibration")
+    return found if found.get("bins") else {}
 
 
 def _curves(training: Facts, kl_limit: float | None) -> Iterator[Curve]:

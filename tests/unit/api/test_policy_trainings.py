@@ -376,3 +376,19 @@ async def test_a_page_shows_what_there_is_of_other_kinds_and_of_reports_that_lac
     assert "win rate" not in shown
     bare = await reward_model(service)
     assert bare in await page(service, f"/v1/trainings/{bare}")
+
+
+async def test_the_page_of_a_reward_model_shows_its_biases_and_its_calibration(service: Service) -> None:
+    length = {"longer_chosen": 0.75, "accuracy_where_longer_is_right": 0.912, "accuracy_where_shorter_is_right": 0.431}
+    bins = [{"from": 0.9, "rows": 17, "predicted": 0.951, "right": 0.824}]
+    held_out = {"accuracy": 0.8, "length": length, "position": {"first_chosen": None}}
+    held_out["calibration"] = {"error": 0.127, "bins": bins}
+    reward = await queued(service, "reward")
+    await ended(service, "reward", {"kind": "reward", "training": {"epochs": [{"epoch": 1.0, "held_out": held_out}]}})
+    shown = await page(service, f"/v1/trainings/{reward}")
+    assert all(figure in shown for figure in ("0.750", "0.912", "0.431", "0.127", "0.951", "0.824"))
+    assert "first text" not in shown, "its order was unknown"
+    bare = await reward_model(service, "bare")
+    assert not {"<h2>Biases</h2>", "<h2>Calibration</h2>"} & set(
+        re.findall("<h2>.*</h2>", await page(service, f"/v1/trainings/{bare}"))
+    )

@@ -165,7 +165,7 @@ async def test_the_child_sees_no_setting_of_the_service(tmp_path: Path, monkeypa
 
 if sys.platform == "linux":  # which alone tells children of their parent's death
 
-    def test_a_child_does_not_outlive_a_killed_parent() -> None:
+    async def test_a_child_does_not_outlive_a_killed_parent() -> None:
         child = f"{tied.__file__!r}, str(os.getpid()), sys.executable, '-S', '-c', 'import time; time.sleep(60)'"
         script = (
             f"import os, subprocess, sys; child = subprocess.Popen([sys.executable, {child}]);"
@@ -178,8 +178,7 @@ if sys.platform == "linux":  # which alone tells children of their parent's deat
             while psutil.Process(pid).cmdline()[1:2] != ["-S"]:
                 os.sched_yield()
             parent.kill()
-        while is_running(pid):
-            os.sched_yield()
+        assert await has_ended(pid)
 
 
 def test_rows_are_written_whole(tmp_path: Path) -> None:
