@@ -172,7 +172,8 @@ if sys.platform == "linux":  # which alone tells children of their parent's deat
             "print(child.pid, flush=True); sys.stdin.read()"
         )
         command = [sys.executable, "-S", "-c", script]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as parent:  # noqa: ASYNC220 - it waits too
             assert parent.stdout is not None
             pid = int(parent.stdout.readline())
             while psutil.Process(pid).cmdline()[1:2] != ["-S"]:
