@@ -44,6 +44,11 @@ _PASSED_BY = (
     f"a service answers at {DEFAULT_URL}, and this command does not use it: that service keeps the rows it receives, "
     f"and its language model may be another one; to use it, add --url {DEFAULT_URL}"
 )
+# It labels the rows of other data sets no better than chance, and nothing else says so before the verdict.
+_SMALL_MODEL = (
+    "the language model is the small one of this repository, which knows the claims of examples/demo.jsonl and little "
+    "else; for rows of your own name a pretrained one: --model with a hub name, a folder or a GGUF file"
+)
 Workers = Annotated[int, typer.Option(min=1, help="Worker processes of the private service.")]
 
 
@@ -130,6 +135,8 @@ def connected(
         tell(_PASSED_BY)
     started = time.monotonic()
     tell("starting a private service ...")
+    if language_model is None:
+        tell(f"  {_SMALL_MODEL}")
     service = PrivateService(
         language_model=language_model, workers=workers, tell_stage=lambda stage: tell(f"  {stage} ...")
     )
@@ -168,7 +175,7 @@ def _estimate_lines(found: dict[str, Any]) -> list[str]:
         *_training_lines(found),
         *known_lines(found.get("known") or {}),  # a service of an earlier release reports no known rows
         *(f"warning: {warning}" for warning in found["warnings"]),
-        "a prompt:",
+        "a prompt (labels in it are examples, since the search has found none yet):",
     ]
     return lines + [f"    {line}" for line in found["sample_prompt"].split("\n")]
 

@@ -91,8 +91,20 @@ def test_a_report_that_could_not_be_saved_is_refused_before_anything_starts(run:
 
 
 def test_the_reason_for_waiting_is_shown_except_to_scripts(run: Callable[..., Result]) -> None:
-    assert "starting a private service ...\n  starting the database ...\n  ready after" in run("ok").stderr
+    told = run("ok", "--model", "org/model").stderr
+    assert "starting a private service ...\n  starting the database ...\n  ready after" in told
     assert run("ok", "--json").stderr == ""
+
+
+def test_a_private_service_without_a_model_says_that_its_model_is_small_and_how_to_name_another(
+    run: Callable[..., Result],
+) -> None:
+    small = "the language model is the small one of this repository"
+    told = run("ok").stderr
+    assert small in told
+    assert "--model" in told
+    for others in (("--model", "org/model"), ("--url", DEFAULT_URL), ("--json",)):
+        assert small not in run("ok", *others).stderr
 
 
 def test_a_service_that_runs_is_named_with_the_reason_why_it_is_not_used(
