@@ -137,5 +137,7 @@ def _address(error: httpx.TransportError) -> str:
 
 
 def _reason(error: httpx.TransportError) -> str:
-    """The cause, without the system's error number; time-outs have no text."""
-    return _ERROR_NUMBER.sub("", str(error)) or type(error).__name__
+    """The cause, without the system's error number; time-outs and some broken connections have no text."""
+    if isinstance(error, httpx.TimeoutException):
+        return "the time-out has expired"
+    return _ERROR_NUMBER.sub("", str(error)) or "the connection broke"

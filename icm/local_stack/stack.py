@@ -283,7 +283,7 @@ class LoadingNotice:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + NOTICE_SECONDS
-        line = self._supervisor.last_line("inference") or "its log is empty"
+        line = self._supervisor.last_line("inference") or "its log says nothing yet"
         if line != self._said:
             self._said = line
             self._say(f"the inference server still loads the language model: {line}")

@@ -47,7 +47,10 @@ class ModelDirectory:
             async with asyncio.timeout(self._probe_seconds):
                 return await self._scorers.get(name).probe()
         except TimeoutError:
-            problem = f"no answer within {self._probe_seconds:.0f} seconds"
+            problem = (
+                f"no answer within {self._probe_seconds:.0f} seconds; the inference server is busy, still loads its "
+                "language model, or cannot be reached: ask again in a minute"
+            )
         except BackendError as error:
             problem = str(error)
         return BackendInfo(name=name, kind="", ready=False, reachable=False, problems=(problem,))

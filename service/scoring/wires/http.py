@@ -21,6 +21,8 @@ _KEEPALIVE_SECONDS = 4.0  # uvicorn, below vLLM and SGLang, closes idle connecti
 _SHOWN_CHARACTERS = 500  # of an answer, in an error message
 _OF_THE_COMMAND = frozenset({400, 404, 409, 422, 500})  # statuses by which servers refuse a command
 _HEADERS = {"Content-Type": "application/json"}
+NO_CONNECTION = "nothing accepts connections at the inference server's address; it is down, or still loads its model"
+BROKEN_CONNECTION = "the connection to the inference server broke before a whole HTTP answer had come"
 _SENT = "http11.send_request_body.complete"  # httpcore's event for a request fully sent
 
 
@@ -138,7 +140,10 @@ class JsonHttp:
                 return BackendUnavailable(message, kind=FailureKind.TIMED_OUT)
             case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
                 return BackendRefused(f"{where}: {self._redact(str(error))}")
-        message = f"{where}: {type(error).__name__} {self._redact(str(error))}".strip()
+            case httpx.ConnectError() | httpx.ConnectTimeout():
+                message = f"{where}: {NO_CONNECTION}"
+            case _:
+                message = f"{where}: {BROKEN_CONNECTION}"
         failure = BackendUnavailable(message, kind=FailureKind.DISCONNECTED)
         failure.broke = isinstance(error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError)
         return failure

@@ -22,7 +22,7 @@ from pydantic import Field
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
 from service.records.scoring import ServerFacts
 from service.scoring.calls.retry_rules import failed_answer, moment, retry_after_seconds
-from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.http import BROKEN_CONNECTION, NO_CONNECTION, JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import check_one_distribution, count, log_probability, reading
 from service.scoring.wires.server_info import read_info
@@ -238,8 +238,9 @@ async def _translate_errors() -> AsyncIterator[None]:
     except InferenceTimeoutError as error:
         raise BackendUnavailable(f"/generate: {error}", kind=FailureKind.TIMED_OUT) from error
     except httpx2.TransportError as error:
-        message = f"/generate: {type(error).__name__} {error}".strip()
-        raise BackendUnavailable(message, kind=FailureKind.DISCONNECTED) from error
+        unconnected = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
+        reason = NO_CONNECTION if unconnected else BROKEN_CONNECTION
+        raise BackendUnavailable(f"/generate: {reason}", kind=FailureKind.DISCONNECTED) from error
     except RecursionError as error:  # the client compares values while setting them, and NaN never equals itself
         raise BackendUnavailable("/generate gave NaN for a number", kind=FailureKind.MALFORMED) from error
     except (HfHubHTTPError, TextGenerationError) as error:

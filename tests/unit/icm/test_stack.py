@@ -347,7 +347,7 @@ def test_a_slow_start_of_the_language_model_is_explained_once(monkeypatch: pytes
         notice.when_due()
         now[0] += NOTICE_SECONDS
     assert [text.removeprefix("the inference server still loads the language model: ") for text in said] == [
-        "its log is empty",
+        "its log says nothing yet",
         "converting the tokenizer",
         "reading the weights",
     ]

@@ -128,6 +128,8 @@ async def test_a_failure_is_of_the_kind_it_is(answer: bytes, kind: FailureKind) 
         with pytest.raises(BackendUnavailable) as raised:
             await http.post("/generate", {})
         assert raised.value.kind is kind
+        told_of_connection = str(raised.value).startswith("/generate: the connection to the inference server broke")
+        assert told_of_connection is (kind is FailureKind.DISCONNECTED)
         assert await http.post("/generate", {}) == {}
 
 
@@ -213,6 +215,7 @@ async def test_nobody_listening_is_no_connection_and_the_log_alone_has_the_addre
     await http.close()
     assert "127.0.0.1" not in str(raised.value)
     assert str(port) not in str(raised.value)
+    assert str(raised.value).startswith("/info: nothing accepts connections at the inference server's address")
     assert [line["server"] for line in logged] == [f"http://127.0.0.1:{port}"]
     assert raised.value.kind is FailureKind.DISCONNECTED
 
