@@ -199,11 +199,12 @@ def measured(report: Mapping[str, Any]) -> Iterator[str]:
     before, epochs = report.get("before") or {}, (report.get("training") or {}).get("epochs") or [{}]
     base: Mapping[str, Any] = next((before[name] for name in _BEFORE if before.get(name)), {})
     last = epochs[-1].get("held_out") or {}
-    noun, name = ("pairs", "accuracy") if report.get("kind") == "reward" else ("rows", "agreement")
-    yield f"{name} on {last.get('rows') or 0} held-out {noun}, by their labels: {_change(name, base, last)}"
+    noun, name = ("pair", "accuracy") if report.get("kind") == "reward" else ("row", "agreement")
+    held_out = counted(last.get("rows") or 0, f"held-out {noun}")
+    yield f"{name} on {held_out}, by their labels: {_change(name, base, last)}"
     by_gold = "gold_accuracy" if name == "accuracy" else "accuracy"
     if last.get(by_gold) is not None:
-        yield f"accuracy on held-out {noun}, by gold: {_change(by_gold, base, last)}"
+        yield f"accuracy on held-out {noun}s, by gold: {_change(by_gold, base, last)}"
     yield from _biases(last)
     for control, found in (report.get("controls") or {}).items():
         end = ((found.get("epochs") or [{}])[-1]).get("held_out") or {}
@@ -225,7 +226,7 @@ def _biases(held_out: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _measured_policy(outcome: Mapping[str, Any]) -> Iterator[str]:
-    yield f"reward on {outcome['rows']} held-out prompts: {_from_to(outcome['reward'])}"
+    yield f"reward on {counted(outcome['rows'], 'held-out prompt')}: {_from_to(outcome['reward'])}"
     if outcome.get("win_rate") is not None:
         yield f"win rate against the base, by the judge: {outcome['win_rate']:.0%}; judge: {_from_to(outcome['judge'])}"
     yield f"KL divergence from the base: {outcome['kl_nats']:.2f} nats for a completion"

@@ -114,7 +114,9 @@ def _tell_estimate(found: Document, *, as_json: bool) -> None:
         write_json(found)
         return
     write_warnings(found["warnings"])
-    lines = [f"base: {found['base']}", f"rows: {found['rows']}, of them held out: {found['held_out']}"]
+    rows = f"rows: {found['rows']}, of them held out: {found['held_out']}"
+    left_out = f"; left out of the jobs' rows: {found['left_out']}" if found.get("left_out") else ""
+    lines = [f"base: {found['base']}", rows + left_out]
     lines += [f"tokens: {count(found['tokens'])}"]
     if found["measured_by"] is None:
         lines += ["time and memory: unknown, since no training like it has finished"]

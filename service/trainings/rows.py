@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TextIO, assert_never
 
@@ -74,7 +75,8 @@ async def write_rows(store: ProjectStore, request: TrainingRequest, jobs: Sequen
         for number, job in enumerate(jobs):
             maker = _maker(request, job, prompts)
             await _write_job(store, (number, job), maker, file, written)
-    written.doubts = (*doubts_of_prompts(request, jobs, prompts), *doubts_of_labels(written))
+    doubts = (doubts_of_prompts(request, jobs, prompts), doubts_of_labels(written), doubts_of_rows(request, written))
+    written.doubts = tuple(chain.from_iterable(doubts))
     if faults := list(_faults(request, written)):
         raise InvalidConfig(WRONG, faults)
     return written
@@ -166,9 +168,10 @@ def why_nothing_is_left(request: TrainingRequest, written: Written) -> Iterator[
     elif unsure:
         yield f"{unsure} rows have two texts that are equal, or one that is blank"
     if uncertain := left_out[LabelStatus.UNCERTAIN] * (LabelStatus.UNCERTAIN not in wanted):
-        yield f"{uncertain} rows are uncertain; let them in by rows.statuses, if you trust their labels"
+        are = by_number(uncertain, "is", "are")
+        yield f"{counted(uncertain, 'row')} {are} uncertain; add `uncertain` to rows.statuses if you trust their labels"
     if unlabeled := left_out[LabelStatus.UNLABELED]:
-        yield f"{unlabeled} rows have no label"
+        yield f"{counted(unlabeled, 'row')} {by_number(unlabeled, 'has', 'have')} no label"
 
 
 def doubts_of_labels(written: Written) -> Iterator[str]:
@@ -179,6 +182,13 @@ def doubts_of_labels(written: Written) -> Iterator[str]:
             f"all {written.rows} rows have the label {label!r}, so the model learns to give it to every text; add jobs "
             "with rows of other labels"
         )
+
+
+def doubts_of_rows(request: TrainingRequest, written: Written) -> Iterator[str]:
+    """A warning if more rows are left out than learned from: the training is smaller than its jobs let expect."""
+    if request.kind is TrainingKind.LABEL and written.left_out > written.rows > 0:
+        of_all = f"{written.left_out} of {written.rows + written.left_out} rows"
+        yield f"{of_all} of the jobs are left out: {'; '.join(why_nothing_is_left(request, written))}"
 
 
 def _faults_of_prompts(request: TrainingRequest, written: Written) -> Iterator[Fault]:

@@ -84,7 +84,8 @@ async def _source(store: ProjectStore, request: TrainingRequest, job_id: JobId) 
     if judged.verdict is not Verdict.DO_NOT_USE:
         return job
     why = next((reason.message for reason in judged.reasons if reason.verdict is Verdict.DO_NOT_USE), "")
-    return f"the report of job {job_id} says do_not_use ({why}); force: true trains on its labels all the same"
+    remedy = "to train on its labels all the same, set `force` (icm train --force)"
+    return f"the report of job {job_id} says do_not_use ({why}); {remedy}"
 
 
 def _missing(job_id: JobId) -> str:

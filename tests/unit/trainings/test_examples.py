@@ -9,7 +9,7 @@ from api import job_config
 from service.records.labels import LabelStatus
 from service.trainings.examples import LabelExamples
 from service.trainings.request import RowSelection, parse_request
-from service.trainings.rows import Written, doubts_of_labels, why_nothing_is_left
+from service.trainings.rows import Written, doubts_of_labels, doubts_of_rows, why_nothing_is_left
 from tests.unit.trainings.rows import LABELED, UNCERTAIN, UNLABELED, labeled
 
 TASK = job_config.Task.model_validate(
@@ -87,7 +87,7 @@ def test_a_label_that_the_user_knows_is_learned_whatever_was_found() -> None:
             {"uncertain": 5, "unlabeled": 6},
             {},
             [
-                "5 rows are uncertain; let them in by rows.statuses, if you trust their labels",
+                "5 rows are uncertain; add `uncertain` to rows.statuses if you trust their labels",
                 "6 rows have no label",
             ],
         ),
@@ -113,3 +113,13 @@ def test_examples_of_one_label_get_a_warning() -> None:
             assert example is not None
             written.add(example)
         assert [doubt[: len(one)] for doubt in doubts_of_labels(written)] == told
+
+
+def test_a_training_that_leaves_out_more_rows_than_it_reads_gets_a_warning_with_the_reason() -> None:
+    statuses = Counter({LabelStatus.UNCERTAIN: 30, LabelStatus.UNLABELED: 1})
+    request = parse_request({"job_ids": ["job_1"]})
+    [told] = doubts_of_rows(request, Written(rows=9, left_out=31, statuses=statuses))
+    assert told.startswith("31 of 40 rows of the jobs are left out: 30 rows are uncertain; ")
+    assert told.endswith("; 1 row has no label")
+    for rows, left_out in ((31, 31), (40, 0), (0, 31)):  # with no row at all the training is refused
+        assert not list(doubts_of_rows(request, Written(rows=rows, left_out=left_out, statuses=statuses)))
