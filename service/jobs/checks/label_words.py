@@ -91,10 +91,9 @@ def _improbable(share: float | None, texts: Sequence[str]) -> Iterator[str]:
         return
     shown = f"{share:.2%}" if share >= 0.0001 else "less than 0.01%"
     yield (
-        f"where it is asked for the label of a row, the language model gives all labels together {shown} of the "
-        f"probability (the median of {counted(len(texts), 'row')}, without demonstrations), so that labels are "
-        "chosen by what "
-        "it hardly ever says; usual causes are a template that does not lead up to the label, and words, or capitals, "
-        "that the language model would not write there: let the template end as the text before such a label would, "
-        "and take the words that would follow"
+        "where a label should follow, the language model expects other words: it gives all labels together "
+        f"{shown} of the probability (median of {counted(len(texts), 'row')}, without demonstrations). Usual causes: "
+        "the template does not lead up to the label; the language model would not write these words or capitals "
+        "there; it does not know the language or the subject of the rows. Let the template end as a text before "
+        "such a label would, take the words that would follow, or choose another language model"
     )

@@ -66,7 +66,7 @@ async def test_improbable_labels_get_a_warning_with_their_share_and_what_to_do()
     [warning] = await warnings(Sceptic(0.004))
     assert "0.40%" in warning
     assert "12 rows" in warning
-    assert "let the template end" in warning
+    assert "Let the template end" in warning
     assert "less than 0.01%" in (await warnings(Sceptic(1e-9)))[0]
 
 
