@@ -87,7 +87,7 @@ def scale(values: Iterable[float], start: float, end: float) -> Scale:
 
 
 def utility_lanes(report: ReportBody) -> list[Lane]:
-    """The labels among their rivals, all scored on one sample of rows, and the restarts on the small set."""
+    """The labels among their rivals, all scored on one sample of rows, and the restarts among themselves."""
     search = report.search
     rivals = [
         ("these labels", search.sample_utility, "own"),
@@ -100,5 +100,5 @@ def utility_lanes(report: ReportBody) -> list[Lane]:
         Mark(f"restart {number}", value, "own" if value == best else "rival")
         for number, value in enumerate(search.restart_utilities, start=1)
     ]
-    lanes = [Lane("a sample of the rows", anchor), Lane("restarts, small set", restarts)]
+    lanes = [Lane("a sample of the rows", anchor), Lane("independent restarts", restarts)]
     return [lane for lane in lanes if len(lane.marks) > 1]

@@ -222,7 +222,7 @@ async def test_evidence_of_known_rows_and_the_first_impression_is_in_the_report(
     text = " ".join(" ".join(Page(await page(service, job["id"])).texts).split())
     assert "accuracy on the known rows when they are left out: 14 of 16, 0.64 to 0.97" in text
     assert "nats per row of information gain (50 % of the label entropy)" in text
-    assert "demonstrations bear the first impression out no" in text
+    assert "demonstrations confirm the first impression no" in text
 
 
 async def test_labellings_are_ranked_by_information_gain(service: Service) -> None:
