@@ -130,15 +130,18 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.runs: $(VENV)/.made $(PINNED)
+	@echo "installing into $(VENV), which takes minutes the first time ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded]'
 	@touch $@
 
 $(VENV)/.trains: $(VENV)/.made $(PINNED)
+	@echo "installing into $(VENV), which takes minutes the first time ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,training]'
 	@touch $(VENV)/.runs $@
 
 # Includes all of .runs and .trains: in one step, pip resolves and builds once.
 $(VENV)/.develops: $(VENV)/.made $(PINNED)
+	@echo "installing into $(VENV), which takes minutes the first time ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,training,dev,bench,telemetry]'
 	@touch $(VENV)/.runs $(VENV)/.trains $@
 
