@@ -212,7 +212,7 @@ GAIN: dict[str, Any] = {
 
 async def test_evidence_of_known_rows_and_the_first_impression_is_in_the_report(service: Service) -> None:
     job = await service.labelled(pairs(40))
-    await tell(service, job["id"], GAIN)
+    await tell(service, job["id"], {**GAIN, "restart_agreement": None})
     found = await service.get(job["id"], "/report")
     assert (found["search"]["impression_utility"], found["search"]["impression_confirmed"]) == (4.25, False)
     assert (found["search"]["known_rows"], found["search"]["known_right"]) == (16, 14)
@@ -223,6 +223,8 @@ async def test_evidence_of_known_rows_and_the_first_impression_is_in_the_report(
     assert "accuracy on the known rows when they are left out: 14 of 16, 0.64 to 0.97" in text
     assert "nats per row of information gain (50 % of the label entropy)" in text
     assert "demonstrations confirm the first impression no" in text
+    assert "Probability that a row's label is right" in text
+    assert "independent restarts with the best one" not in text  # a search with known rows starts once
 
 
 async def test_labellings_are_ranked_by_information_gain(service: Service) -> None:
