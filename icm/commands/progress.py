@@ -19,6 +19,7 @@ from rich.text import Text
 from icm.commands.output import count, on_stderr, write_json, write_line
 from icm.documents import Job, Training
 from service.terminal import visible_line
+from service.values import counted
 
 _LINE_SECONDS = 2.0  # between lines at first;
 _LINE_SHARE = 0.05  # later this share of the elapsed time, so that logs of long jobs stay short
@@ -134,5 +135,5 @@ class _Lines:
         self._status = job.status
         self._next_line = now + max(_LINE_SECONDS, _LINE_SHARE * (now - self._started))
         completed, total, what = done(job)
-        text = f"{_name(job)} {job.status}  {completed}/{total} {what}  {figures(job)}"
+        text = f"{_name(job)} {job.status}  {completed}/{counted(total, what)}  {figures(job)}"
         write_line(self._console, text.rstrip())
