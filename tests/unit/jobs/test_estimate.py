@@ -112,7 +112,9 @@ async def test_words_for_missing_values_get_a_warning_if_they_make_a_group(word:
     chosen = config(relations=[{"kind": "at_most_one", "group": "g"}])
     found = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate([word, word, "x", "x"])))
     [told] = [warning for warning in found.warnings if "leave these cells blank" in warning]
-    assert told.startswith("the relation at_most_one (relations.0) ties 2 rows in which 'g' is the text NA, null")
+    assert told.startswith(
+        "the relation at_most_one (relations.0) takes the text NA, null or the like for a value: 2 rows have it in 'g';"
+    )
     once = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate([word, "nation", "x", "x"])))
     assert not [warning for warning in once.warnings if "leave these cells blank" in warning]
 
