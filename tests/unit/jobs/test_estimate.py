@@ -191,6 +191,21 @@ async def test_gold_that_is_none_of_the_labels_gets_a_warning(task: dict[str, An
     assert [warning.startswith(start) for warning, start in zip(warned, told, strict=True)] == [True] * len(told)
 
 
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (["yes", "yes", "no"], """{"yes": "...", "no": "..."} with a label in place of each ..."""),
+        (["yes", "NA", "NA"], """{"yes": "..."} with a label in place of each ..."""),
+        (["NA", "nan", "NA"], "Leave these cells blank if no gold is known there"),
+    ],
+)
+async def test_no_label_is_suggested_for_gold_that_is_none_of_them(values: list[str], told: str) -> None:
+    found = await estimated(config(gold_field="gold"), *({"q": n, "gold": gold} for n, gold in enumerate(values)))
+    [warning] = [warning for warning in found.warnings if "with gold" in warning]
+    assert warning.endswith(told)
+    assert '"True"' not in warning
+
+
 @pytest.mark.parametrize("gold", ["", None, " "])
 async def test_a_gold_column_without_any_gold_gets_a_warning(gold: str | None) -> None:
     found = await estimated(config(gold_field="gold"), *({"q": n, "gold": gold} for n in range(4)))
