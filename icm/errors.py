@@ -5,7 +5,8 @@ IcmError
 ├── OnlyTheClient       a command needs parts of the service that are not installed
 ├── UnusableKey         the API key has characters that no request can carry
 ├── UnusableUrl         what was given as the service's address is none
-├── UnsendableData      the client cannot send a value; with row and column
+├── UnusableId          what was given as an id is none
+├── UnsendableData      the client cannot send a value; with row and column, or field
 ├── UnreadableRows      a command cannot use the rows of a file; with lines and fields
 ├── DamagedDownload     an archive differs from the service's hash, or contains something unsafe
 ├── MissingLibrary      the caller wants a table of a library that is not installed
@@ -62,8 +63,12 @@ class UnusableUrl(IcmError, ValueError):
     """The address of the service lacks http:// or a host."""
 
 
+class UnusableId(IcmError, ValueError, TypeError):
+    """An id is no text, or is blank or dots alone, so that it would be the address of something else."""
+
+
 class UnsendableData(IcmError, ValueError, TypeError):
-    """The client cannot send a data set; the text names row (from 1) and column, and the remedy."""
+    """The client cannot send rows or a configuration; the text names row (from 1) and column, or field, and remedy."""
 
 
 class UnreadableRows(IcmError):

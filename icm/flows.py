@@ -6,6 +6,7 @@ the outcome back. So the client and its asynchronous twin share everything that 
 
 import math
 import re
+import ssl
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ T = TypeVar("T")
 Followed = TypeVar("Followed", Job, Training)
 
 _LEAST_SECONDS = 0.1  # for an answer, so that even the shortest time-out reads the job once
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 _ERROR_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
 
 
@@ -122,9 +124,26 @@ def _value(call: Call[T], outcome: Outcome) -> T:
 def _unreachable(call: Call[Any], error: httpx.TransportError) -> str:
     """Name the address that did not answer, the request, and the remedy."""
     message = f"no answer from {_address(error)} to {call.method} {call.path}: {_reason(error)}"
+    if (fault := _fault_of_tls(error)) is not None:
+        return f"no answer from {_address(error)} to {call.method} {call.path}: {fault}"
     if not isinstance(error, httpx.ConnectError):
         return message
     return f"{message}. Start the service there (`icm serve`), or name one that runs (--url, ICM_URL)"
+
+
+def _fault_of_tls(error: BaseException | None) -> str | None:
+    """What is wrong with TLS, and what to do; None if TLS is not the cause."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    if error is None:
+        return None
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = error.verify_message or "it cannot be verified"
+        return f"its certificate is not accepted ({why}); name its authority in SSL_CERT_FILE, or the right host"
+    if error.reason in _NO_TLS:
+        return "what answers there speaks no TLS; write http:// if the service has no TLS proxy in front"
+    reason = (error.reason or "unknown reason").lower().replace("_", " ")
+    return f"TLS could not be agreed on ({reason})"
 
 
 def _address(error: httpx.TransportError) -> str:

@@ -206,6 +206,12 @@ def _plain(message: str) -> str:
     """A message about a value in the words of JSON."""
     for theirs, plain in (
         ("Input should be", "must be"),
+        ("a valid integer", "a whole number"),
+        ("a valid number", "a number"),
+        ("a valid string", "text"),
+        ("a valid boolean", "true or false"),
+        ("a valid array", "a list, in square brackets"),
+        ("a valid tuple", "a list, in square brackets"),
         ("tuple", "list"),
         ("String should have at least 1 character", "must not be empty"),
         ("an object", "a JSON object"),

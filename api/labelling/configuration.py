@@ -30,11 +30,17 @@ def _validated(raw: Any) -> JobConfig:
     try:
         return job_config.JobConfig.model_validate(raw).checked()
     except ValidationError as error:
-        faults = [
-            Fault(_message(found), field=_dotted(found["loc"], raw) or None)
-            for found in error.errors(include_url=False, include_input=False)
-        ]
-        raise InvalidConfig(_WRONG, list(dict.fromkeys(faults))) from error
+        messages: dict[str, list[str]] = {}
+        for found in error.errors(include_url=False, include_input=False):
+            messages.setdefault(_dotted(found["loc"], raw), []).append(_message(found))
+        faults = [Fault(_joined(said), field=field or None) for field, said in messages.items()]
+        raise InvalidConfig(_WRONG, faults) from error
+
+
+def _joined(messages: Sequence[str]) -> str:
+    """One message about a field; pydantic has one for each form that the field may take."""
+    first, *others = dict.fromkeys(messages)
+    return ", or ".join([first, *(other.removeprefix("must be ") for other in others)])
 
 
 def _long_labels(config: JobConfig) -> list[Fault]:

@@ -1,16 +1,18 @@
 """Describes one HTTP call as a value: the request, and the function that reads the answer. This module does no I/O."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote
 
 import httpx
 
+from icm.data.rows import settings_text
 from icm.data.uploads import Upload
+from icm.errors import UnusableId
 
 T = TypeVar("T")
 
@@ -42,14 +44,28 @@ class Call(Generic[T]):
         if self.timeout_seconds is not None:
             arguments["timeout"] = min(self.timeout_seconds, _PATIENCE_SECONDS)
         if self.body is not None:
-            arguments["json"] = dict(self.body)
+            arguments["content"] = settings_text(self.body)
+            arguments["headers"]["Content-Type"] = "application/json"
         if self.upload is None:
             yield arguments
             return
         with self.upload.opened() as file:
-            arguments["data"] = {"config": json.dumps(self.config, ensure_ascii=False)}
+            arguments["data"] = {"config": settings_text(self.config or {})}
             arguments["files"] = {"dataset": (self.upload.name, file, self.upload.content_type)}
             yield arguments
+
+
+def address_of(parent: str, thing: str) -> str:
+    """The address of a job or the like below its parent's address.
+
+    Raises UnusableId for what is no text, and for "", "." and "..", which would lead to another address.
+    """
+    if not isinstance(thing, str):  # a caller without types
+        given = type(thing).__name__
+        raise UnusableId(f"an id must be text, and this is of type {given}; a job's or training's id is its `.id`")
+    if not thing.strip(". "):
+        raise UnusableId(f"{thing!r} is no id; take one as the service tells it, such as job_7165...")
+    return f"{parent}/{quote(thing, safe='')}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,10 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 
-from icm.calls.call import Call, Document, Page, data_of, document_of, listing, nothing, saved_call
+from icm.calls.call import Call, Document, Page, address_of, data_of, document_of, listing, nothing, saved_call
 from icm.data.uploads import Upload
 from icm.documents import Job
 
@@ -83,7 +82,7 @@ def result(job_id: str, to: Path, *, result_format: str, **flags: bool) -> Call[
 
 def job_path(job_id: str) -> str:
     """The job's address."""
-    return f"/v1/jobs/{quote(job_id, safe='')}"
+    return address_of("/v1/jobs", job_id)
 
 
 def _job(response: httpx.Response) -> Job:

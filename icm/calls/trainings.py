@@ -4,11 +4,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 
-from icm.calls.call import Call, Document, Page, data_of, document_of, listing, nothing
+from icm.calls.call import Call, Document, Page, address_of, data_of, document_of, listing, nothing
 from icm.documents import Training
 
 _TRAININGS = "/v1/trainings"
@@ -73,7 +72,7 @@ def delete(training_id: str) -> Call[None]:
 
 
 def _path(training_id: str) -> str:
-    return f"{_TRAININGS}/{quote(training_id, safe='')}"
+    return address_of(_TRAININGS, training_id)
 
 
 def _training(response: httpx.Response) -> Training:

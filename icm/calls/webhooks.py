@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
-from icm.calls.call import Call, Document, Page, data_of, document_of, listing, nothing
+from icm.calls.call import Call, Document, Page, address_of, data_of, document_of, listing, nothing
 
 _WEBHOOKS = "/v1/webhooks"
 
@@ -52,9 +51,9 @@ def deliveries(webhook_id: str, *, page_size: int) -> Call[Page[Document]]:
 
 def resend(webhook_id: str, delivery_id: str) -> Call[Document]:
     """Send a message again; a repeated call sends the same message."""
-    path = f"{_path(webhook_id)}/deliveries/{quote(delivery_id, safe='')}/resend"
-    return Call(method="POST", path=path, read=document_of)
+    delivery = address_of(f"{_path(webhook_id)}/deliveries", delivery_id)
+    return Call(method="POST", path=f"{delivery}/resend", read=document_of)
 
 
 def _path(webhook_id: str) -> str:
-    return f"{_WEBHOOKS}/{quote(webhook_id, safe='')}"
+    return address_of(_WEBHOOKS, webhook_id)

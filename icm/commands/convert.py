@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from icm.commands.jobs import check_folder
+from icm.commands.jobs import check_folder, check_other_file
 from icm.commands.options import Json
 from icm.commands.output import on_stdout, write_json, write_line
 from icm.data.conversion import Published, converted
@@ -38,6 +38,7 @@ def convert(
             f"{output}: the command writes JSON lines; use the ending .jsonl", param_hint="--output"
         )
     check_folder(output, "--output")
+    check_other_file(output, {"the published file itself": file}, "--output")
     rows, questions = 0, set[str]()
     with saved(output) as written:
         for row in converted(preset, file):

@@ -4,7 +4,7 @@ Those that make sense for trainings take the id of one as well.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -275,8 +275,14 @@ def check_output(path: Path, data: Path | None = None) -> None:
 
 def check_not_input(path: Path, data: Path) -> None:
     """Refuse to write the result over the data set."""
-    if path.exists() and path.samefile(data):
-        raise typer.BadParameter(f"{path} is the data set itself; give the result another name", param_hint="--output")
+    check_other_file(path, {"the data set itself": data}, "--output")
+
+
+def check_other_file(path: Path, files: Mapping[str, Path], option: str) -> None:
+    """Refuse to write over one of these files, by what it is."""
+    for what, file in files.items():
+        if path.resolve() == file.resolve() or (path.exists() and file.exists() and path.samefile(file)):
+            raise typer.BadParameter(f"{path} is {what}; give another name", param_hint=option)
 
 
 def format_of_output(path: Path, given: ResultFormat | None) -> ResultFormat:

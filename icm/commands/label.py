@@ -10,7 +10,7 @@ import typer
 
 from icm.client import Client
 from icm.commands.failures import JobEndedBadly
-from icm.commands.jobs import check_folder, check_output
+from icm.commands.jobs import check_folder, check_other_file, check_output
 from icm.commands.options import ApiKey, Config, Data, Failing, Json, check_model, check_verdict, read_config
 from icm.commands.output import (
     count,
@@ -72,6 +72,7 @@ def label(  # noqa: PLR0913 - each is an option that people give
     check_output(output, data)
     if page is not None:
         check_folder(page, "--report")
+        check_other_file(page, {"the data set": data, "the result": output, "the configuration": config}, "--report")
     content = read_config(config, name=data.stem)
     with connected(url, model, workers, api_key=api_key, quiet=as_json) as client:
         job = client.create_job(data, content)

@@ -22,6 +22,27 @@ def lines_of(rows: Iterable[Any]) -> Iterator[bytes]:
             raise _at_fault(number, row, error) from error
 
 
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """A configuration, or the body of a request, as JSON; converts NumPy's numbers.
+
+    Raises UnsendableData, which names the field. NaN passes, since the service refuses it by its field.
+    """
+    try:
+        return json.dumps(settings, ensure_ascii=False, default=_plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UnsendableData(_setting_at_fault(settings, "")) from error
+
+
+def _setting_at_fault(settings: Mapping[Any, Any], path: str) -> str:
+    """Name the innermost faulty field, such as task.labels, and what is wrong with it."""
+    for name, value in settings.items():
+        if (problem := _problem(value)) is not None:
+            field = f"{path}{name}"
+            inner = isinstance(value, Mapping) and "without end" not in problem
+            return _setting_at_fault(value, f"{field}.") if inner else f"field {field}: {problem}"
+    return f"{f'field {path[:-1]}' if path else 'the configuration'}: names of fields must be text"
+
+
 def _plain(value: Any) -> Any:
     """Convert NumPy's numbers and arrays, and other values with `tolist`. Raises TypeError."""
     if callable(convert := getattr(value, "tolist", None)):

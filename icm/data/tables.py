@@ -57,6 +57,9 @@ def _refuse_twins(source: Any) -> None:
 def _records(source: Any, error: Exception) -> Iterable[Mapping[Any, Any]]:
     if not hasattr(source, "to_dict") or not hasattr(source, "columns"):
         kind = type(source).__name__
+        if hasattr(source, "to_frame"):
+            message = f"a data set cannot be one column alone, of type {kind}: name it, as in to_frame('text')"
+            raise UnsendableData(message) from error
         raise UnsendableData(f"a value of type {kind} cannot be sent as a table: {error}") from error
     for record in source.to_dict("records"):
         yield {name: None if _is_missing(value) else value for name, value in record.items()}

@@ -29,6 +29,7 @@ class Saved(Protocol):
 Rows = Iterable[Mapping[str, Any]]
 Source = str | Path | bytes | IO[bytes] | IO[str] | Streamed | Saved | Rows
 
+_UNNAMED = "dataset"  # without an ending, so that the service recognizes the format by the content
 _BLOCK = 1 << 20
 _SPOOLED_BYTES = 8 << 20  # rows beyond this wait in a temporary file
 _CONTENT_TYPES = {
@@ -71,15 +72,16 @@ class Upload:
 def prepared(source: Source, *, filename: str | None = None) -> Iterator[Upload]:
     """Yield a data set that the client can send repeatedly.
 
-    The extension of `filename` names the format of bytes and open files; tables become Parquet, rows JSON lines. Raises
-    OSError for an unreadable file, and UnsendableData, with row and column, for a value without a JSON form.
+    The extension of `filename` names the format of bytes and open files; without a name, the service recognizes the
+    format by the content. Tables become Parquet, rows JSON lines. Raises OSError for an unreadable file, and
+    UnsendableData, with row and column, for a value without a JSON form.
     """
     if isinstance(source, str | Path):
         path = Path(source)
         with path.open("rb"):  # report a missing file before sending anything
             yield Upload(filename or path.name, path)
     elif isinstance(source, bytes | bytearray | memoryview):
-        yield Upload(filename or "dataset.jsonl", bytes(source))
+        yield Upload(filename or _UNNAMED, bytes(source))
     else:
         with SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as file:
             yield Upload(_spooled(source, file, filename), file)
@@ -90,7 +92,7 @@ def _spooled(source: Any, file: IO[bytes], filename: str | None) -> str:
     if hasattr(source, "read"):
         _copy(source, file)
         own = getattr(source, "name", None)  # a number if the file has no name
-        return filename or (Path(own).name if isinstance(own, str) else "dataset.jsonl")
+        return filename or (Path(own).name if isinstance(own, str) else _UNNAMED)
     if is_dataset(source):
         write_dataset(source, file)
         return "dataset.parquet"

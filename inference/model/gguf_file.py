@@ -79,7 +79,7 @@ def _architecture(path: Path) -> str:
     try:
         metadata, tensors = read_gguf_metadata(str(path))
     except Exception as error:  # any bytes may follow the four letters
-        raise UnreadableModel(f"{path} is a damaged GGUF file, or a part of one ({error})") from error
+        raise UnreadableModel(f"{path} is a damaged GGUF file, or a part of one; fetch it again") from error
     if (missing_bytes := _end(path) - path.stat().st_size) > 0:
         raise UnreadableModel(f"{path} is a part of a GGUF file: its last {missing_bytes} bytes are missing")
     if metadata.get("split.count", 1) > 1:

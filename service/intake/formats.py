@@ -3,6 +3,7 @@
 The first bytes overrule the name and the content type if they allow only one format.
 """
 
+import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -170,10 +171,23 @@ def _refuse_what_is_no_json(head: bytes) -> None:
     if text.startswith((b"{", b"[")):
         return  # the reader will report the faulty line
     line = text.partition(b"\n")[0]
+    if _is_json(line):
+        raise UnsupportedFormat(
+            "the file is named as JSON, and its first line is a text or number alone; each row must be an object: "
+            '{"text": "..."}'
+        )
     looks = "; it looks like CSV: name it .csv or .tsv" if any(sign in line for sign in _CELL_SIGNS) else ""
     raise UnsupportedFormat(
         f"the file is named as JSON, but its first line is not valid JSON: it does not begin with '{{' or '['{looks}"
     )
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:  # also of text that is not UTF-8
+        return False
+    return True
 
 
 def _sniff(head: bytes) -> Format:

@@ -62,7 +62,7 @@ def read_json_values(file: IO[bytes], limits: Limits, faults: FaultLog) -> Itera
             elif (fields := _fields(value.content, value.line, unread)) is not None:
                 yield SourceRow(value.line, fields)
     except _OutOfPlace as error:
-        faults.add(f"not valid JSON: {error}; what follows was not read", line=error.line)
+        faults.add(f"{error}; what follows was not read", line=error.line)
 
 
 def _fields(content: bytes, line: int, unread: JsonFaults) -> "dict[str, object] | None":
@@ -112,9 +112,9 @@ class _Between:
     def begin_object(self, line: int) -> None:
         """Check that an object may begin here."""
         if self._closed:
-            raise _OutOfPlace("something stands behind the end of the list", line)
+            raise _OutOfPlace("not valid JSON: something stands behind the end of the list", line)
         if self._is_list and self._after_object:
-            raise _OutOfPlace("there is no comma between two objects of the list", line)
+            raise _OutOfPlace("not valid JSON: there is no comma between two objects of the list", line)
         self._is_list = bool(self._is_list)
         self._after_object, self._after_comma = True, False
 
@@ -127,16 +127,16 @@ class _Between:
         elif sign == b"]"[0] and self._is_list and not self._closed and not self._after_comma:
             self._closed = True
         elif sign == b"]"[0] and self._after_comma:
-            raise _OutOfPlace("a comma stands before the ']' that ends the list; remove it", line)
+            raise _OutOfPlace("not valid JSON: a comma stands before the ']' that ends the list; remove it", line)
         elif sign in b",]":
-            raise _OutOfPlace(f"there is a {chr(sign)!r} out of place", line)
+            raise _OutOfPlace(f"not valid JSON: there is a {chr(sign)!r} out of place", line)
         else:
             raise _OutOfPlace('there is something other than objects such as {"text": ...}, one for each row', line)
 
     def end(self, line: int) -> None:
         """Check that the file may end here."""
         if self._is_list and not self._closed:
-            raise _OutOfPlace("the list ends without ']'", line)
+            raise _OutOfPlace("not valid JSON: the list ends without ']'", line)
 
 
 class _Text:
@@ -177,7 +177,7 @@ class _Text:
             if depth == 0:
                 return bytes(kept) if size <= self._limits.max_row_bytes else None
             if not self._refill():
-                raise _OutOfPlace("the object that begins here has no end", start)
+                raise _OutOfPlace("not valid JSON: the object that begins here has no end; is the file cut off?", start)
 
     def _refill(self) -> bool:
         block = self._file.read(_BLOCK_BYTES)

@@ -10,6 +10,7 @@ from typing import Any
 from service.config import Task
 from service.identifiers import Label, Row
 from service.jobs.checks.beginnings import common_length
+from service.jobs.checks.meant import meant_column, other_layout, other_spelling
 from service.jobs.checks.rows import MAX_COLUMNS, FaultLog, RowSource, SourceRow
 from service.jobs.checks.said_missing import SaidMissing
 from service.jobs.checks.special_names import SpecialNames
@@ -25,10 +26,10 @@ from service.relations.columns import UnusableValue
 from service.relations.relation import RelationCount
 from service.result_formats import RESULT_COLUMNS
 from service.search.predictions.prompt_tree import ending
-from service.values import as_text, is_blank, nearest
+from service.values import as_text, is_blank
 
 RAW_PROBABILITY = "icm_raw_probability"  # only on request; not reserved, since older data sets may have the column
-_SCALARS = "text, a number or true/false"
+_NESTED = "the field holds a list or an object; the task needs text, a number or true/false"
 _RESERVED = (
     "the name is reserved for the result; rename the column, or set earlier_results to 'drop' or 'rename' in the "
     "configuration if the data set is one that was labelled here before"
@@ -235,24 +236,25 @@ class _Surveyor:
             names = " and ".join(map(repr, absent))
             self._faults.replace(absent[0], f"no row has the field {names}; {doubt}", *absent[1:])
             return
-        inside = "".join(f"; if the rows are the list {name!r}, send that list alone" for name in self._checks.nested)
+        layout = other_layout(self._checks.only_row)
+        columns = list(self._checks.columns)[:MAX_COLUMNS]
         for field in absent:
-            self._faults.replace(
-                field, f"no row has the field {field!r}{self._meant(field)}; there are: {self._column_names()}{inside}"
-            )
+            message = f"no row has the field {field!r}{meant_column(field, columns)}; there are: {self._column_names()}"
+            self._faults.replace(field, f"{message}{layout}")
+        self._check_whole_columns()
 
-    def _meant(self, field: str) -> str:
-        """The column whose name is most like this one, for a message."""
-        if field.isdigit():
-            return " (a template names a column by its name, not by its place)"
-        near = nearest(field, list(self._checks.columns)[:MAX_COLUMNS])
-        if near and ("{" in near[0] or "}" in near[0]):
-            return f" (a template cannot name {near[0]!r}, since braces stand for columns: rename that column)"
-        return f" (did you mean {near[0]!r}?)" if near else ""
+    def _check_whole_columns(self) -> None:
+        """Report what to do if the only row holds all columns of the table, as pandas writes one by default."""
+        row = self._checks.only_row
+        if row and all(isinstance(value, list | dict) and len(value) > 1 for value in row.values()):
+            for field in set(self._checks.nested_fields):
+                self._faults.replace(field, f"{_NESTED}{other_layout(row)}")
 
     def _column_names(self) -> str:
         """The first columns, for a message."""
         names = list(self._checks.columns)
+        if not names:
+            return "none"
         return ", ".join(map(repr, names[:20])) + (" ..." if len(names) > 20 else "")
 
     def survey(self) -> Survey:
@@ -283,23 +285,13 @@ class _Surveyor:
         )
 
 
-def _columns_of(row: SourceRow) -> str:
-    """The advice for a row that holds whole columns, as pandas writes a table by default; empty for another row."""
-    if not all(isinstance(value, list | dict) for value in row.fields.values()):
-        return ""
-    return "; this looks like a table written by columns: write an object for each row (pandas: orient='records')"
-
-
-def _has_objects(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
-
-
 class _RowChecks:
     """Checks each row by itself: its columns, values, text and known label, and that its id is unique."""
 
     def __init__(self, task: Task, faults: FaultLog) -> None:
         self.columns: dict[str, None] = {}
-        self.nested: list[str] = []  # columns in which the only row so far has a list of objects
+        self.only_row: Mapping[str, Any] | None = None  # None if there are several
+        self.nested_fields: list[str] = []  # of the task, in which the only row has a list or an object
         self._rows = 0
         self._refused: set[str] = set()  # reserved names, which are reported only once
         self._id_field, self._gold_field = task.id_field, task.gold_field
@@ -314,7 +306,7 @@ class _RowChecks:
     def passes(self, row: SourceRow) -> bool:
         """Whether the row can be used; adds its faults to the log."""
         before = len(self._faults)
-        self.nested = [] if self._rows else [name for name, value in row.fields.items() if _has_objects(value)]
+        self.only_row = None if self._rows else row.fields
         self._rows += 1
         if not row.fields.keys() <= self.columns.keys():
             self._check_columns(row)
@@ -357,10 +349,15 @@ class _RowChecks:
         if value is None:
             if field in row.fields and field not in self._template_fields:
                 return  # the relation ignores a row whose column is null
-            message = "the field is null" if field in row.fields else "the field is missing"
+            message = (
+                "the field is null"
+                if field in row.fields
+                else f"the field is missing{other_spelling(field, row.fields)}"
+            )
             self._fault(row, field, f"{message}, but the task reads it; fill it in, or leave the row out")
         elif isinstance(value, list | dict) and field not in self._reference_fields:
-            self._fault(row, field, f"the field holds a list or an object; the task needs {_SCALARS}{_columns_of(row)}")
+            self._fault(row, field, _NESTED)
+            self.nested_fields = [*self.nested_fields, field] if self.only_row is not None else []
 
     def _check_text(self, row: SourceRow) -> None:
         if not all(is_blank(row.fields[field]) for field in self._template_fields):

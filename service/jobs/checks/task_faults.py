@@ -3,6 +3,7 @@
 Stored jobs of earlier releases are checked only by `Task`, so that they can continue.
 """
 
+import unicodedata
 from collections.abc import Iterator
 
 from service.config import Task
@@ -11,6 +12,9 @@ from service.jobs.task.label_names import comparable, plain_number
 from service.jobs.task.template import Template
 from service.relations.groups import GroupRelation
 from service.values import is_blank
+
+_SHOWN_WITH_OTHERS = "\u200c\u200d"  # joiners: letters of some scripts, and emoji, look otherwise with one at their end
+_TAGS = range(0xE0020, 0xE0080)  # in flags of regions, such as Wales
 
 
 def task_faults(task: Task) -> Iterator[Fault]:
@@ -47,10 +51,26 @@ def _labels(task: Task) -> Iterator[Fault]:
             )
         if not _looks(label):
             yield Fault(f"the label {label!r} must not be invisible", field="task.labels")
+        elif hidden := _hidden(label):
+            how = "must not begin or end with an invisible character, or contain a control character"
+            yield Fault(f"the label {label!r} {how}: remove {hidden!r}", field="task.labels")
         first = seen.setdefault(_looks(label), label)
         if first != label:
             how = "must differ by more than case, spaces, invisible characters and the encoding of letters"
             yield Fault(f"the labels {first!r} and {label!r} {how}", field="task.labels")
+
+
+def _hidden(label: str) -> str:
+    """The first character that nobody sees but the language model reads, as copying from web pages leaves it; or ""."""
+    controls = (
+        character for character in label if unicodedata.category(character) == "Cc" and character not in "\t\n\r"
+    )
+    ends = (label[place] for place in (0, -1) if is_blank(label[place]) and not _is_part_of_a_sign(label[place]))
+    return next(controls, None) or next(ends, "")
+
+
+def _is_part_of_a_sign(character: str) -> bool:
+    return character in _SHOWN_WITH_OTHERS or ord(character) in _TAGS
 
 
 def _looks(label: str) -> str:

@@ -69,8 +69,8 @@ def _count_warnings(number: int, found: RelationCount, task: Task) -> Iterator[s
         yield f"{name} leaves out {counted(found.rows_left_blank, 'row')} in which {columns} is blank: {have} no group"
     if found.rows_said_missing > 1:
         yield (
-            f"{name} ties {found.rows_said_missing} rows in which {columns} is the text NA, null or the like; "
-            "if nothing is there, leave these cells blank: such rows have no group"
+            f"{name} takes the text NA, null or the like for a value: {found.rows_said_missing} rows have it in "
+            f"{columns}; if nothing is there, leave these cells blank: such rows have no group"
         )
     if found.groups_of_one:
         label = relation.label or task.labels[0]

@@ -5,14 +5,14 @@ Gold never reaches the search. The report compares labels with it, and a warning
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from service.config import Task
 from service.identifiers import Label
 from service.jobs.task.label_names import LabelNames
-from service.values import as_text, by_number, counted, is_blank
+from service.values import as_text, by_number, counted, is_blank, says_missing
 
 SHOWN_VALUES = 5  # the most frequent values that are not labels
 _COUNTED_VALUES = 1_000  # distinct values to count, which bounds the memory for many rows
@@ -85,10 +85,20 @@ def unmatched_warning(task: Task, unmatched: Unmatched, gold_rows: int) -> Itera
         return
     commonest = unmatched.commonest()
     shown = ", ".join(f"{found.value!r} in {found.rows}" for found in commonest)
-    example = json.dumps({commonest[0].value: task.labels[0]}, ensure_ascii=False)
     yield (
         f"of {counted(gold_rows, 'row')} with gold {unmatched.rows} {by_number(unmatched.rows, 'holds', 'hold')} "
         "none of "
-        f"the labels: {shown}; {by_number(unmatched.rows, 'it is', 'they are')} left out of the accuracy. If such a "
-        f"value stands for a label, say so in task.gold_values, as in {example}"
+        f"the labels: {shown}; {by_number(unmatched.rows, 'it is', 'they are')} left out of the accuracy. "
+        f"{_remedy(commonest)}"
+    )
+
+
+def _remedy(commonest: Sequence[GoldValue]) -> str:
+    """What to do about gold values that are not labels; suggests no label for them, since that would be a guess."""
+    meant = {found.value: "..." for found in commonest if not says_missing(found.value)}
+    if not meant:
+        return "Leave these cells blank if no gold is known there"
+    example = json.dumps(meant, ensure_ascii=False)
+    return (
+        f"If such a value stands for a label, say so in task.gold_values: {example} with a label in place of each ..."
     )

@@ -205,6 +205,16 @@ def test_only_folds_can_raise_gain(strategy: str) -> None:
             "task.relations.0.grup",
             "did you mean 'group'? The fields are: distinct, group, kind, label",
         ),
+        (
+            {"task": {"template": "{a}", "relations": [{"kind": "same_label", "group": 5}]}},
+            "task.relations.0.group",
+            "must be text, in quotes, or a list, in square brackets",
+        ),
+        (
+            {"task": {"template": "{a}", "shares": {"True": "50%"}}},
+            "task.shares.True",
+            "must be a number, or a list, in square brackets",
+        ),
         ({"task": {}}, "task.template", "is missing"),
         ({"task": 5}, "task", "must be an object, in braces"),
         ({"task": {"template": 5}}, "task.template", "must be text, in quotes"),

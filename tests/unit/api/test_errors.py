@@ -91,6 +91,16 @@ async def test_the_answer_to_a_wrong_method_lists_the_allowed_ones(
     answer = await service.client.request(method, path)
     assert answer.status_code == 405
     assert set(answer.headers["Allow"].split(", ")) == allowed
+    assert answer.json()["detail"] == f"this address does not take {method}; it takes {answer.headers['Allow']}"
+
+
+@pytest.mark.parametrize("path", ["/v1/job", "/v1/jobs/a%2Fb", "/v1/jobs/", "/nowhere"])
+async def test_an_address_with_nothing_behind_it_is_told_so_in_plain_words(service: Service, path: str) -> None:
+    answer = await service.client.get(path)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        404,
+        "there is nothing at this address; /docs lists all addresses",
+    )
 
 
 async def test_a_request_keeps_the_id_it_came_with(service: Service) -> None:

@@ -182,6 +182,7 @@ async def test_an_estimate_has_the_cost_and_stores_nothing(service: Service) -> 
         "prompts",
         "tokens_sent",
         "tokens_computed",
+        "at_most",
         "trainings",
         "tokens_trained",
         "sample_prompt",

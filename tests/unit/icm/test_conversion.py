@@ -103,5 +103,15 @@ def test_another_file_is_refused_with_what_is_missing_and_nothing_is_written(
     assert not (tmp_path / "rows.jsonl").exists()
 
 
+def test_a_published_file_is_never_written_over(tmp_path: Path) -> None:
+    published = tmp_path / "solutions.jsonl"
+    published.write_text('{"question": "q", "a": {"solution": "so 7"}}')
+    before = published.read_text()
+    words = ["convert", "gsm8k", str(published), "-o", str(tmp_path / "." / "solutions.jsonl")]
+    done = CliRunner().invoke(build_app(), words, env={"COLUMNS": "300"})
+    assert (done.exit_code, "is the published file itself" in done.stderr) == (2, True), done.stderr
+    assert published.read_text() == before
+
+
 def test_a_preset_without_a_published_file_is_refused(tmp_path: Path) -> None:
     assert convert(tmp_path, "comparison", "").exit_code == 2

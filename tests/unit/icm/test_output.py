@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import typer
 from rich.console import Console
+from typer.testing import CliRunner
 
+from icm.cli import build_app
 from icm.commands.failures import BadConfigFile
 from icm.commands.jobs import check_output
 from icm.commands.options import read_config
@@ -178,6 +180,18 @@ def test_an_output_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> 
     check_output(tmp_path / "other.jsonl", data)
     with pytest.raises(typer.BadParameter, match="no such folder"):
         check_output(tmp_path / "nowhere" / "labelled.csv")
+
+
+def test_a_report_is_never_written_over_another_file_of_the_command(tmp_path: Path) -> None:
+    data, config = tmp_path / "rows.jsonl", tmp_path / "config.json"
+    data.touch()
+    config.write_text("{}")
+    (tmp_path / "link.html").symlink_to(data)
+    for page in (data, config, tmp_path / "new.csv", tmp_path / "link.html"):
+        words = ["label", str(data), "-o", str(tmp_path / "new.csv"), "--config", str(config), "--report", str(page)]
+        done = CliRunner().invoke(build_app(), words, env={"COLUMNS": "300"})
+        assert (done.exit_code, "give another name" in done.stderr) == (2, True), done.stderr
+    assert (data.read_bytes(), config.read_text()) == (b"", "{}")
 
 
 def test_prompts_answered_from_memory_are_shown_with_the_cost() -> None:

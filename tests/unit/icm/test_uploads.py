@@ -70,10 +70,25 @@ def test_an_open_file_is_sent_from_where_it_stands_under_its_name(tmp_path: Path
     ("file", "content"),
     [(io.StringIO("claim\nsn\xf6\n"), "claim\nsn\xf6\n".encode()), (io.BytesIO(b"{}\n"), b"{}\n"), (io.BytesIO(), b"")],
 )
-def test_files_without_a_name_are_json_lines_unless_one_is_given(file: Any, content: bytes) -> None:
-    assert sent(file) == ("dataset.jsonl", content)
+def test_files_without_a_name_get_none_so_that_the_service_looks_at_their_content(file: Any, content: bytes) -> None:
+    assert sent(file) == ("dataset", content)
     file.seek(0)
     assert sent(file, filename="a.csv") == ("a.csv", content)
+
+
+class Series:
+    """One column, as pandas and polars have them."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any:
+        return pa.chunked_array([["a", "b"]]).__arrow_c_stream__(requested_schema)
+
+    def to_frame(self, name: str) -> None:
+        """Make a table of the column."""
+
+
+def test_one_column_alone_is_refused_with_what_makes_a_table_of_it() -> None:
+    with pytest.raises(UnsendableData, match=r"one column alone, of type Series: name it, as in to_frame\('text'\)"):
+        sent(Series())
 
 
 def test_a_file_that_was_written_and_not_rewound_is_reported() -> None:
@@ -85,7 +100,7 @@ def test_a_file_that_was_written_and_not_rewound_is_reported() -> None:
 
 @pytest.mark.parametrize("content", [bytearray(b"{}"), memoryview(b"{}")])
 def test_bytes_may_be_of_any_kind(content: Any) -> None:
-    assert sent(content) == ("dataset.jsonl", b"{}")
+    assert sent(content) == ("dataset", b"{}")
 
 
 TABLE = pa.table({"a": [1, None], "v": pa.array([[0.5], []], pa.list_(pa.float32()))})

@@ -79,6 +79,7 @@ def test_text_between_objects_is_reported_once(content: bytes, line: int, told: 
     [fault] = faults_in(content, "a.json")
     assert fault.line == line
     assert told in fault.message
+    assert fault.message.startswith("not valid JSON") == ("other than objects" not in told), "a list of texts is valid"
 
 
 def test_a_list_without_rows_has_none() -> None:

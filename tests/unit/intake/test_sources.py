@@ -141,6 +141,12 @@ def test_the_ratio_does_not_matter_for_small_files_and_is_no_leave_to_send_more(
         ("a.jsonl", b"{\\rtf1 x}", "RTF"),
         ("a.jsonl", b"text,label\nx,1\n", "looks like CSV"),
         ("a.json", b"hello\nhello\n", "first line is not valid JSON"),
+        (
+            "a.jsonl",
+            b'"Snow is white."\n"Grass is blue, or green."\n',
+            "is a text or number alone; each row must be an obj",
+        ),
+        ("a.json", b"5\n", "is a text or number alone"),
     ],
 )
 def test_a_file_of_a_format_that_is_not_read_gets_one_message_with_what_it_is(

@@ -112,7 +112,9 @@ async def test_words_for_missing_values_get_a_warning_if_they_make_a_group(word:
     chosen = config(relations=[{"kind": "at_most_one", "group": "g"}])
     found = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate([word, word, "x", "x"])))
     [told] = [warning for warning in found.warnings if "leave these cells blank" in warning]
-    assert told.startswith("the relation at_most_one (relations.0) ties 2 rows in which 'g' is the text NA, null")
+    assert told.startswith(
+        "the relation at_most_one (relations.0) takes the text NA, null or the like for a value: 2 rows have it in 'g';"
+    )
     once = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate([word, "nation", "x", "x"])))
     assert not [warning for warning in once.warnings if "leave these cells blank" in warning]
 
@@ -187,6 +189,21 @@ async def test_gold_that_is_none_of_the_labels_gets_a_warning(task: dict[str, An
         warning for warning in (await estimated(config(gold_field="gold", **task), *rows)).warnings if "gold" in warning
     ]
     assert [warning.startswith(start) for warning, start in zip(warned, told, strict=True)] == [True] * len(told)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (["yes", "yes", "no"], """{"yes": "...", "no": "..."} with a label in place of each ..."""),
+        (["yes", "NA", "NA"], """{"yes": "..."} with a label in place of each ..."""),
+        (["NA", "nan", "NA"], "Leave these cells blank if no gold is known there"),
+    ],
+)
+async def test_no_label_is_suggested_for_gold_that_is_none_of_them(values: list[str], told: str) -> None:
+    found = await estimated(config(gold_field="gold"), *({"q": n, "gold": gold} for n, gold in enumerate(values)))
+    [warning] = [warning for warning in found.warnings if "with gold" in warning]
+    assert warning.endswith(told)
+    assert '"True"' not in warning
 
 
 @pytest.mark.parametrize("gold", ["", None, " "])

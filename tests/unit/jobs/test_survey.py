@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from service.jobs.checks.rows import FaultLog, SourceRow
@@ -232,6 +234,52 @@ def test_a_table_written_by_columns_is_recognised() -> None:
         assert (field, "for each row (pandas: orient='records')" in message) == ("q", True)
     [(_, _, message)] = faults_of(config().task, {"q": ["x"], "n": 1})
     assert "by columns" not in message
+
+
+def test_a_list_in_the_rows_of_a_table_is_no_table_written_by_columns() -> None:
+    for rows in ([{"q": "x", "n": 1}, {"q": ["y", "z"]}], [{"q": ["x", "y"]}, {"q": "z"}], [{"q": {"a": 1}}] * 2):
+        for _, field, message in faults_of(config().task, *rows):
+            assert (field, "pandas" in message) == ("q", False), message
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"0": {"q": "x"}, "1": {"q": "y"}},
+        {"columns": ["q"], "index": [0, 1], "data": [["x"], ["y"]]},
+        {"x": ["a", "b"], "y": [1, 2]},
+    ],
+)
+def test_a_table_as_one_object_is_recognised_where_it_names_no_column_of_the_task(table: dict[str, Any]) -> None:
+    [(_, field, message)] = faults_of(config().task, table)
+    assert (field, message.endswith("write an object for each row (pandas: orient='records')")) == ("q", True), message
+
+
+def test_a_row_that_spells_a_column_otherwise_is_told_so() -> None:
+    for name in ("Q", " q", "q "):
+        [(line, field, message)] = faults_of(config().task, {"q": "x"}, {name: "y"})
+        assert (line, field) == (2, "q")
+        assert f"the field is missing (this row has {name!r}), but" in message
+
+
+def test_a_column_whose_name_only_looks_the_same_is_pointed_out() -> None:
+    for written, found in (("caf\u00e9", "cafe\u0301"), ("q", "q\u200b"), ("q", "\ufeffq")):
+        [(_, field, message)] = faults_of(config(f"{{{written}}}").task, {found: "x", "other": 1})
+        assert (field, "looks the same and has other characters" in message) == (written, True), message
+
+
+def test_an_unexpected_sign_between_cells_is_named() -> None:
+    for sign in "^~\x01,":
+        [(_, _, message)] = faults_of(config().task, {f"q{sign}n": f"x{sign}1"})
+        assert f"({sign!r} seems to separate the cells" in message
+    for name in ("q_n", "q-n", "the q", "qq^n"):
+        [(_, _, message)] = faults_of(config().task, {name: "x"})
+        assert "separate" not in message
+
+
+def test_a_table_without_columns_has_none() -> None:
+    [(_, _, message)] = faults_of(config().task, {})
+    assert message.endswith("there are: none")
 
 
 def test_rows_in_a_list_within_one_object_are_recognised() -> None:

@@ -74,6 +74,32 @@ def test_labels_that_break_a_line_or_look_like_each_other_are_refused(labels: li
 
 
 @pytest.mark.parametrize(
+    ("label", "character"),
+    [
+        ("\u200byes", "'\\u200b'"),
+        ("yes\ufeff", "'\\ufeff'"),
+        ("yes\u00ad", "'\\xad'"),
+        ("\u200fyes", "'\\u200f'"),
+        ("\u200dyes\u2060", "'\\u2060'"),
+        ("ye\x1b[1ms", "'\\x1b'"),
+        ("y\x7fes", "'\\x7f'"),
+    ],
+)
+def test_a_label_with_a_hidden_character_is_refused_since_the_language_model_would_read_it(
+    label: str, character: str
+) -> None:
+    [(field, message)] = refusals(labels=[label, "no"])
+    assert field == "task.labels"
+    assert message.endswith(f"remove {character}")
+
+
+@pytest.mark.parametrize("label", ["\u2764\ufe0f", "\u0d28\u0d4d\u200d", "\U0001f3f4\U000e0067\U000e0062\U000e007f"])
+def test_a_label_whose_last_sign_ends_with_a_joiner_or_a_tag_is_taken(label: str) -> None:
+    task = {"template": "{a}", "labels": [label, "no"]}
+    assert parse_config({"task": task}).task.labels[0] == label
+
+
+@pytest.mark.parametrize(
     ("separator", "labels", "told"),
     [
         ("good", ["good", "bad"], "must not occur in a label, as it does in 'good'"),

@@ -1,0 +1,60 @@
+"""Says what was probably meant where rows lack a column that the task reads, for messages."""
+
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from service.values import is_blank, nearest
+
+_PARTS_OF_NAMES = "_-.' "  # signs within names of columns, which separate no cells
+
+
+def meant_column(field: str, columns: Collection[str]) -> str:
+    """What to do about a field that is none of the columns, in parentheses; empty if nothing suggests itself."""
+    if field.isdigit():
+        return " (a template names a column by its name, not by its place)"
+    if any(_looks(field) == _looks(column) for column in columns):
+        return " (a column's name looks the same and has other characters: copy the name from the file)"
+    near = nearest(field, columns)
+    if near and ("{" in near[0] or "}" in near[0]):
+        return f" (a template cannot name {near[0]!r}, since braces stand for columns: rename that column)"
+    if near:
+        return f" (did you mean {near[0]!r}?)"
+    if len(columns) == 1 and (sign := next(_separators(field, *columns), "")):
+        return f" ({sign!r} seems to separate the cells: put commas there, and take out a first line such as sep=;)"
+    return ""
+
+
+def other_spelling(field: str, names: Collection[str]) -> str:
+    """The row's own spelling of a field that it lacks, in parentheses; empty without one."""
+    same = [name for name in names if name.strip().casefold() == field.strip().casefold()]
+    return f" (this row has {same[0]!r})" if same else ""
+
+
+def other_layout(only_row: Mapping[str, Any] | None) -> str:
+    """What to do about a table that is one object, whose columns or rows are lists or objects; empty for others."""
+    if not only_row:
+        return ""
+    lists = [name for name, value in only_row.items() if _has_objects(value)]
+    if lists:
+        return "".join(f"; if the rows are the list {name!r}, send that list alone" for name in lists)
+    if not any(isinstance(value, list | dict) and value for value in only_row.values()):
+        return ""
+    return "; this looks like one object for a whole table: write an object for each row (pandas: orient='records')"
+
+
+def _looks(name: str) -> str:
+    """A form that is equal for names that look the same to a reader, other than by white space."""
+    visible = "".join(character for character in name if character.isspace() or not is_blank(character))
+    return unicodedata.normalize("NFC", visible)
+
+
+def _separators(field: str, column: str) -> Iterator[str]:
+    """The signs that divide this name of a column into cells of which the field is one."""
+    for sign in dict.fromkeys(column):
+        if not sign.isalnum() and sign not in _PARTS_OF_NAMES and field in map(str.strip, column.split(sign)):
+            yield sign
+
+
+def _has_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
