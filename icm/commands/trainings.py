@@ -43,6 +43,9 @@ Prompt = Annotated[
 ]
 Stop = Annotated[str | None, typer.Option(help=r"Kind policy: a text of one token that ends a completion, such as \n.")]
 CompletionTokens = Annotated[int | None, typer.Option(min=1, help="Kind policy: most tokens of a completion.")]
+Uncertain = Annotated[
+    bool, typer.Option("--uncertain", help="Learn from rows of status uncertain, too (rows.statuses).")
+]
 KlLimit = Annotated[float | None, typer.Option(help="Kind policy: largest KL divergence in nats for a completion.")]
 
 
@@ -58,6 +61,7 @@ def train(  # noqa: PLR0913 - each is an option that people give
     rank: Annotated[int | None, typer.Option(min=1, help="Rank of LoRA.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Learning rate at the first step.")] = None,
     min_confidence: Annotated[float | None, typer.Option(help="Leave out rows with a lower confidence.")] = None,
+    uncertain: Uncertain = False,
     holdout: Annotated[float | None, typer.Option(help="Share of rows to evaluate on.")] = None,
     control: Annotated[
         list[str] | None, typer.Option(help="A control, such as shuffled, to compare with; repeat for several.")
@@ -79,7 +83,8 @@ def train(  # noqa: PLR0913 - each is an option that people give
     """Train a language model on finished jobs; print the training's id."""
     settings: dict[str, Any] = {"kind": kind.value, "seed": seed, "force": force, "controls": control or []}
     settings |= _given(base=base, epochs=epochs, rank=rank, learning_rate=learning_rate)
-    settings |= _given(rows=_given(min_confidence=min_confidence, holdout=holdout) or None)
+    statuses = ["labeled", "uncertain"] if uncertain else None
+    settings |= _given(rows=_given(min_confidence=min_confidence, holdout=holdout, statuses=statuses) or None)
     policy = _given(reward=reward, judge=judge, completion_tokens=completion_tokens, kl_limit=kl_limit)
     policy |= _given(prompt=_unescaped(prompt), stop=_unescaped(stop))
     settings |= _given(policy=policy or None)
@@ -92,9 +97,6 @@ def train(  # noqa: PLR0913 - each is an option that people give
             write_warnings(training.warnings)
         if wait:
             training = _followed(client, training, as_json=as_json)
-            if not as_json:
-                for line in measured(client.trainings.report(training.id)["report"]):
-                    write_line(on_stderr(), line)
     _tell(training, as_json=as_json)
 
 
@@ -169,7 +171,7 @@ def adapters(
 
 
 def _followed(client: Client, training: Training, *, as_json: bool) -> Training:
-    """The training once it has ended well. Raises JobEndedBadly."""
+    """The training once it has ended well; prints what its report measured. Raises JobEndedBadly."""
     if as_json:
         ended = client.trainings.wait(training.id)
     else:
@@ -177,6 +179,9 @@ def _followed(client: Client, training: Training, *, as_json: bool) -> Training:
             ended = client.trainings.wait(training.id, on_change=show)
     if ended.status != "succeeded":
         raise JobEndedBadly(ended)
+    if not as_json:
+        for line in measured(client.trainings.report(training.id)["report"]):
+            write_line(on_stderr(), line)
     return ended
 
 

@@ -169,7 +169,8 @@ def why_nothing_is_left(request: TrainingRequest, written: Written) -> Iterator[
         yield f"{unsure} rows have two texts that are equal, or one that is blank"
     if uncertain := left_out[LabelStatus.UNCERTAIN] * (LabelStatus.UNCERTAIN not in wanted):
         are = by_number(uncertain, "is", "are")
-        yield f"{counted(uncertain, 'row')} {are} uncertain; add `uncertain` to rows.statuses if you trust their labels"
+        remedy = "add `uncertain` to rows.statuses (`icm train --uncertain`) if you trust their labels"
+        yield f"{counted(uncertain, 'row')} {are} uncertain; {remedy}"
     if unlabeled := left_out[LabelStatus.UNLABELED]:
         yield f"{counted(unlabeled, 'row')} {by_number(unlabeled, 'has', 'have')} no label"
 

@@ -54,4 +54,4 @@ async def test_white_space_at_the_end_of_rows_makes_no_label_less_likely(scorer:
 
 async def test_words_that_the_small_model_never_says_are_named_as_the_cause(scorer: EmbeddedScorer) -> None:
     warning = (await warned(scorer, labels=["Surely", "Never"]))[-1]
-    assert "would not write there" in warning
+    assert "the language model expects other words" in warning

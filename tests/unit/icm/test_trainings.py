@@ -85,7 +85,8 @@ async def test_a_training_is_asked_for_followed_listed_and_downloaded(
     service: Service, command: Command, tmp_path: Path
 ) -> None:
     job = await service.labelled()
-    asking = asyncio.create_task(command("train", job["id"], "--force", "--epochs", "2", "--wait"))
+    words = ("train", job["id"], "--force", "--uncertain", "--holdout", "0.5", "--epochs", "2", "--wait")
+    asking = asyncio.create_task(command(*words))
     await end_next(service, tmp_path / "made")
     done = await asking
     assert done.exit_code == 0, done.stderr
@@ -93,6 +94,7 @@ async def test_a_training_is_asked_for_followed_listed_and_downloaded(
     assert "succeeded  2/2 steps  loss 0.250 nats  900 tokens/s" in done.stderr
     [listed] = [json.loads(line) for line in (await command("trainings", "--json")).stdout.splitlines()]
     assert (listed["id"], listed["config"]["epochs"]) == (training_id, 2)
+    assert listed["config"]["rows"]["statuses"] == ["labeled", "uncertain"]
     assert "2/2" in (await command("trainings")).stdout
     assert "agreement on 4 held-out rows, by their labels: 0.500 before, 0.750 after" in done.stderr
     output = tmp_path / "adapter"

@@ -16,6 +16,7 @@ TASK = job_config.Task.model_validate(
     {"template": "{claim}\nI think this claim is ", "labels": ["True", "False"], "gold_field": "truth"}
 ).checked()
 ROW = {"claim": "Rome is in Spain."}
+TRUST_UNCERTAIN = "add `uncertain` to rows.statuses (`icm train --uncertain`) if you trust their labels"
 
 
 def test_an_example_has_the_prompt_with_which_the_row_was_scored() -> None:
@@ -87,7 +88,7 @@ def test_a_label_that_the_user_knows_is_learned_whatever_was_found() -> None:
             {"uncertain": 5, "unlabeled": 6},
             {},
             [
-                "5 rows are uncertain; add `uncertain` to rows.statuses if you trust their labels",
+                f"5 rows are uncertain; {TRUST_UNCERTAIN}",
                 "6 rows have no label",
             ],
         ),
