@@ -2,7 +2,8 @@
 
 from abc import abstractmethod
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from unicodedata import normalize
 
 from service.identifiers import Label, Row
 from service.relations.columns import Fields, Key
@@ -116,6 +117,19 @@ class GroupTie(KeyedTie):
         """The number of groups that can be in conflict."""
         return len(self._divided) if self._binds_one_cluster else sum(self._divided)
 
+    def look_alikes(self) -> Iterator[tuple[str, str]]:
+        """See Tie."""
+        seen: dict[Key, Key] = {}
+        for key in self._number:
+            other = seen.setdefault(tuple(map(_folded, key)), key)
+            if other != key:
+                yield next((str(one), str(two)) for one, two in zip(other, key, strict=True) if one != two)
+
     def groups_of_one(self) -> int:
         """See Tie."""
         return len(self._divided) - sum(self._divided) if self._binds_one_cluster else 0
+
+
+def _folded(value: Hashable) -> Hashable:
+    """Equal for texts that people take for the same: spaces, case and composed accents do not count."""
+    return " ".join(normalize("NFC", value).casefold().split()) if isinstance(value, str) else value

@@ -27,6 +27,7 @@ class RelationCount:
     rows_left_blank: int  # ignored, since a column of the relation is null or blank; 0 for `pairs`
     rows_said_missing: int = 0  # not ignored, although a column says NA, null or the like; 0 for `pairs`
     groups_of_one: int = 0  # whose label the relation decides
+    look_alikes: tuple[tuple[str, str], ...] = ()  # values of groups that differ only in spaces or case
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,10 @@ class Tie(ABC):
         """The number of groups of one row, or of rows that count as one, whose label the relation decides."""
         return 0
 
+    def look_alikes(self) -> Iterator[tuple[str, str]]:
+        """Values that keep groups apart although they differ only in spaces or case."""
+        return iter(())
+
     def count(self, rows: int) -> RelationCount:
         """The counts for a data set of this many rows, after all of them were added."""
         forest, touched = UnionFind(rows), set[int]()
@@ -88,6 +93,7 @@ class Tie(ABC):
             rows_left_blank=self._blank,
             rows_said_missing=self._said_missing,
             groups_of_one=self.groups_of_one(),
+            look_alikes=tuple(self.look_alikes()),
         )
 
 

@@ -72,6 +72,13 @@ def _count_warnings(number: int, found: RelationCount, task: Task) -> Iterator[s
             f"{name} takes the text NA, null or the like for a value: {found.rows_said_missing} rows have it in "
             f"{columns}; if nothing is there, leave these cells blank: such rows have no group"
         )
+    if alike := found.look_alikes:
+        one, two = alike[0]
+        yield (
+            f"{name} keeps {counted(len(alike), 'group')} apart from {by_number(len(alike), 'one', 'others')} whose "
+            f"{columns} differs only in spaces or case, such as {two!r} and {one!r}; write these cells alike if they "
+            "mean the same group"
+        )
     if found.groups_of_one:
         label = relation.label or task.labels[0]
         groups, each = counted(found.groups_of_one, "group"), by_number(found.groups_of_one, "it", "each of them")

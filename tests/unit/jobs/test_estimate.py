@@ -119,6 +119,21 @@ async def test_words_for_missing_values_get_a_warning_if_they_make_a_group(word:
     assert not [warning for warning in once.warnings if "leave these cells blank" in warning]
 
 
+@pytest.mark.parametrize("other", ["Ab", " ab", "ab\u00a0", "AB"])
+async def test_groups_that_differ_only_in_spaces_or_case_get_a_warning(other: str) -> None:
+    chosen = config(relations=[{"kind": "at_most_one", "group": "g"}])
+    found = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate(["ab", "ab", other, other, "x"])))
+    [told] = [warning for warning in found.warnings if "spaces or case" in warning]
+    assert told.startswith("the relation at_most_one (relations.0) keeps 1 group apart from one whose 'g' differs only")
+    assert f"such as {other!r} and 'ab'" in told
+
+
+async def test_groups_that_differ_otherwise_or_in_no_text_get_no_warning() -> None:
+    chosen = config(relations=[{"kind": "at_most_one", "group": "g"}])
+    found = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate(["a b", "ab", 1, "1", "a-b", True])))
+    assert not [warning for warning in found.warnings if "spaces or case" in warning]
+
+
 async def test_groups_of_one_whose_label_the_relation_decides_get_a_warning() -> None:
     chosen = config(relations=[{"kind": "exactly_one", "group": "g", "label": "False"}])
     found = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate("abcc")))
