@@ -77,6 +77,8 @@ def serve(  # noqa: PLR0913 - each is an option that people give
     adapters = read_adapters(adapter or ())
     chosen = None if backends is None else read_backends(backends)
     check_settings(host, port, chosen)
+    if data_dir is not None and data_dir.exists() and not data_dir.is_dir():
+        raise typer.BadParameter(f"{data_dir} is a file; name a folder", param_hint="--data-dir")
     with listening(host, port) as listeners:
         folder = (data_dir or _DEFAULT_FOLDER).absolute()
         folder.mkdir(parents=True, exist_ok=True)

@@ -73,6 +73,8 @@ class BackendSettings(BaseModel):
     def _says_something(cls, value: str) -> str:
         if value != value.strip() or not value or not value.isprintable():
             raise ValueError("must be a text that configurations can give as `model`, without blanks at its ends")
+        if value.startswith("train_"):
+            raise ValueError("must not begin with `train_`, as the ids of trainings do, which are models, too")
         return value
 
     @field_validator("concurrency", "timeout_seconds", "patience_seconds", mode="before")

@@ -104,6 +104,15 @@ def test_a_taken_port_is_reported_before_anything_is_started(tmp_path: Path) -> 
     assert not (tmp_path / "data").exists()
 
 
+def test_a_data_folder_that_is_a_file_is_reported_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("a\n1\n")
+    done = CliRunner().invoke(build_app(), ["serve", "--port", "0", "--data-dir", "rows.csv"])
+    assert (done.exit_code, "rows.csv is a file; name a folder" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("backends", "told"),
     [
@@ -128,6 +137,7 @@ def test_a_taken_port_is_reported_before_anything_is_started(tmp_path: Path) -> 
         ('{"concurrency": true}', "--backends[0].concurrency: must be a number"),
         ('{"name": ""}', "--backends[0].name: must be a text"),
         ('{"name": "a "}', "--backends[0].name: must be a text"),
+        ('{"name": "train_1"}', "--backends[0].name: must not begin with `train_`"),
         ('[{"name": "a"}, {"name": "a"}]', "--backends: two backends have the same name"),
         ("[{]", "--backends: "),
         ("nowhere.json", "nowhere.json is neither JSON nor a readable file"),
