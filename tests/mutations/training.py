@@ -131,8 +131,10 @@ TRAINING = (
     Mutation(
         "what a gain goes along with is read off the difference of base and policy alone",
         "training/policy/hacking.py",
-        "[values - values.mean() for values in one]",
-        "list(one)",
+        "    inside = np.column_stack([np.concatenate([values - values.mean() for values in one]) for one in varying])\n"
+        "    rewards = np.concatenate([group.rewards - group.rewards.mean() for group in (base, policy)])\n",
+        "    inside = np.column_stack([np.concatenate(list(one)) for one in varying])\n"
+        "    rewards = np.concatenate([group.rewards for group in (base, policy)])\n",
         (f"{HACKING}::test_a_reward_that_ignores_length_gains_without_it_however_long_the_policy_gets",),
     ),
     Mutation(
