@@ -131,7 +131,8 @@ TRAINING = (
     Mutation(
         "what a gain goes along with is read off the difference of base and policy alone",
         "training/policy/hacking.py",
-        "    inside = np.column_stack([np.concatenate([values - values.mean() for values in one]) for one in varying])\n"
+        "    inside = np.column_stack("
+        "[np.concatenate([values - values.mean() for values in one]) for one in varying])\n"
         "    rewards = np.concatenate([group.rewards - group.rewards.mean() for group in (base, policy)])\n",
         "    inside = np.column_stack([np.concatenate(list(one)) for one in varying])\n"
         "    rewards = np.concatenate([group.rewards for group in (base, policy)])\n",
