@@ -44,7 +44,7 @@ def vllm_server(
     """Start vLLM with these arguments more and wait until it is ready; gives its URL. Raises ServerDidNotStart.
 
     `model` is a folder, or a hub name that is in the hub's cache; vLLM serves it under the last part of its name.
-    With `loads_adapters` it lets whoever reaches it load LoRA adapters.
+    With `loads_adapters` any client of it may load LoRA adapters.
 
     It is gone afterwards, with all its processes, also where this process is killed.
     """

@@ -13,6 +13,7 @@ from concurrent.futures import TimeoutError as TooLate
 from difflib import get_close_matches
 from pathlib import Path
 from threading import Thread
+from typing import NoReturn
 
 import structlog
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
@@ -156,9 +157,13 @@ def end_without_model(arguments: Sequence[str]) -> None:
     try:
         find(given.model, log.info)
     except ModelMissing as error:
-        sentence = f"the language model {given.model!r} cannot be loaded: {error}"
-        log.error(sentence)  # noqa: TRY400 - whoever named it made a mistake, not this program
-        sys.exit(MODEL_UNUSABLE)
+        end_as_unusable(given.model, str(error))
+
+
+def end_as_unusable(model: str, reason: str) -> NoReturn:
+    """Log why the language model cannot be loaded, and end the process."""
+    structlog.get_logger().error(f"the language model {model!r} cannot be loaded: {reason}")
+    sys.exit(MODEL_UNUSABLE)
 
 
 if __name__ == "__main__":

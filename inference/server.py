@@ -14,7 +14,7 @@ from inference.adapters.registry import Adapters
 from inference.app import create_app
 from inference.engine import CacheLimits, Engine
 from inference.errors import RequestError
-from inference.finding import MODEL_UNUSABLE, find
+from inference.finding import MODEL_UNUSABLE, end_as_unusable, find
 from inference.logs import configure_logging
 from inference.model.language_model import Source, load
 from inference.settings import Settings, read_settings
@@ -63,12 +63,9 @@ def _engine_or_end(settings: Settings) -> Engine:
     """Build the engine, or end the process with a line that says why the language model does not load."""
     try:
         return build_engine(settings)
-    except Exception as error:
-        log = structlog.get_logger()
-        log.debug("how the loading failed", exc_info=True)
-        sentence = f"the language model {settings.model!r} cannot be loaded: {_first_sentence(error)}"
-        log.error(sentence)  # noqa: TRY400 - whoever named it made a mistake, not this program
-        sys.exit(MODEL_UNUSABLE)
+    except Exception as error:  # noqa: BLE001 - the process ends, whatever failed, and names it
+        structlog.get_logger().debug("how the loading failed", exc_info=True)
+        end_as_unusable(settings.model, _first_sentence(error))
 
 
 def _adapters_or_end(settings: Settings, engine: Engine) -> Adapters:

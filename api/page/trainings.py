@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.page.charts import Curve, thinned
+from service.records.training_kinds import figures_of_base
 
 _MOST_POINTS = 300  # of a curve
 _FIGURES = {  # of held-out rows and of steps: name, unit
@@ -31,7 +32,6 @@ _BIASES = {  # of a reward model on held-out pairs: part and figure of the repor
     ("position", "accuracy_where_first_is_right"): "ranked right, where the first text is better",
     ("position", "accuracy_where_second_is_right"): "ranked right, where the second text is better",
 }
-_BEFORE = ("held_out", "untrained", "zero_shot")  # how kinds name the base's figures
 
 Facts = Mapping[str, Any]
 
@@ -83,8 +83,7 @@ class TrainingPage:
 
 def _points(report: Facts, training: Facts) -> Iterator[tuple[str, Facts]]:
     """Figures of held-out rows: of the base, after each epoch, and of controls at their end."""
-    before = _part(report, "before")
-    yield "base", next((_part(before, name) for name in _BEFORE if name in before), {})
+    yield "base", figures_of_base(report)
     for one in training.get("epochs") or ():
         yield f"epoch {one['epoch']:g}", _part(one, "held_out")
     for name, control in _part(report, "controls").items():

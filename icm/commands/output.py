@@ -10,10 +10,10 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from service.records.training_kinds import figures_of_base
 from service.terminal import visible, visible_line
 from service.values import by_number, counted
 
-_BEFORE = ("held_out", "untrained", "zero_shot")  # how kinds name the figures of the base
 _BIASES = (("length", "longer_chosen", "the longer text"), ("position", "first_chosen", "the text shown first"))
 AS_JSON = "icm.as_json"  # key of the command line's context: whether errors are JSON
 
@@ -196,8 +196,7 @@ def measured(report: Mapping[str, Any]) -> Iterator[str]:
     if outcome := report.get("after"):
         yield from _measured_policy(outcome)
         return
-    before, epochs = report.get("before") or {}, (report.get("training") or {}).get("epochs") or [{}]
-    base: Mapping[str, Any] = next((before[name] for name in _BEFORE if before.get(name)), {})
+    base, epochs = figures_of_base(report), (report.get("training") or {}).get("epochs") or [{}]
     last = epochs[-1].get("held_out") or {}
     noun, name = ("pair", "accuracy") if report.get("kind") == "reward" else ("row", "agreement")
     held_out = counted(last.get("rows") or 0, f"held-out {noun}")

@@ -166,7 +166,7 @@ def check_settings(host: str, port: int, backends: Backends | None) -> None:
 
 
 def _gaps(backends: Backends) -> Iterator[str]:
-    """What each backend lacks: our defaults are a server that whoever gives this option need not have."""
+    """What each backend lacks. Our defaults name a server that a user of this option may not have."""
     for number, backend in enumerate(backends):
         if backend and "kind" not in backend:
             yield f"{_OPTION}[{number}].kind: is missing; give {NAMES_OF_KINDS}"

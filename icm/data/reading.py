@@ -75,7 +75,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _faults_of_columns(rows: Sequence[SourceRow], columns: Sequence[str], doubt: str | None) -> Iterator[Fault]:
-    """Columns that rows lack, and values of columns that are no text; a column that no row has is told once."""
+    """Columns that rows lack, and values of columns that are no text; a column that no row has gives one fault."""
     known = dict.fromkeys(name for row in rows for name in row.fields)
     lacking = [name for name in columns if rows and name not in known]
     for name in lacking:

@@ -1,7 +1,10 @@
 """The kinds of training. The command line reads this module too, so it imports nothing that only a server needs."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import assert_never
+from typing import Any, assert_never
+
+_FIGURES_OF_BASE = ("held_out", "untrained", "zero_shot")  # how kinds name them in `before` of a report
 
 
 class TrainingKind(StrEnum):
@@ -23,3 +26,9 @@ class TrainingKind(StrEnum):
                 return "writes completions"
             case _:
                 assert_never(self)
+
+
+def figures_of_base(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The base's figures on held-out rows in a training's report; empty if the report has none."""
+    before = report.get("before") or {}
+    return next((before[name] for name in _FIGURES_OF_BASE if before.get(name)), {})

@@ -75,7 +75,7 @@ class Place:
         return len(await self.lab.events(training_id, "training.evaluation")) >= evaluations
 
     async def has_stepped(self, training_id: JobId, times: int) -> bool:
-        """Whether its processes have told of so many steps; true as well once it has ended."""
+        """Whether its processes have reported this many steps; also true once the training has ended."""
         told = await self.lab.events(training_id, "training.progress")
         return len(told) >= times or await self.has_ended(training_id)
 

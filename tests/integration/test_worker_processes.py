@@ -22,7 +22,7 @@ from tests.support.running.processes import (
     worker_processes,
 )
 
-KILLS, KILLS_OF_A_JOB = (20, 10) if LONG else (4, 2)  # so many that jobs of both strategies meet some
+KILLS, KILLS_OF_A_JOB = (20, 10) if LONG else (4, 2)  # enough to hit jobs of both strategies
 CALM = 30.0  # a lease that no live worker loses, in seconds
 SHORT = 1.0  # a lease that is soon over once its worker is dead
 ROWS = 36 if LONG else 8  # of Algorithm 1, where each step reads all of them

@@ -23,7 +23,7 @@ from service.intake.unpacked.exchange import CPU_SECONDS, Outcome
 from service.intake.unpacked.spreadsheet import spreadsheet_as_lines
 from service.jobs.checks.rows import FaultLog
 
-MAX_FAULTS = 1_000  # causes that are told; faults of further ones are only counted
+MAX_FAULTS = 1_000  # causes that the process lists; it only counts faults of further ones
 _STATM = Path("/proc/self/statm")
 _SMALLER = {"Parquet": "write smaller pages and row groups", "Excel": "send the sheet as CSV"}
 

@@ -173,7 +173,7 @@ def _conflicts(evidence: Evidence) -> list[Reason]:
 def _known(evidence: Evidence) -> list[Reason]:
     """Labels that are right on left-out known rows hardly more often than a guess mean something else, or nothing.
 
-    The rule is silent if so many known rows have the same label that a guess is right on nearly all of them.
+    The rule says nothing if nearly all known rows have one label: a guess is then right on nearly all of them.
     """
     known, guess = _enough_known(evidence), _guess(evidence)
     if known is None or wilson(1.0, known.rows)[0] <= guess:

@@ -112,12 +112,10 @@ def _known_warnings(prepared: Preparation) -> Iterator[str]:
             yield f"no known row has the label {name!r}: the known rows say nothing of it"
     outside = sum(plan.shard_of_row[row] != ANCHOR for row in survey.known)
     if outside and prepared.config.method.reads_anchor:
+        have, keep = by_number(outside, "has", "have"), by_number(outside, "keeps its label", "keep their labels")
         yield (
-            f"{outside} of {counted(len(survey.known), 'known row')} {by_number(outside, 'has', 'have')} no room "
-            "among the "
-            f"rows solved first and {by_number(outside, 'keeps its label', 'keep their labels')}, but other rows are "
-            "not "
-            f"shown {by_number(outside, 'it', 'them')}; raise search.anchor_rows"
+            f"{outside} of {counted(len(survey.known), 'known row')} {have} no room among the rows solved first and "
+            f"{keep}, but other rows are not shown {by_number(outside, 'it', 'them')}; raise search.anchor_rows"
         )
 
 
