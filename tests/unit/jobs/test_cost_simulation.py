@@ -55,7 +55,7 @@ def test_a_simulation_is_the_same_every_time() -> None:
     assert first == again
 
 
-@pytest.mark.parametrize("rows", [64, 128, 256])
+@pytest.mark.parametrize("rows", [64, 256])
 def test_a_search_costs_a_number_of_tokens_per_row_that_hardly_grows(rows: int) -> None:
     usage = simulate_search(Folds(), problem_of(rows), lead_tokens=LEAD, tail_tokens=TAIL).usage
     assert 8 < usage.tokens_computed / (12 * rows) < 30
@@ -70,12 +70,15 @@ def test_without_the_exact_end_the_search_costs_much_less() -> None:
     assert light < 0.7 * full
 
 
-@pytest.mark.parametrize("rows", [20, 2_000])
+@pytest.mark.parametrize("rows", [20, 200])
 def test_each_further_beginning_of_a_label_costs_a_prompt_and_a_token(rows: int) -> None:
-    one, three = cost_of(rows), cost_of(rows, prompts_per_query=3.0)
-    assert three.prompts == 3 * one.prompts
-    assert three.tokens_computed == one.tokens_computed + 2 * one.prompts
-    assert three.tokens_sent == 3 * one.tokens_sent + 3 * one.prompts  # one token more, two tokens more
+    one, three = (predicted(rows, prompts_per_query=number, search={"anchor_rows": 16}) for number in (1.0, 3.0))
+    for cost, more in ((one.usage, three.usage), (one.most, three.most)):
+        assert cost is not None
+        assert more is not None
+        assert more.prompts == 3 * cost.prompts
+        assert more.tokens_computed == cost.tokens_computed + 2 * cost.prompts
+        assert more.tokens_sent == 3 * cost.tokens_sent + 3 * cost.prompts  # one token more, two tokens more
 
 
 def test_no_prompt_of_a_simulation_has_more_demonstrations_than_fit() -> None:
@@ -91,14 +94,11 @@ def test_rows_behind_an_anchor_cost_their_own_tokens_and_little_more() -> None:
     assert 0.7 * 4000 * (12 - TAIL) <= more <= 2 * 4000 * 12
 
 
-@pytest.mark.parametrize("anchor", [16, 32])
-def test_rows_of_a_later_shard_are_asked_once_by_each_of_the_panel_s_first_members_and_doubtful_ones_by_all(
-    anchor: int,
-) -> None:
-    panel = simulate_search(GainSearch(), problem_of(anchor), lead_tokens=LEAD, tail_tokens=TAIL).panel
+def test_rows_of_a_later_shard_are_asked_once_by_each_of_the_panel_s_first_members_and_doubtful_ones_by_all() -> None:
+    panel = simulate_search(GainSearch(), problem_of(16), lead_tokens=LEAD, tail_tokens=TAIL).panel
     assert panel is not None
     asked = panel.first + 0.1 * (len(panel.members) - panel.first)
-    small, large = (cost_of(rows, search={"anchor_rows": anchor}) for rows in (1000, 3000))
+    small, large = (cost_of(rows, search={"anchor_rows": 16}) for rows in (1000, 3000))
     assert large.prompts - small.prompts == pytest.approx(2000 * asked, rel=0.01)
     assert large.tokens_computed - small.tokens_computed <= 2000 * asked * (12 - TAIL)
     assert large.tokens_sent - small.tokens_sent > 5 * (large.tokens_computed - small.tokens_computed)
@@ -121,8 +121,8 @@ def test_known_rows_are_simulated_as_known_ones() -> None:
     assert knowing.tokens_sent / knowing.prompts > plain.tokens_sent / plain.prompts  # they stand in every prompt
 
 
-def test_algorithm_1_costs_hundreds_of_times_as_much() -> None:
-    paper, folds = (cost_of(200, search={"strategy": name}).tokens_sent for name in ("paper", "folds"))
+def test_algorithm_1_costs_many_times_as_much() -> None:
+    paper, folds = (cost_of(60, search={"strategy": name}).tokens_sent for name in ("paper", "folds"))
     assert paper > 10 * folds
 
 
@@ -140,7 +140,7 @@ def test_simulated_rows_keep_their_groups_and_lengths() -> None:
     assert problem.classes == 3
 
 
-@pytest.mark.parametrize(("rows", "labels"), [(36, 2), (60, 3)])
+@pytest.mark.parametrize(("rows", "labels"), [(36, 2), (24, 3)])
 def test_labels_that_mean_little_to_the_language_model_are_expected_to_take_more_sweeps(rows: int, labels: int) -> None:
     task = {"template": "{x}", "labels": [f"label {number}" for number in range(labels)]}
     sure, unsure = (predicted(rows, is_sure=is_sure, task=task) for is_sure in (True, False))
@@ -150,13 +150,6 @@ def test_labels_that_mean_little_to_the_language_model_are_expected_to_take_more
     assert unsure.usage.prompts < sure.most.prompts < 3 * sure.usage.prompts
     assert unsure.usage.tokens_sent < sure.most.tokens_sent
     assert unsure.usage.tokens_computed < sure.most.tokens_computed
-
-
-def test_the_bound_counts_each_further_beginning_of_a_label_too() -> None:
-    one, three = (predicted(40, prompts_per_query=number).most for number in (1.0, 3.0))
-    assert one is not None
-    assert three is not None
-    assert three.prompts == 3 * one.prompts
 
 
 def test_a_method_that_asks_each_row_once_costs_what_is_expected() -> None:

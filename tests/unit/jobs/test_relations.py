@@ -14,6 +14,7 @@ from service.jobs.task.relations import compile_constraints
 from service.relations.columns import UnusableValue
 from service.relations.groups import GroupRelation
 from service.search.rules.consistency import Constraint, Constraints, Rule
+from tests.long import examples
 
 
 def task_with(*relations: dict[str, Any], labels: tuple[str, ...] = ("True", "False")) -> Task:
@@ -222,7 +223,7 @@ RELATIONS: list[dict[str, Any]] = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(st.sampled_from(RELATIONS), max_size=3), st.data())
 def test_no_constraint_reaches_beyond_a_group(relations: list[dict[str, Any]], data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 8))

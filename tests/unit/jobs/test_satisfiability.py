@@ -13,7 +13,7 @@ from service.identifiers import Label, Row
 from service.jobs.task.forced_labels import _Search
 from service.jobs.task.related_rows import RelatedRows
 from service.jobs.task.relations import compile_constraints, numbered_constraints
-from service.jobs.task.satisfiability import MAX_CHECKED_ROWS, check_satisfiability, relation_warnings
+from service.jobs.task.satisfiability import check_satisfiability, relation_warnings
 from service.search.rules.consistency import Constraints
 from tests.long import examples
 from tests.support.sources import config, faults_of, survey
@@ -105,8 +105,11 @@ def test_more_rows_than_labels_that_all_differ_are_found_at_once_however_many_th
     assert faults_of(task_of(OTHER, labels=labels), *rows_of(*[1] * 60)) == []
 
 
-def test_groups_beyond_the_first_rows_are_not_looked_at_and_none_is_looked_at_in_part() -> None:
-    task, rows = task_of(OTHER), [{"q": n, "g": n // 2} for n in range(MAX_CHECKED_ROWS - 1)]
+def test_groups_beyond_the_first_rows_are_not_looked_at_and_none_is_looked_at_in_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.jobs.task.satisfiability.MAX_CHECKED_ROWS", 10)
+    task, rows = task_of(OTHER), [{"q": n, "g": n // 2} for n in range(9)]
     late = [{"q": "x", "g": "late"}] * 3
     groups = [n // 2 for n in range(len(rows))] + [10**6] * 3
     assert check_satisfiability(task, [*rows, *late], groups, {}).impossible == ()

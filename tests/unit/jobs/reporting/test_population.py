@@ -14,8 +14,9 @@ from service.jobs.reporting.tally import label_shares
 from service.jobs.running.expected_counts import expected_counts
 from service.search.rules.consistency import Constraint, Rule
 from service.search.state.problem import Problem
+from tests.long import LONG
 
-TRIALS = 200
+TRIALS = 200 if LONG else 100
 
 
 def counts(
