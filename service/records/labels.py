@@ -16,19 +16,15 @@ class LabelStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelState:
-    """The label of one row as it is now. Confidence is a probability over the label set, margin in nats.
-
-    The raw probability is the label's before calibration; None where it is not known.
-    `reason` says why there is no label where the backend gives no scores for the row.
-    """
+    """The present label of one row, by default none; None for an unknown number."""
 
     position: Row
-    label: Label | None
-    confidence: float | None
-    margin: float | None
-    status: LabelStatus
-    raw_probability: float | None = None
-    reason: str | None = None
+    label: Label | None = None
+    confidence: float | None = None  # probability over the label set
+    margin: float | None = None  # nats
+    status: LabelStatus = LabelStatus.UNLABELED
+    raw_probability: float | None = None  # of the label, before calibration
+    reason: str | None = None  # why a row has no label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

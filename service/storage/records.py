@@ -7,7 +7,7 @@ import orjson
 from service.errors import InvalidCursor
 from service.identifiers import Row
 from service.records.jobs import JobStatus, TrainingPace
-from service.records.labels import LabelState, LabelStatus
+from service.records.labels import LabelState
 
 SUMMED = ("labeled", "iterations", "accepted", "inconsistencies", "prompts", "tokens_sent", "tokens_computed")
 
@@ -57,4 +57,4 @@ def gold_text(value: bytes) -> str | None:
 
 def unlabeled(position: Row) -> LabelState:
     """The label state of a row before a worker writes one."""
-    return LabelState(position=position, label=None, confidence=None, margin=None, status=LabelStatus.UNLABELED)
+    return LabelState(position=position)

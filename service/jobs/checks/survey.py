@@ -88,7 +88,8 @@ def survey_rows(source: RowSource, task: Task) -> Survey:
         surveyor.add(row)
     if not seen and not faults:
         faults.add("the data set has no rows")
-    surveyor.check_fields(surveyor.absent_fields() if seen else [])
+    if seen:
+        surveyor.check_fields()
     surveyor.check_template()
     if not faults:
         surveyor.check_ids_named()
@@ -226,12 +227,9 @@ class _Surveyor:
         elif (place := self._random.randrange(seen + 1)) < SAMPLE_ROWS:
             self._sample[place] = text
 
-    def absent_fields(self) -> list[str]:
-        """The fields that the task names but no row has."""
-        return [field for field in self._checks.named if field not in self._checks.columns]
-
-    def check_fields(self, absent: list[str]) -> None:
+    def check_fields(self) -> None:
         """Report fields that no row has, with the existing columns, or with the doubt about the header."""
+        absent = [field for field in self._checks.named if field not in self._checks.columns]
         if absent and (doubt := self._faults.doubt_about_names) is not None:
             names = " and ".join(map(repr, absent))
             self._faults.replace(absent[0], f"no row has the field {names}; {doubt}", *absent[1:])

@@ -10,6 +10,11 @@ from service.jobs.task.problem import ANCHOR
 from service.ports.store import ProjectUnit
 
 _PAGE = 10_000
+_NAMES_IN_SUMMARIES = {  # of facts whose name in the report is another one
+    "anchor_rows": "rows",
+    "anchor_utility": "utility",
+    "complement_utility": "permuted_utility",
+}
 
 Labelling = Mapping[Row, Label]
 
@@ -70,35 +75,15 @@ class Summaries:
 
     def search_facts(self, utility: float | None) -> SearchFacts:
         """The facts by their names in the report; `utility` is that of the whole job."""
-        return SearchFacts(
-            utility=utility,
-            anchor_rows=self.anchor.get("rows"),
-            anchor_utility=self.anchor.get("utility"),
-            sample_rows=self.anchor.get("sample_rows"),
-            sample_utility=self.anchor.get("sample_utility"),
-            polarity_nats=self.anchor.get("polarity_nats"),
-            complement_utility=self.anchor.get("permuted_utility"),
-            shuffled_utility=self.anchor.get("shuffled_utility"),
-            gain_nats=self.anchor.get("gain_nats"),
-            entropy_nats=self.anchor.get("entropy_nats"),
-            impression_utility=self.anchor.get("impression_utility"),
-            impression_confirmed=self.anchor.get("impression_confirmed"),
-            expected_accuracy=self.anchor.get("expected_accuracy"),
-            known_rows=self.anchor.get("known_rows"),
-            known_right=self.anchor.get("known_right"),
-            known_commonest=self.anchor.get("known_commonest"),
-            predictability=self.anchor.get("predictability"),
-            shuffled_predictability=self.anchor.get("shuffled_predictability"),
-            restart_utilities=list(self.anchor.get("restart_utilities") or ()),
-            restart_agreement=self.anchor.get("restart_agreement"),
-            demonstrations_dropped=self.anchor.get("demonstrations_dropped"),
-            unproven_redraws=self.unproven_redraws,
-            stop_reasons=dict(self.stop_reasons),
-            trainings=self.anchor.get("trainings"),
-            tokens_trained=self.anchor.get("tokens_trained"),
-            changed_shares=list(self.anchor.get("changed_shares") or ()),
-            polarity_trial=_polarity_trial(self.anchor.get("polarity_trial")),
-        )
+        of_job: dict[str, Any] = {
+            "utility": utility,
+            "unproven_redraws": self.unproven_redraws,
+            "stop_reasons": dict(self.stop_reasons),
+            "polarity_trial": _polarity_trial(self.anchor.get("polarity_trial")),
+        }
+        names = {one.name: _NAMES_IN_SUMMARIES.get(one.name, one.name) for one in fields(SearchFacts)}
+        found = {name: self.anchor[stored] for name, stored in names.items() if self.anchor.get(stored) is not None}
+        return SearchFacts(**{**found, **of_job})
 
     def labellings(self) -> Sequence[Mapping[str, Any]]:
         """The labellings that the anchor's search has measured; empty unless the objective is `gain`."""

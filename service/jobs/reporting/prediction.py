@@ -41,7 +41,7 @@ def learn_values(rows: Sequence[tuple[Value, Label]]) -> Rule[Value]:
     seen: dict[Value, Counter[Label]] = defaultdict(Counter)
     for value, label in rows:
         seen[value][label] += 1
-    table = {value: max(counts, key=lambda label: counts[label] * weights[label]) for value, counts in seen.items()}
+    table = {value: _heaviest(counts, weights) for value, counts in seen.items()}
     return table.get
 
 
@@ -57,7 +57,7 @@ def learn_thresholds(rows: Sequence[tuple[float, Label]]) -> Rule[float]:
         spans += [(span[0], at), (at, span[1])]
     spans.sort()
     bounds = [ordered[start][0] for start, _ in spans[1:]]
-    names = [_heaviest(ordered[start:end], weights) for start, end in spans]
+    names = [_heaviest(Counter(label for _, label in ordered[start:end]), weights) for start, end in spans]
     return lambda value: names[bisect_right(bounds, value)] if names else None
 
 
@@ -88,6 +88,5 @@ def _running_best(rows: Sequence[tuple[float, Label]], weights: dict[Label, floa
     return best
 
 
-def _heaviest(rows: Sequence[tuple[float, Label]], weights: dict[Label, float]) -> Label:
-    counts = Counter(label for _, label in rows)
+def _heaviest(counts: Counter[Label], weights: dict[Label, float]) -> Label:
     return max(counts, key=lambda label: counts[label] * weights[label])

@@ -10,7 +10,7 @@ from service.identifiers import Row
 from service.jobs.task.relations import row_id
 from service.ports.store import Store
 from service.records.jobs import ClaimedShard, Progress, ShardRow
-from service.records.labels import LabelState, LabelStatus
+from service.records.labels import LabelState
 from service.search.state import checkpoint
 from service.search.state.steps import State
 from service.values import by_number, counted
@@ -29,10 +29,7 @@ async def leave_out(
     store: Store, claimed: ClaimedShard, reasons: Mapping[Row, str], state: State, progress: Progress
 ) -> None:
     """Record why these rows have no label, and the state in which the search begins again. Raises LeaseLost."""
-    states = [
-        LabelState(position=row, label=None, confidence=None, margin=None, status=LabelStatus.UNLABELED, reason=reason)
-        for row, reason in reasons.items()
-    ]
+    states = [LabelState(position=row, reason=reason) for row, reason in reasons.items()]
     saved = orjson.dumps(checkpoint.to_json(state))
     begun_again = replace(progress, labeled=0, iterations=0, accepted=0, utility=None, inconsistencies=0)
     async with store.worker_unit() as unit:

@@ -46,17 +46,16 @@ class ComparedRows:
         comparison = comparison_of(task)
         if comparison is None:
             raise RewardModelUnusable("the task has no relation antisymmetric, so its rows compare nothing")
-        comparer, known = Comparer(task, comparison), KnownLabels(task)
+        comparer = Comparer(task, comparison)
         fields = {row.position: orjson.loads(row.data) for row in rows}
         read = {row: comparer.of(cells) for row, cells in fields.items()}
         compared = {row: pair for row, pair in read.items() if pair is not None}
-        given = {row: known.of(cells) for row, cells in fields.items()}
         rules = compile_constraints(task.relations, task.labels, fields, id_field=task.id_field)
         problem = Problem(
             texts=dict.fromkeys(fields, ""),
             labels=tuple(task.labels),
             constraint_list=tuple(rules),
-            known={row: label for row, label in given.items() if label is not None},
+            known=KnownLabels(task).of_rows(fields),
         )
         texts = tuple(dict.fromkeys(text for pair in compared.values() for text in pair.texts))
         return cls(task, problem, compared, comparer.positive, texts)

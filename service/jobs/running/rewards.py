@@ -23,7 +23,7 @@ from service.ports.rewards import RewardScorer
 from service.ports.store import Store
 from service.records.access import NO_QUOTAS, Quotas
 from service.records.jobs import ClaimedShard, Progress
-from service.records.labels import LabelState, LabelStatus
+from service.records.labels import LabelState
 from service.records.rewards import RewardedText, RewardModel
 from service.records.work import WorkOutcome, WorkStatus
 from service.search.predictions.prompt_tree import Usage
@@ -160,14 +160,7 @@ class _Run:
     def _states(self, labelling: Labelling) -> list[LabelState]:
         states = label_states(self.shard.problem.rows, labelling.labels, labelling.scores, {})
         return [
-            LabelState(
-                position=state.position,
-                label=None,
-                confidence=None,
-                margin=None,
-                status=LabelStatus.UNLABELED,
-                reason=labelling.without[state.position].value,
-            )
+            LabelState(position=state.position, reason=labelling.without[state.position].value)
             if state.position in labelling.without
             else state
             for state in states

@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -280,20 +280,11 @@ def label_states(rows: Sequence[Row], labels: Mapping[Row, Label], scores: Score
 
 def _label_state(row: Row, label: Label | None, scores: Scores, raw: Scores) -> LabelState:
     if label is None:
-        return LabelState(position=row, label=None, confidence=None, margin=None, status=LabelStatus.UNLABELED)
+        return LabelState(position=row)
     raw_probability = math.exp(raw[row][label]) if row in raw else None
+    state = LabelState(position=row, label=label, status=LabelStatus.UNCERTAIN, raw_probability=raw_probability)
     if row not in scores:
-        status = LabelStatus.UNCERTAIN
-        return LabelState(
-            position=row, label=label, confidence=None, margin=None, status=status, raw_probability=raw_probability
-        )
+        return state
     nats = margin(scores[row], label)
-    sure = nats >= UNCERTAIN_MARGIN_NATS
-    return LabelState(
-        position=row,
-        label=label,
-        confidence=math.exp(scores[row][label]),
-        margin=nats,
-        status=LabelStatus.LABELED if sure else LabelStatus.UNCERTAIN,
-        raw_probability=raw_probability,
-    )
+    status = LabelStatus.LABELED if nats >= UNCERTAIN_MARGIN_NATS else LabelStatus.UNCERTAIN
+    return replace(state, confidence=math.exp(scores[row][label]), margin=nats, status=status)

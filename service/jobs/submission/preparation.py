@@ -15,8 +15,9 @@ from service.jobs.checks.survey import Survey, survey_rows
 from service.jobs.checks.trainings import check_trainings
 from service.jobs.submission.cost import Lengths
 from service.jobs.submission.sharding import ShardPlan, plan_shards
-from service.jobs.submission.tokens import check_rows_fit, demonstration_tokens, tail_of
+from service.jobs.submission.tokens import check_rows_fit, demonstration_tokens
 from service.jobs.task.comparison import Comparer, comparison_of
+from service.jobs.task.template import tail_of
 from service.ports.scoring import Scorer, Scorers
 from service.records.rewards import RewardModel
 from service.records.scoring import BackendInfo
@@ -45,15 +46,14 @@ class Preparation:
     advice: tuple[str, ...] = ()  # how to make the backend faster or its scores steadier
 
 
-async def _prepare_rewarded(config: JobConfig, source: RowSource, model: RewardModel) -> Preparation:
+def _prepare_rewarded(config: JobConfig, source: RowSource, model: RewardModel) -> Preparation:
     """Check the data set and plan the shards of a job that a reward model labels; this needs no backend.
 
     Raises InvalidDataset, PayloadTooLarge and UnsupportedFormat.
     """
-    survey = await to_thread.run_sync(lambda: survey_rows(source, config.task))
-    sample = await to_thread.run_sync(lambda: _sample_texts(config.task, source))
-    plan = await to_thread.run_sync(lambda: plan_shards(config, survey.groups, survey.known))
-    rewarded = Rewarded(model=model, sample=sample)
+    survey = survey_rows(source, config.task)
+    rewarded = Rewarded(model=model, sample=_sample_texts(config.task, source))
+    plan = plan_shards(config, survey.groups, survey.known)
     return Preparation(config=config, survey=survey, lengths=None, plan=plan, rewarded=rewarded)
 
 
@@ -78,7 +78,7 @@ async def prepare(
     ModelNotFound and BackendError.
     """
     if reward is not None:
-        return await _prepare_rewarded(config, source, reward)
+        return await to_thread.run_sync(_prepare_rewarded, config, source, reward)
     scorer = scorers.get(config.model)
     survey = await to_thread.run_sync(lambda: survey_rows(source, config.task))
     await check_trainings(config, survey.groups, scorers.trainer(config.model))
@@ -100,7 +100,7 @@ async def prepare(
         prompts_per_query=trial.prompts_per_query,
         is_sure=trial.is_sure,
     )
-    plan = await to_thread.run_sync(lambda: _fitting_plan(config, survey, lengths, FaultLog()))
+    plan = await to_thread.run_sync(lambda: _fitting_plan(config, survey, lengths))
     return Preparation(
         config=config,
         survey=survey,
@@ -143,7 +143,6 @@ def _context_tokens(backend: BackendInfo) -> int:
     return backend.context_tokens
 
 
-def _fitting_plan(config: JobConfig, survey: Survey, lengths: Lengths, faults: FaultLog) -> ShardPlan:
-    check_rows_fit(survey, lengths.demonstrations, lengths.context, faults)
-    faults.raise_any()
+def _fitting_plan(config: JobConfig, survey: Survey, lengths: Lengths) -> ShardPlan:
+    check_rows_fit(survey, lengths.demonstrations, lengths.context)
     return plan_shards(config, survey.groups, survey.known)

@@ -104,7 +104,7 @@ async def _store(
 ) -> Receipt:
     """Store and queue the prepared job in one unit of work; if a concurrent request was faster, return its job."""
     warnings = await to_thread.run_sync(warnings_of, prepared)
-    job = replace(_new_job(prepared.config, dataset.id, store), warnings=warnings)
+    job = _new_job(prepared.config, dataset.id, store, warnings)
     async with store.project_unit() as unit:
         if request is not None:
             earlier = await unit.idempotency.claim(request.key, request.sha256, job.id)
@@ -120,9 +120,9 @@ async def _store(
         return Receipt(job=await unit.jobs.get(job.id), replayed=False)
 
 
-def _new_job(config: JobConfig, dataset_id: DatasetId, store: ProjectStore) -> NewJob:
+def _new_job(config: JobConfig, dataset_id: DatasetId, store: ProjectStore, warnings: tuple[str, ...]) -> NewJob:
     origin = Origin(request_id=store.caller.request_id, traceparent=current_traceparent())
-    return NewJob(id=new_job_id(), dataset_id=dataset_id, config=config, origin=origin)
+    return NewJob(id=new_job_id(), dataset_id=dataset_id, config=config, warnings=warnings, origin=origin)
 
 
 def _new_dataset(prepared: Preparation, sha256: str) -> NewDataset:

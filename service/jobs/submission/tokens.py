@@ -10,7 +10,7 @@ from service.config import Task
 from service.jobs.checks.rows import FaultLog, RowSource, in_chunks
 from service.jobs.checks.survey import EXACT_ROWS, Survey
 from service.jobs.task.problem import SPECIAL_TOKENS
-from service.jobs.task.template import Template
+from service.jobs.task.template import Template, tail_of
 from service.ports.scoring import Scorer
 from service.values import counted
 
@@ -60,13 +60,9 @@ def _demonstrations(source: RowSource, task: Task, survey: Survey, wanted: set[i
             yield position, template.render(row.fields) + tail
 
 
-def tail_of(task: Task) -> str:
-    """The end of a demonstration, which a query lacks: the longest label and the separator."""
-    return f" {max(task.labels, key=len)}{task.separator}"
-
-
-def check_rows_fit(survey: Survey, tokens: Sequence[int], context_tokens: int, faults: FaultLog) -> None:
-    """Report every row that does not even fit the language model's context alone."""
+def check_rows_fit(survey: Survey, tokens: Sequence[int], context_tokens: int) -> None:
+    """Raise InvalidDataset if any row does not even fit the language model's context alone."""
+    faults = FaultLog()
     for line, count in zip(survey.lines, tokens, strict=True):
         if count + SPECIAL_TOKENS > context_tokens:
             faults.add(
@@ -75,3 +71,4 @@ def check_rows_fit(survey: Survey, tokens: Sequence[int], context_tokens: int, f
                 line=line,
                 cause="the row has too many tokens",
             )
+    faults.raise_any()

@@ -43,6 +43,11 @@ class KnownLabels:
             raise NoSuchLabel(f"the known label {shown!r} is none of the task's labels: {names}{blank}")
         return found
 
+    def of_rows(self, rows: Mapping[Row, Fields]) -> dict[Row, Label]:
+        """The labels of the known rows among these. Raises NoSuchLabel."""
+        found = {row: self.of(fields) for row, fields in rows.items()}
+        return {row: label for row, label in found.items() if label is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:

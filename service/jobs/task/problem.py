@@ -6,13 +6,13 @@ from typing import Any
 
 import orjson
 
-from service.config import JobConfig, Normalization, Task
+from service.config import JobConfig, Normalization
 from service.errors import BackendRefused, BackendUnavailable
 from service.identifiers import Label, Row
 from service.jobs.task.known import KnownLabels
 from service.jobs.task.relations import compile_constraints
 from service.jobs.task.shares import shares_of_shard
-from service.jobs.task.template import Template
+from service.jobs.task.template import Template, tail_of
 from service.ports.scoring import Scorer
 from service.ports.store import Store
 from service.records.jobs import ClaimedShard, ShardRow
@@ -122,8 +122,7 @@ async def _without_anchor(
     template = Template(task.template)
     kept = {position: fields for position, fields in data.items() if position not in left_out}
     texts = {position: template.render(fields) for position, fields in kept.items()}
-    tail = f" {max(task.labels, key=len)}{task.separator}"
-    tokens = await scorer.count_tokens([text + tail for text in texts.values()])
+    tokens = await scorer.count_tokens([text + tail_of(task) for text in texts.values()])
     constraints = compile_constraints(task.relations, task.labels, data, id_field=task.id_field)
     return Problem(
         texts=texts,
@@ -133,15 +132,8 @@ async def _without_anchor(
         demonstration_tokens=dict(zip(texts, tokens, strict=True)),
         max_demonstrations=config.search.max_demonstrations,
         parameters=search_parameters(config),
-        known=_known(task, kept),
+        known=KnownLabels(task).of_rows(kept),
     )
-
-
-def _known(task: Task, rows: Mapping[Row, Mapping[str, Any]]) -> dict[Row, Label]:
-    """The known labels of these rows."""
-    reader = KnownLabels(task)
-    found = {row: reader.of(fields) for row, fields in rows.items()}
-    return {row: label for row, label in found.items() if label is not None}
 
 
 async def _room(scorer: Scorer) -> int | None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from service.config import Task
 from service.placeholders import template_parts
 from service.values import as_text, without_blank_end
 
@@ -41,3 +42,8 @@ class Template:
     def filled(self, row: Mapping[str, Any]) -> str:
         """The text of one row as it stands. Raises KeyError for a field that the row lacks."""
         return "".join(literal + ("" if field is None else as_text(row[field])) for literal, field in self._parts)
+
+
+def tail_of(task: Task) -> str:
+    """The end of a demonstration, which a query lacks: the longest label and the separator."""
+    return f" {max(task.labels, key=len)}{task.separator}"

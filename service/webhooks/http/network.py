@@ -5,7 +5,6 @@ first time and a private one the second time (DNS rebinding). Here the library g
 takes the names for the certificate and the Host header from the URL.
 """
 
-import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
@@ -38,7 +37,7 @@ class SystemResolver:
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Opens TCP connections for httpcore, only to checked addresses."""
+    """Opens TCP connections for httpcore, only to checked addresses; the base class refuses Unix sockets."""
 
     def __init__(self, policy: AddressPolicy, resolve: Resolve) -> None:
         self._policy = policy
@@ -65,16 +64,3 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure
-
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Not supported: webhook URLs cannot name Unix sockets."""
-        raise NotImplementedError
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)

@@ -309,7 +309,7 @@ def test_a_doubtful_header_is_reported_once_for_all_missing_fields() -> None:
     faults.doubt_about_names = "the first line reads like a row"
     surveyor = _Surveyor(TASK, faults)
     surveyor.add(SourceRow(2, {"0.5": "a"}))
-    surveyor.check_fields(surveyor.absent_fields())
+    surveyor.check_fields()
     assert [fault.message for fault in faults.reported] == [
         "no row has the field 'q' and 'id' and 'gold'; the first line reads like a row"
     ]
