@@ -16,7 +16,8 @@ IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 LONGEST_URL = 2_000
 _LONGEST_NAME = 253
-_PORTS = {"https": 443, "http": 80}
+_SCHEMES = ("https", "http")
+_WEB_PORTS = (443, 80)
 _FIRST_FREE_PORT = 1024  # lower ports belong to mail, shells and name servers; web servers use 80 and 443 there
 _SENDABLE = re.compile(r"[\x21-\x7e]+")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
@@ -62,22 +63,13 @@ class AddressRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """The scheme, host and port of a URL."""
-
-    scheme: str
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
 class AddressPolicy:
     """The operator's rules for webhook URLs: https to public addresses, plus the exceptions given here."""
 
     allowed: tuple[IpNetwork, ...] = ()  # receivers inside the operator's own network
     allow_http: bool = False
 
-    def check_url(self, url: str) -> Target:
+    def check_url(self, url: str) -> None:
         """Check a URL without resolving its host. Raises AddressRefused."""
         if not _SENDABLE.fullmatch(url) or len(url) > LONGEST_URL or "\\" in url:
             raise AddressRefused(
@@ -85,7 +77,7 @@ class AddressPolicy:
                 "write an international name in its ASCII form (xn--...)"
             )
         parts, port = _split(url)
-        if parts.scheme not in _PORTS or not url.lower().startswith(f"{parts.scheme}://"):
+        if parts.scheme not in _SCHEMES or not url.lower().startswith(f"{parts.scheme}://"):
             raise AddressRefused("must begin with https://")
         if parts.scheme == "http" and not self.allow_http:
             raise AddressRefused("must begin with https://; the operator has not allowed http")
@@ -93,12 +85,9 @@ class AddressPolicy:
             raise AddressRefused("must not hold a user name or password")
         if parts.fragment:
             raise AddressRefused("must not have a fragment (#), which is never sent")
-        port = _PORTS[parts.scheme] if port is None else port
-        if port not in _PORTS.values() and port < _FIRST_FREE_PORT:
+        if port is not None and port not in _WEB_PORTS and port < _FIRST_FREE_PORT:
             raise AddressRefused(f"has port {port}; web servers are at 80, 443 and from {_FIRST_FREE_PORT} on")
-        host = parts.hostname or ""
-        self._check_host(host, bracketed="[" in parts.netloc)
-        return Target(parts.scheme, host, port)
+        self._check_host(parts.hostname or "", bracketed="[" in parts.netloc)
 
     def check_addresses(self, found: Iterable[str]) -> list[IpAddress]:
         """Check all addresses of a name, and return them in order. Raises AddressRefused if any is refused.

@@ -4,7 +4,8 @@ import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from service.values import is_blank, nearest
+from service.jobs.task.label_names import without_invisible
+from service.values import nearest
 
 _PARTS_OF_NAMES = "_-.' "  # signs within names of columns, which separate no cells
 
@@ -45,8 +46,7 @@ def other_layout(only_row: Mapping[str, Any] | None) -> str:
 
 def _looks(name: str) -> str:
     """A form that is equal for names that look the same to a reader, other than by white space."""
-    visible = "".join(character for character in name if character.isspace() or not is_blank(character))
-    return unicodedata.normalize("NFC", visible)
+    return unicodedata.normalize("NFC", without_invisible(name))
 
 
 def _separators(field: str, column: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from service.config import Task
 from service.errors import Fault
-from service.jobs.task.label_names import comparable, plain_number
+from service.jobs.task.label_names import comparable, plain_number, without_invisible
 from service.jobs.task.template import Template
 from service.relations.groups import GroupRelation
 from service.values import is_blank
@@ -75,8 +75,7 @@ def _is_part_of_a_sign(character: str) -> bool:
 
 def _looks(label: str) -> str:
     """A form of the label that is equal for labels which look the same to a reader."""
-    visible = "".join(character for character in label if character.isspace() or not is_blank(character))
-    return " ".join(comparable(visible).split())
+    return " ".join(comparable(without_invisible(label)).split())
 
 
 def _separator(task: Task) -> Iterator[Fault]:

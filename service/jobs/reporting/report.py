@@ -16,7 +16,7 @@ from service.jobs.reporting.ranking import RankedLabelling, ranked
 from service.jobs.reporting.rewards import RewardBasis, reward_basis
 from service.jobs.reporting.sample import RowSample
 from service.jobs.reporting.shortcuts import Shortcut, find_shortcuts
-from service.jobs.reporting.tally import ConfidenceBin, Tally
+from service.jobs.reporting.tally import ConfidenceBin, Tally, label_shares
 from service.jobs.reporting.verdicts import Evidence, Reason, Verdict, judge, worst
 from service.jobs.task.gold import GoldReader
 from service.ports.store import ProjectStore, ProjectUnit
@@ -112,7 +112,7 @@ def _assemble(gathered: _Gathered, shortcuts: list[Shortcut]) -> Report:
     basis = reward_basis(gathered.summaries.rewards)
     evidence = Evidence(
         job=job,
-        shares=gathered.tally.shares(labels),
+        shares=label_shares(gathered.tally.labels, labels),
         unsure=gathered.tally.unsure,
         search=search,
         coherence=coherence(job.config.search, search),

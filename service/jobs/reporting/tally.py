@@ -50,10 +50,6 @@ class Tally:
         if state.confidence is not None:
             self.confidences[bin_of(state.confidence, CONFIDENCE_BINS)] += 1
 
-    def shares(self, labels: Sequence[str]) -> list[LabelShare]:
-        """Every label of the task with its share of the labelled rows."""
-        return label_shares(self.labels, labels)
-
     def confidence_bins(self) -> list[ConfidenceBin]:
         """The histogram of the rows' confidence, from 0 to 1."""
         return [

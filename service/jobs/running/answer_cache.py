@@ -81,15 +81,9 @@ class CachedScorer:
     ) -> None:
         self._store = store
         self._scorer = scorer
-        self._lease = claimed.lease
-        self._rows = claimed.rows
+        self._claimed, self._task = claimed, claimed.config.task
         self.left_out = 0  # rows of the shard that the backend cannot score
-        self._project = claimed.project
-        self._backend_name = claimed.backend
         self._observer = observer
-        self._labels = tuple(claimed.config.task.labels)
-        self._all_spellings = claimed.config.task.all_spellings
-        self._separator = claimed.config.task.separator
         self._backend = backend
         self._memory = memory
         self._store_seconds = store_seconds
@@ -106,10 +100,10 @@ class CachedScorer:
         request = await asyncio.to_thread(
             keyed,
             trees,
-            self._labels,
-            project=self._project,
-            all_spellings=self._all_spellings,
-            separator=self._separator,
+            self._task.labels,
+            project=self._claimed.project,
+            all_spellings=self._task.all_spellings,
+            separator=self._task.separator,
         )
         answers = await self.remembered_answers(request.distinct_keys)
         return RecalledRequest(request, answers, await asyncio.to_thread(unanswered, request, answers))
@@ -133,7 +127,7 @@ class CachedScorer:
         after storing all other answers; TooManyUnscorable if it is more than a few.
         """
         self.count_remembered(recalled.request.prompts - sum(request.prompts for request in recalled.open))
-        most, keys = max_unscorable(self._rows) - self.left_out, recalled.request.distinct_keys
+        most, keys = max_unscorable(self._claimed.rows) - self.left_out, recalled.request.distinct_keys
         self._refuse_many_fatal(keys, most)
         has_died = bool(self._crashes.suspects(keys))
         isolation = Isolation(self._scored, most=most, crashes=self._crashes, has_died=has_died)
@@ -161,12 +155,12 @@ class CachedScorer:
     async def _store_crashes(self) -> None:
         if self._crashes.counts:
             async with self._store.worker_unit() as unit:
-                await unit.shards.note_server_crashes(self._lease, self._crashes.to_json())
+                await unit.shards.note_server_crashes(self._claimed.lease, self._crashes.to_json())
 
     def count_remembered(self, prompts: int) -> None:
         """Count prompts that the answer memory answered."""
         self.remembered += prompts
-        self._observer.recalled(self._backend_name, prompts)
+        self._observer.recalled(self._claimed.backend, prompts)
 
     async def _store_while(self, tasks: "Collection[asyncio.Task[None]]", recalled: RecalledRequest) -> None:
         """Store answers at intervals while they arrive, and the last ones at the end."""
@@ -190,7 +184,7 @@ class CachedScorer:
 
     async def _scored(self, tree: PromptTree) -> TreeScores:
         return await self._scorer.score(
-            tree, self._labels, all_spellings=self._all_spellings, separator=self._separator
+            tree, self._task.labels, all_spellings=self._task.all_spellings, separator=self._task.separator
         )
 
     async def _store_answers(self, recalled: RecalledRequest) -> None:
@@ -220,10 +214,10 @@ class CachedScorer:
         usage = self.usage + cost
         async with self._store.worker_unit() as unit:
             if self._memory.max_answers:
-                answers = await unit.answers.record(self._lease, self._backend.id, answers)
-            await unit.shards.spend(self._lease, usage, remembered=self.remembered)
+                answers = await unit.answers.record(self._claimed.lease, self._backend.id, answers)
+            await unit.shards.spend(self._claimed.lease, usage, remembered=self.remembered)
         self.usage = usage
-        self._observer.scored(self._backend_name, cost)
+        self._observer.scored(self._claimed.backend, cost)
         if self._memory.max_answers:
             self._recent.add(answers)
             await self._memory.evict_old(len(answers))

@@ -57,7 +57,8 @@ async def run_rewarded_shard(
             await unit.work.resume(claimed.lease)
         rows = await unit.rows.of(claimed.dataset_id, claimed.lease.number)
     shard = await asyncio.to_thread(ComparedRows.of, claimed.config.task, rows)
-    run = _Run(store, rewards, claimed, model, shard, allowance, observer, _stored(claimed, model, shard))
+    rewarded, labelled = _stored(claimed, model, shard), claimed.progress.labeled
+    run = _Run(store, rewards, claimed, model, shard, allowance, observer, rewarded, labelled)
     limited = await run.score(checkpoint_seconds, stop)
     if stop.is_set() and run.is_open and not limited:
         await run.save()
@@ -105,11 +106,8 @@ class _Run:
     allowance: Allowance
     observer: WorkObserver
     rewarded: list[RewardedText]  # in the order of the shard's texts
-    labelled: int = field(init=False)  # rows with a stored label
+    labelled: int  # rows with a label at the last save
     stored: dict[Row, LabelState] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.labelled = self.claimed.progress.labeled
 
     @property
     def is_open(self) -> bool:

@@ -76,7 +76,8 @@ async def run_shard(  # noqa: PLR0913 - the caller names each of them
         cached_scorer.left_out = len(left_out)
         problem = await load_problem(store, scorer, claimed, left_out)
         search = Search(problem, strategy_of(claimed.config), state)
-        run = _Run(store, claimed, search, cached_scorer, trainer, allowance, observer, left_out)
+        labelled = claimed.progress.labeled
+        run = _Run(store, claimed, search, cached_scorer, trainer, allowance, observer, left_out, labelled)
         try:
             limited = await run.search_until_stopped(checkpoint_seconds, stop)
         except RowsUnscorable as error:
@@ -118,12 +119,9 @@ class _Run:
     trainer: TrainedScorer | None
     allowance: Allowance
     observer: WorkObserver
-    left_out: Mapping[Row, str] = field(default_factory=dict)  # rows without scores, with the reason
-    labelled: int = field(init=False)  # labelled rows at the last save
+    left_out: Mapping[Row, str]  # rows without scores, with the reason
+    labelled: int  # rows with a label at the last save
     stored: dict[Row, LabelState] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.labelled = self.claimed.progress.labeled
 
     @cached_property
     def cached_trainer(self) -> CachedTrainer:

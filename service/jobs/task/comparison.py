@@ -1,6 +1,5 @@
 """The texts that a row compares, as reward models learn and read them (docs/training.md#reward-models)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.config import Task
@@ -17,7 +16,7 @@ def comparison_of(task: Task) -> AntisymmetricRelation | None:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The two texts of a row, and the prompt that stands in front of both."""
+    """The two texts of a row, and the prompt in front of both: the columns of the comparison's group, a line each."""
 
     prompt: str
     first: str
@@ -43,9 +42,5 @@ class Comparer:
         first, second = (as_text(fields[name]) for name in (self._relation.first, self._relation.second))
         if first == second:
             return None  # of different types, such as 1 and "1"
-        return Compared(_prompt([as_text(fields[name]) for name in names_of(self._relation.group)]), first, second)
-
-
-def _prompt(values: Sequence[str]) -> str:
-    """The text in front of both texts: the columns of the comparison's group, a line each."""
-    return "".join(f"{value}\n" for value in values)
+        prompt = "".join(f"{as_text(fields[name])}\n" for name in names_of(self._relation.group))
+        return Compared(prompt, first, second)

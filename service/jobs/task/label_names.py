@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from service.identifiers import Label
+from service.values import is_blank
 
 _WHOLE = re.compile(r"(-?[0-9]+)\.0+")  # spreadsheets and nullable columns write 1 as 1.0
 
@@ -35,6 +36,11 @@ def comparable(text: str) -> str:
     """A form of the text that is equal for texts which name the same label."""
     folded = unicodedata.normalize("NFC", text.strip()).casefold()
     return unicodedata.normalize("NFC", folded)
+
+
+def without_invisible(text: str) -> str:
+    """The text without invisible characters; white space stays."""
+    return "".join(character for character in text if character.isspace() or not is_blank(character))
 
 
 def plain_number(text: str) -> str:
