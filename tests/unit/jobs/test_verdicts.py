@@ -69,7 +69,6 @@ def test_even_labels_of_a_finished_job_get_no_warning() -> None:
     ("rows", "expected"),
     [
         ((100, 0), {"class_collapse": Verdict.DO_NOT_USE}),
-        ((0, 100, 0), {"class_collapse": Verdict.DO_NOT_USE}),
         ((95, 5), {"imbalance": Verdict.SUSPICIOUS}),
         ((94, 6), {}),
         ((0, 0), {"no_labels": Verdict.DO_NOT_USE}),
@@ -126,7 +125,6 @@ def test_broken_relations_get_a_warning(conflicts: int, expected: dict[str, Verd
     [
         ("mean", -11.1, {}),  # 50 times 0.022 nats per row
         ("mean", -10.9, {"polarity": Verdict.SUSPICIOUS}),
-        ("mean", -9.0, {"polarity": Verdict.SUSPICIOUS}),
         ("sum", -11.1, {"polarity": Verdict.SUSPICIOUS}),
         ("sum", -10.0 - 50 * 100 * 0.021, {}),
     ],
@@ -161,13 +159,11 @@ def test_a_polarity_that_short_sequences_settle_is_believed(nats: float, codes: 
         (1000, 0.3, 0.31, {}),
         (1000, 0.2, 0.29, {"weak_concept": Verdict.SUSPICIOUS}),
         (1000, 0.1, 0.09, {"no_concept": Verdict.DO_NOT_USE}),
-        (64, 0.4, 0.36, {}),
         (64, 0.4, 0.34, {"weak_concept": Verdict.SUSPICIOUS}),  # two standard errors of a sample are 0.35
         (64, 0.4, 0.17, {"no_concept": Verdict.DO_NOT_USE}),
         (32, 0.4, 0.51, {}),
         (32, 0.4, 0.49, {"weak_concept": Verdict.SUSPICIOUS}),  # in so few rows half the cost may be chance
         (32, 0.4, 0.24, {"no_concept": Verdict.DO_NOT_USE}),
-        (8, 0.4, 0.51, {}),
         (7, 0.0, 0.0, {}),
         (1000, 0.02, None, {}),
         (1000, 0.0, None, {"no_concept": Verdict.DO_NOT_USE}),
