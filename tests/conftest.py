@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 import structlog
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from service.ports.store import Store
 from service.storage.engine import driver_address
@@ -55,7 +55,12 @@ def pytest_sessionfinish() -> None:
     DATABASES.close()
 
 
-settings.register_profile("short", max_examples=examples(settings().max_examples))
+settings.register_profile(
+    "short",
+    max_examples=examples(settings().max_examples),
+    deadline=None,  # no test asserts on time: all of them may run on a busy machine
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("short")
 
 
