@@ -1,4 +1,7 @@
-"""Use cases by which people pause, resume, cancel and delete a job (docs/decisions/0018)."""
+"""Use cases by which people pause, resume, cancel and delete a job (docs/decisions/0018).
+
+Workers learn of a pause or a cancellation when they next renew their lease.
+"""
 
 from service.identifiers import JobId
 from service.ports.store import ProjectStore
@@ -7,10 +10,7 @@ from service.records.jobs import Job
 
 
 async def pause(store: ProjectStore, job_id: JobId) -> Job:
-    """Pause a job until a person resumes it; workers notice when they next renew their lease.
-
-    Raises JobNotFound and JobFinished.
-    """
+    """Pause a job until a person resumes it. Raises JobNotFound and JobFinished."""
     async with store.project_unit() as unit:
         job = await unit.jobs.pause(job_id)
         await unit.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_PAUSED, job_id))
@@ -18,10 +18,7 @@ async def pause(store: ProjectStore, job_id: JobId) -> Job:
 
 
 async def resume(store: ProjectStore, job_id: JobId) -> Job:
-    """Resume a paused job; if it waits for its backend or for tokens, it is tried at once.
-
-    Raises JobNotFound and JobFinished.
-    """
+    """Resume a paused job, also one that waits for its backend or for tokens. Raises JobNotFound and JobFinished."""
     async with store.project_unit() as unit:
         job = await unit.jobs.resume(job_id)
         await unit.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_RESUMED, job_id))
@@ -29,7 +26,7 @@ async def resume(store: ProjectStore, job_id: JobId) -> Job:
 
 
 async def cancel(store: ProjectStore, job_id: JobId) -> Job:
-    """Cancel a job; workers notice when they next renew their lease. Raises JobNotFound and JobFinished."""
+    """Cancel a job. Raises JobNotFound and JobFinished."""
     async with store.project_unit() as unit:
         job = await unit.jobs.request_cancel(job_id)
         await unit.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_CANCELLED, job_id))

@@ -13,7 +13,6 @@ from service.ports.trained_scores import TrainedScorer
 from service.records.adapters import TrainedAdapter, trained_adapter
 from service.records.jobs import ClaimedShard
 from service.records.training_kinds import TrainingKind
-from service.records.trainings import TrainingReport
 
 _LOAD_SECONDS = 60.0  # longest wait of a request for the inference server to load an adapter
 _ADAPTER = "lora"  # the method that trains an adapter
@@ -78,14 +77,10 @@ def scorer_of(shard: ClaimedShard, scorers: Scorers) -> Scorer:
 
 
 async def _adapter(training_id: str, store: ProjectStore) -> TrainedAdapter:
+    """The adapter that a training of kind `label` has made. Raises InvalidConfig if it has made none."""
     found = await find_finished_training(store, training_id, TrainingKind.LABEL)
     if isinstance(found, str):
         raise _invalid(found)
-    return _adapter_of(found)
-
-
-def _adapter_of(found: TrainingReport) -> TrainedAdapter:
-    """The adapter that a training of kind `label` has made. Raises InvalidConfig if it has made none."""
     training = found.training
     if training.config.get("method", _ADAPTER) != _ADAPTER:
         raise _invalid(

@@ -75,8 +75,8 @@ class Job:
     finished_at: datetime | None = None
     cancel_requested: bool = False
     error: Mapping[str, Any] | None = None  # {"code", "message"}: why the job has failed or is paused
-    backend_id: BackendId | None = None  # what the backend was when the job was made; unknown of older jobs
-    warnings: tuple[str, ...] = ()  # what was doubtful when it was made, and rows left out; none known of older jobs
+    backend_id: BackendId | None = None  # identity of its backend at its creation; older jobs have none
+    warnings: tuple[str, ...] = ()  # doubts at its creation, and rows left out; older jobs have none
     origin: Origin = UNKNOWN_ORIGIN
     progress: Progress = field(default_factory=Progress)
 
@@ -87,7 +87,7 @@ class Job:
 
     @property
     def unreadable(self) -> None:
-        """As `UnreadableJob` has it: nothing stands in the way."""
+        """None, since this release can read its configuration; an `UnreadableJob` has the reason."""
         return None
 
 
@@ -113,7 +113,7 @@ ListedJob = Job | UnreadableJob
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """A job about to be stored; when it was made says the store's clock, as it does of everything else."""
+    """A job about to be stored; the database's clock sets its times."""
 
     id: JobId
     dataset_id: DatasetId
@@ -173,15 +173,15 @@ class ClaimedShard:
     """A leased shard with everything that a worker needs to begin or resume it."""
 
     lease: Lease
-    project: ProjectName  # whose job it is
+    project: ProjectName  # the job's owner
     dataset_id: DatasetId
     config: JobConfig
-    shards: int  # how many shards the job has
-    job_rows: int  # of all its shards together
+    shards: int  # of the job
+    job_rows: int  # of all its shards
     rows: int
     checkpoint: bytes | None  # where an earlier worker stopped
     progress: Progress
-    paused: bool = False  # the job waits for its backend or tokens; this worker tries whether it can resume
+    paused: bool = False  # the job waits for its backend or tokens; this worker tries to resume it
     remembered: int = 0  # prompts that were answered from memory so far
     modelled: bool = False  # whether tokens computed so far are those of an ideal cache
     server_crashes: Mapping[str, int] = field(default_factory=dict)  # see `ServerCrashes`

@@ -13,7 +13,7 @@ class TurnEnd(StrEnum):
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # for good, and the job with it
-    GIVEN_BACK = "given_back"  # the worker or the job was asked to stop or to wait
+    GIVEN_BACK = "given_back"  # at a request that the worker or the job stop or wait
     PAUSED = "paused"  # the backend is unavailable, or no tokens are left today; the job waits
     CRASHED = "crashed"  # an unforeseen error; tried again, within limits
     LEASE_LOST = "lease_lost"  # another worker continues

@@ -26,32 +26,22 @@ class BackendIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
-    """A server's own description; None for facts that it does not report.
-
-    `max_top_tokens` is the cap on alternatives a call may name, `cache_block_tokens` the
-    granularity of the prefix cache, `context_tokens` the longest prompt that leaves room for one
-    generated token. `problems` make the server unfit, each with what to change, such as a launch flag;
-    `advice` would make it faster or safer.
-    """
+    """A server's own description; None for facts that it does not report."""
 
     model: str | None = None
     revision: str | None = None
     server_version: str | None = None
-    context_tokens: int | None = None
+    context_tokens: int | None = None  # of the longest prompt that leaves room for one generated token
     max_concurrent_requests: int | None = None
-    max_top_tokens: int | None = None
-    cache_block_tokens: int | None = None
-    problems: tuple[str, ...] = ()
-    advice: tuple[str, ...] = ()
+    max_top_tokens: int | None = None  # the most alternatives that a call may name
+    cache_block_tokens: int | None = None  # the granularity of the prefix cache
+    problems: tuple[str, ...] = ()  # why the server is unfit, each with the change to make, such as a launch flag
+    advice: tuple[str, ...] = ()  # how to make it faster or its scores steadier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendInfo(ServerFacts):
-    """The findings of a probe of a scoring backend; None for a trial without an outcome.
-
-    `problems` keep it from scoring the given labels, each with what to change; `advice` would make it faster or its
-    scores steadier.
-    """
+    """The findings of a probe of a scoring backend for given labels; None for a trial without an outcome."""
 
     name: str
     kind: str

@@ -44,12 +44,12 @@ class Webhook:
     former_secret: str | None = field(default=None, repr=False)
     former_secret_until: datetime | None = None  # until then messages are signed with both
     created_at: datetime
-    failing_since: datetime | None = None  # the first try in vain since the last success
+    failing_since: datetime | None = None  # the first failed attempt since the last success
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewWebhook:
-    """An endpoint about to be stored; when it was made says the store's clock."""
+    """An endpoint about to be stored; the database's clock sets its time."""
 
     id: WebhookId
     url: str
@@ -87,7 +87,7 @@ class Delivery:
     type: str
     status: DeliveryStatus
     created_at: datetime
-    tries: int  # since it was made or resent
+    tries: int  # since it was created or resent
     next_try_at: datetime | None  # while it is pending
     finished_at: datetime | None
     attempts: tuple[Attempt, ...] = ()  # the oldest first
@@ -110,7 +110,7 @@ class DueDelivery:
     url: str
     body: bytes
     secrets: tuple[str, ...] = field(repr=False)  # all that sign; the newest first
-    tries: int  # this one counted
+    tries: int  # this one included
     claimed_at: datetime  # by the store's clock
 
 

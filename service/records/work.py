@@ -59,7 +59,7 @@ class NewWork:
     """A work item about to be queued."""
 
     number: int  # within its job, from 0
-    payload: Mapping[str, Any]  # what there is to do, in a few words: the log of the job repeats it
+    payload: Mapping[str, Any]  # the work in a few words, which the job's log repeats
     blocked: bool = False
 
 
@@ -79,9 +79,9 @@ class ClaimedWork:
 
     lease: Lease
     kind: WorkKind
-    project: ProjectName  # whose job it is
+    project: ProjectName  # the job's owner
     payload: Mapping[str, Any]
     checkpoint: bytes | None = None  # where an earlier worker stopped
     crashes: int = 0  # since it advanced last
-    paused: bool = False  # the job waits for its backend or tokens; this worker is to see whether it can go on
+    paused: bool = False  # the job waits for its backend or tokens; this worker tries to resume it
     origin: Origin = UNKNOWN_ORIGIN

@@ -56,10 +56,7 @@ async def change_webhook(
 
 
 async def rotate_secret(store: ProjectStore, webhook_id: WebhookId) -> Webhook:
-    """Give a webhook a new secret, which only this result shows; for a day both secrets sign each message.
-
-    Raises WebhookNotFound.
-    """
+    """Give a webhook a new secret, which only this result shows; for a day both sign. Raises WebhookNotFound."""
     async with store.project_unit() as unit:
         webhook = await unit.webhooks.rotate(webhook_id, new_secret(), overlap_seconds=ROTATION_SECONDS)
         await unit.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_ROTATED, webhook_id))

@@ -143,7 +143,7 @@ MUTATIONS = (
     Mutation(
         "answers are not stored with what they cost",
         "service/jobs/running/answer_cache.py",
-        "                answers = await unit.answers.record(self._claimed.lease, self._backend.id, answers)\n",
+        "                answers = await unit.answers.record(self._claimed.lease, self._backend.known.id, answers)\n",
         "                pass\n",
         ("tests/behaviour/test_resuming.py::test_a_job_asks_nothing_that_another_one_has_asked",),
     ),

@@ -41,10 +41,13 @@ async def try_labels(scorer: Scorer, task: Task, survey: Survey) -> LabelTrial:
     counts = await _token_counts(scorer, task.labels)
     texts = _spread(survey.sample)
     scores = await _scores(scorer, task, texts)
-    share = _share(scores)
-    warnings = (*_of_unlike_length(task.labels, counts), *_improbable(share, texts))
-    prompts = 0 if scores is None else scores.usage.prompts
-    return LabelTrial(warnings, max(1.0, prompts / len(texts)), share is None or share >= LEAST_SHARE)
+    unlike = tuple(_of_unlike_length(task.labels, counts))
+    if scores is None:
+        return LabelTrial(unlike)
+    share = median(sum(map(math.exp, values)) for values in scores.log_probabilities.values())
+    is_sure = share >= LEAST_SHARE
+    warnings = unlike if is_sure else (*unlike, _improbable(share, len(texts)))
+    return LabelTrial(warnings, max(1.0, scores.usage.prompts / len(texts)), is_sure)
 
 
 async def _token_counts(scorer: Scorer, labels: Sequence[str]) -> list[int]:
@@ -79,20 +82,12 @@ async def _scores(scorer: Scorer, task: Task, texts: Sequence[str]) -> TreeScore
         return None  # the job may never need these prompts, so their failure does not keep it from running
 
 
-def _share(scores: TreeScores | None) -> float | None:
-    """The total probability of all labels: the median over the rows."""
-    return (
-        None if scores is None else median(sum(map(math.exp, values)) for values in scores.log_probabilities.values())
-    )
-
-
-def _improbable(share: float | None, texts: Sequence[str]) -> Iterator[str]:
-    if share is None or share >= LEAST_SHARE:
-        return
+def _improbable(share: float, rows: int) -> str:
+    """The warning about labels that together have this share of the probability, the median over some rows."""
     shown = f"{share:.2%}" if share >= 0.0001 else "less than 0.01%"
-    yield (
+    return (
         "where a label should follow, the language model expects other words: it gives all labels together "
-        f"{shown} of the probability (median of {counted(len(texts), 'row')}, without demonstrations). Usual causes: "
+        f"{shown} of the probability (median of {counted(rows, 'row')}, without demonstrations). Usual causes: "
         "the template does not lead up to the label; the language model would not write these words or capitals "
         "there; it does not know the language or the subject of the rows. Let the template end as a text before "
         "such a label would, take the words that would follow, or choose another language model"

@@ -1,4 +1,4 @@
-"""Says what was probably meant where rows lack a column that the task reads, for messages."""
+"""Guesses, for messages, the cause where rows lack a column that the task reads."""
 
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping
@@ -11,7 +11,7 @@ _PARTS_OF_NAMES = "_-.' "  # signs within names of columns, which separate no ce
 
 
 def meant_column(field: str, columns: Collection[str]) -> str:
-    """What to do about a field that is none of the columns, in parentheses; empty if nothing suggests itself."""
+    """Advice on a field that is none of the columns, in parentheses; empty if there is none."""
     if field.isdigit():
         return " (a template names a column by its name, not by its place)"
     if any(_looks(field) == _looks(column) for column in columns):
@@ -33,7 +33,7 @@ def other_spelling(field: str, names: Collection[str]) -> str:
 
 
 def other_layout(only_row: Mapping[str, Any] | None) -> str:
-    """What to do about a table that is one object, whose columns or rows are lists or objects; empty for others."""
+    """Advice on a table that is one object, whose columns or rows are lists or objects; empty for others."""
     if not only_row:
         return ""
     lists = [name for name, value in only_row.items() if _has_objects(value)]

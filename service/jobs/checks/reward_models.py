@@ -42,10 +42,7 @@ def reward_faults(config: JobConfig) -> Iterator[Fault]:
 
 
 def _relation_faults(config: JobConfig) -> Iterator[Fault]:
-    """A fault for each relation that rewards cannot keep.
-
-    Rewards order texts, so they keep relations over the columns of the comparison alone.
-    """
+    """A fault for each relation that rewards cannot keep: they order texts, by the columns of the comparison alone."""
     comparison = comparison_of(config.task)
     if comparison is None:
         message = (

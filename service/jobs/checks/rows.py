@@ -41,7 +41,7 @@ class Alike:
         if len(self.first) < MAX_ALIKE:
             self.first.append(fault)
 
-    def told(self) -> Iterator[tuple[Fault, int]]:
+    def listed(self) -> Iterator[tuple[Fault, int]]:
         """The faults to list, each with the number of faults that it stands for."""
         if self.count <= MAX_ALIKE:
             yield from ((fault, 1) for fault in self.first)
@@ -109,8 +109,8 @@ class FaultLog:
         return [fault for fault, _ in self._listed()]
 
     def _listed(self) -> list[tuple[Fault, int]]:
-        listed = [told for alike in self._alike.values() for told in alike.told()]
-        listed.sort(key=lambda told: told[0].line or 0)
+        listed = [entry for alike in self._alike.values() for entry in alike.listed()]
+        listed.sort(key=lambda entry: entry[0].line or 0)
         return listed[: self._max_reported]
 
     @property
@@ -141,10 +141,7 @@ class RowSource(Protocol):
     """A data set from a client, whose rows can be read any number of times."""
 
     def rows(self, faults: FaultLog) -> Iterator[SourceRow]:
-        """Every readable row, in order; adds the faults of the others to `faults`.
-
-        Raises PayloadTooLarge and UnsupportedFormat.
-        """
+        """Every readable row in order; adds others' faults to `faults`. Raises PayloadTooLarge, UnsupportedFormat."""
 
     def sha256(self) -> str:
         """A hash of the data set's bytes and of the format in which they are read."""

@@ -1,4 +1,4 @@
-"""Counts rows in which the language model would read nothing but words such as NA, by which programs write nothing."""
+"""Counts rows of which the language model would read only words such as NA, which programs write for no value."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,9 +36,8 @@ class SaidMissing:
         lines = ", ".join(map(str, self._lines)) + (" and more" if self._rows > _TOLD_LINES else "")
         words = ", ".join(repr(word) for word, _ in self._words.most_common(_TOLD_WORDS))
         columns = " and ".join(map(repr, self._fields))
-        place = by_number(self._rows, "line", "lines")
         yield (
-            f"{counted(self._rows, 'row')} ({place} {lines}) "
+            f"{counted(self._rows, 'row')} ({by_number(self._rows, 'line', 'lines')} {lines}) "
             f"{by_number(self._rows, 'has', 'have')} nothing but {words} in {columns}, which is all that the template "
             "reads, and will be labelled; if that stands for a missing value, leave such rows out"
         )

@@ -27,12 +27,12 @@ def template_habits(template: str, columns: Collection[str]) -> Iterator[str]:
     read = {name for _, name in template_parts(template) if name is not None}
     literal = "".join(text + ("" if name is None else "\0") for text, name in template_parts(template))
     unread = {name.casefold(): name for name in columns if name not in read}
-    told = set[str]()
+    warned = set[str]()
     for form in _FORMS:
         for found in form.finditer(literal):
             name = unread.get(found[1].casefold())
-            if name is not None and name not in told:
-                told.add(name)
+            if name is not None and name not in warned:
+                warned.add(name)
                 yield (
                     f"the template has {found[0]!r}, which reads no column, so that every prompt has these characters; "
                     f"to put the column {name!r} there, write {{{name}}}"
@@ -40,12 +40,12 @@ def template_habits(template: str, columns: Collection[str]) -> Iterator[str]:
 
 
 def _signs_before_braces(template: str) -> Iterator[str]:
-    told = set[tuple[str, str]]()
+    warned = set[tuple[str, str]]()
     for text, name in template_parts(template):
         sign = text[-1:]
-        if name is None or sign not in _SIGNS or (sign, name) in told:
+        if name is None or sign not in _SIGNS or (sign, name) in warned:
             continue
-        told.add((sign, name))
+        warned.add((sign, name))
         yield (
             f"the template has {sign!r} before {{{name}}}, so that every prompt has it, too; if it stands there as in "
             f"{_SIGNS[sign]}, write {{{name}}} alone"

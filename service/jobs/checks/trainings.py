@@ -56,7 +56,6 @@ def _faults(config: JobConfig, groups: Sequence[int]) -> Iterator[Fault]:
     if search.strategy is StrategyName.ITERATIVE and rows <= search.batch_rows:
         yield Fault(
             f"{by_number(rows, 'the only row fits', f'all {rows} rows fit')} into one batch of {search.batch_rows}, "
-            "so that nothing would be trained: "
-            "lower search.batch_rows",
+            "so that nothing would be trained: lower search.batch_rows",
             field="search.batch_rows",
         )

@@ -21,10 +21,10 @@ Labelling = Mapping[Row, Label]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolarityTrial:
-    """Which way round the labels are learned faster: an epoch on some rows, then the mean -log p(label) of others."""
+    """How fast a training learns labels and permuted ones: an epoch on some rows, then the mean -log p of others."""
 
-    rows: int  # asked for
-    found_nats: float  # a row, after an epoch on the labels found
+    rows: int  # the others
+    found_nats: float  # mean over these rows, after an epoch on the labels found
     permuted_nats: float  # after one on the permutation of them that was learned fastest: of two labels the inverse
     error_nats: float  # standard error of the difference
 

@@ -297,8 +297,8 @@ def _polarity_trial(evidence: Evidence) -> list[Reason]:
         return []
     message = (
         f"after an epoch on some rows, {counted(trial.rows, 'other')} cost {trial.permuted_nats:.3f} nats each with "
-        "the labels "
-        f"swapped and {trial.found_nats:.3f} as they are: swapped ones are learned faster, so they may be inverted"
+        f"the labels swapped and {trial.found_nats:.3f} as they are: swapped ones are learned faster, so they may be "
+        "inverted"
     )
     return _suspicious("polarity_trial", message)
 

@@ -22,10 +22,7 @@ class Allowance:
     quotas: Quotas  # the default ones
 
     async def permits(self, save: Callable[[], Awaitable[object]]) -> bool:
-        """Whether the job's own limits allow another request.
-
-        At the project's daily quota it saves, then raises QuotaExhausted.
-        """
+        """Whether the job's own limits allow another request; at the daily quota saves, then raises QuotaExhausted."""
         if await self.is_used_up():
             return False
         try:

@@ -115,7 +115,7 @@ class CachedScorer:
         answers = self._recent.of(keys)
         if len(answers) < len(keys):
             async with self._store.worker_unit() as unit:
-                stored = await unit.answers.recall(self._backend.id, keys - answers.keys())
+                stored = await unit.answers.recall(self._backend.known.id, keys - answers.keys())
             self._recent.add(stored)
             answers |= stored
         return answers
@@ -207,14 +207,11 @@ class CachedScorer:
         return taken
 
     async def store(self, answers: Answers, cost: Usage) -> Answers:
-        """Store answers and their cost in one transaction; returns the valid answers.
-
-        Raises LeaseLost and StorageUnavailable.
-        """
+        """Store answers and their cost in one transaction; returns the valid answers. Raises LeaseLost."""
         usage = self.usage + cost
         async with self._store.worker_unit() as unit:
             if self._memory.max_answers:
-                answers = await unit.answers.record(self._claimed.lease, self._backend.id, answers)
+                answers = await unit.answers.record(self._claimed.lease, self._backend.known.id, answers)
             await unit.shards.spend(self._claimed.lease, usage, remembered=self.remembered)
         self.usage = usage
         self._observer.scored(self._claimed.backend, cost)

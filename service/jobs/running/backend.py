@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from service.errors import BackendChanged
-from service.identifiers import BackendId
 from service.ports.scoring import Scorer
 from service.ports.store import Store
 from service.records.jobs import ClaimedShard, KnownBackend
@@ -16,11 +15,6 @@ class PinnedBackend:
 
     scorer: Scorer
     known: KnownBackend
-
-    @property
-    def id(self) -> BackendId:
-        """The id of the backend's identity in the store."""
-        return self.known.id
 
     async def check(self) -> None:
         """Measure the backend's identity again. Raises BackendChanged if it differs, and BackendUnavailable."""

@@ -7,7 +7,7 @@ make it fail.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
@@ -89,8 +89,8 @@ class Isolation:
                     raise
                 collect(_answered(error))
                 self._has_died = self._has_died or _died(error)
-                suspects_others = _died(error) and not alone
-                parts += self._unanswered(part, error) if suspects_others else self._remaining(part, error)
+                rows, suspects_others = _unanswered_rows(part, error), _died(error) and not alone
+                parts += _parts(part, [rows] if suspects_others else self._divided(rows, error))
 
     def _without_suspects(self, tree: PromptTree, keys: Mapping[Row, PromptKey]) -> list[PromptTree]:
         """The tree in parts, in reverse order: first the rows that are no suspects, then each suspect alone.
@@ -108,8 +108,7 @@ class Isolation:
             elif key in suspects:
                 alone.append(row)
         alone.sort(key=lambda row: -self._crashes.counts[keys[row]])
-        groups = [*([row] for row in alone), [row for row, key in keys.items() if key not in suspects]]
-        return [part for group in groups if (part := pruned(tree, dict.fromkeys(group))) is not None]
+        return _parts(tree, [*([row] for row in alone), [row for row, key in keys.items() if key not in suspects]])
 
     async def _score_part(self, part: PromptTree, *, alone: bool) -> TreeScores:
         async with self._alone if alone else nullcontext():
@@ -119,23 +118,15 @@ class Isolation:
             finally:
                 self._under_way -= 1
 
-    def _unanswered(self, part: PromptTree, error: BackendError) -> list[PromptTree]:
-        """The part again, without its answered rows."""
-        left = pruned(part, dict.fromkeys(_unanswered_rows(part, error)))
-        return [] if left is None else [left]
-
-    def _remaining(self, part: PromptTree, error: BackendError) -> list[PromptTree]:
-        """The parts to score after a part failed, in reverse order."""
-        rows = _unanswered_rows(part, error)
+    def _divided(self, rows: Sequence[Row], error: BackendError) -> list[Sequence[Row]]:
+        """The groups in which to score the unanswered rows of a failed part, in reverse order."""
         named = error.row in rows and not _died(error)  # a crash fails all concurrent calls
         faulty = Row(error.row) if named and error.row is not None else rows[0] if len(rows) == 1 else None
         if faulty is None:
             half = len(rows) // 2
-            groups = [rows[half:], rows[:half]]
-        else:
-            again = self._should_retry(faulty, error)
-            groups = [[faulty] if again else [], [row for row in rows if row != faulty]]
-        return [left for group in groups if (left := pruned(part, dict.fromkeys(group))) is not None]
+            return [rows[half:], rows[:half]]
+        again = self._should_retry(faulty, error)
+        return [[faulty] if again else [], [row for row in rows if row != faulty]]
 
     def _should_retry(self, row: Row, error: BackendError) -> bool:
         """Whether to score the row once more, alone. Raises TooManyUnscorable."""
@@ -173,6 +164,11 @@ def _died(error: BackendError) -> bool:
 
 def _broke(error: BackendError) -> bool:
     return isinstance(error, BackendUnavailable) and error.broke
+
+
+def _parts(tree: PromptTree, groups: Iterable[Sequence[Row]]) -> list[PromptTree]:
+    """The parts of the tree with these groups of rows; none for an empty group."""
+    return [part for rows in groups if (part := pruned(tree, dict.fromkeys(rows))) is not None]
 
 
 def _unanswered_rows(part: PromptTree, error: BackendError) -> list[Row]:

@@ -158,10 +158,7 @@ class _Run:
             raise many.failure from many
 
     async def _find_faulty_rows(self) -> None:
-        """Score each row alone, since one row among the demonstrations may make many prompts fail.
-
-        Raises RowsUnscorable if the backend fails on a few rows.
-        """
+        """Score each row alone, since one demonstration may make many prompts fail. Raises RowsUnscorable for a few."""
         queries = tuple(map(self.search.problem.query, self.search.problem.rows))
         try:
             await self.cached_scorer.answer(await self.cached_scorer.recall([PromptTree("", queries)]))
@@ -182,27 +179,23 @@ class _Run:
         return False
 
     async def _answer(self, request: Request | Trainings, stop: asyncio.Event, step: Span) -> Answer | None:
-        """The answers to a request; None if the job has reached a limit, or if `stop` was set meanwhile."""
+        """The answers to a request; None if the job has reached a limit, or if `stop` was set meanwhile.
+
+        Raises QuotaExhausted if the project has no tokens left today.
+        """
         if isinstance(request, Trainings):
             step.set_attribute("icm.trainings", len(request))
             trainings = await self.cached_trainer.recall(request)
-            if trainings.open and not await self.has_budget():
+            if trainings.open and not await self.allowance.permits(self.save):
                 return None
             if self.pace is not None:
                 await self.pace.begin(trainings.trainings)
             return await self.cached_trainer.answer(trainings, stop)
         recalled = await self.cached_scorer.recall(request)
         step.set_attribute("icm.prompts", recalled.request.prompts)
-        if recalled.open and not await self.has_budget():
+        if recalled.open and not await self.allowance.permits(self.save):  # stored answers cost no tokens
             return None
         return await self.cached_scorer.answer(recalled)
-
-    async def has_budget(self) -> bool:
-        """Whether the job's own limits allow more prompts. Raises QuotaExhausted if the project's daily quota does not.
-
-        Stored answers need no budget, so a repeated step gets as far as before.
-        """
-        return await self.allowance.permits(self.save)
 
     async def save(self) -> None:
         """Store the search's state, the changed labels and the cost in one transaction."""

@@ -48,10 +48,7 @@ class ServerCrashes:
         return self.counts.get(key, 0) >= CRASHES
 
     def accused(self, keys: Iterable[PromptKey]) -> int:
-        """The number of prompts that the server crashed on alone at least once.
-
-        If there are many, the prompts have something in common, such as a demonstration or their length.
-        """
+        """The number of prompts on which the server crashed alone; many have something in common, such as length."""
         return sum(self.counts.get(key, 0) > 0 for key in set(keys))
 
     def acquit(self, keys: Iterable[PromptKey]) -> None:

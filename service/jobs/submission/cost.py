@@ -30,7 +30,7 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What a job probably costs, and the longest search of it, about; None where its strategy's rule does not tell."""
+    """The predicted cost of a job, and that of its longest search; None where its strategy's rule has no bound."""
 
     usage: Usage
     most: Usage | None = None

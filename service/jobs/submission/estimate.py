@@ -39,7 +39,7 @@ class Estimate:
     groups: int
     shards: int
     usage: Usage
-    most: Usage | None  # of the longest search, about; None where the strategy's rule does not tell
+    most: Usage | None  # about that of the longest search; None where the strategy's rule has no bound
     sample_prompt: str
     relations: RelationPreview
     known: Mapping[str, int]  # number of known rows by label; empty if the task has no `known_field`

@@ -132,9 +132,9 @@ def _text_warnings(survey: Survey, task: Task) -> Iterator[str]:
     if rows := survey.texts_with_demonstrations:
         yield (
             f"{counted(rows, 'row')} {by_number(rows, 'contains', 'contain')} a label followed by the separator and "
-            f"{by_number(rows, 'reads', 'read')} like labelled demonstrations, in {by_number(rows, 'its', 'their')} "
-            "own "
-            "prompt and in those of other rows; choose a separator that no row contains"
+            f"{by_number(rows, 'reads', 'read')} like labelled demonstrations, in "
+            f"{by_number(rows, 'its', 'their')} own prompt and in those of other rows; choose a separator that no row "
+            "contains"
         )
 
 

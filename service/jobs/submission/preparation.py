@@ -47,10 +47,7 @@ class Preparation:
 
 
 def _prepare_rewarded(config: JobConfig, source: RowSource, model: RewardModel) -> Preparation:
-    """Check the data set and plan the shards of a job that a reward model labels; this needs no backend.
-
-    Raises InvalidDataset, PayloadTooLarge and UnsupportedFormat.
-    """
+    """Check the data set and plan the shards of a job that a reward model labels; this needs no backend."""
     survey = survey_rows(source, config.task)
     rewarded = Rewarded(model=model, sample=_sample_texts(config.task, source))
     plan = plan_shards(config, survey.groups, survey.known)

@@ -231,8 +231,8 @@ def forced_warnings(found: ForcedLabels, task: Task, lines: Sequence[int]) -> It
         number, shown = len(found.by_known), shown_lines(found.by_known, lines)
         yield (
             f"{counted(number, 'row')} ({by_number(number, 'line', 'lines')} {shown}) "
-            f"{by_number(number, 'gets', 'get')} "
-            "the one label that known rows and relations leave, whatever the language model says"
+            f"{by_number(number, 'gets', 'get')} the one label that known rows and relations leave, whatever the "
+            "language model says"
         )
 
 

@@ -87,14 +87,13 @@ def unmatched_warning(task: Task, unmatched: Unmatched, gold_rows: int) -> Itera
     shown = ", ".join(f"{found.value!r} in {found.rows}" for found in commonest)
     yield (
         f"of {counted(gold_rows, 'row')} with gold {unmatched.rows} {by_number(unmatched.rows, 'holds', 'hold')} "
-        "none of "
-        f"the labels: {shown}; {by_number(unmatched.rows, 'it is', 'they are')} left out of the accuracy. "
+        f"none of the labels: {shown}; {by_number(unmatched.rows, 'it is', 'they are')} left out of the accuracy. "
         f"{_remedy(commonest)}"
     )
 
 
 def _remedy(commonest: Sequence[GoldValue]) -> str:
-    """What to do about gold values that are not labels; suggests no label for them, since that would be a guess."""
+    """Advice on gold values that are not labels; suggests no label for them, since that would be a guess."""
     meant = {found.value: "..." for found in commonest if not says_missing(found.value)}
     if not meant:
         return "Leave these cells blank if no gold is known there"
