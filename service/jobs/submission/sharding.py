@@ -114,10 +114,8 @@ def _fill(sizes: Mapping[int, int], groups: list[int], max_rows: int) -> list[li
 def _plan(groups: Sequence[int], shards: list[list[int]], *, blocked: bool) -> ShardPlan:
     shard_of_group = {group: index for index, members in enumerate(shards) for group in members}
     shard_of_row = tuple(shard_of_group[group] for group in groups)
-    rows = [0] * len(shards)
-    for shard in shard_of_row:
-        rows[shard] += 1
+    rows = Counter(shard_of_row)
     return ShardPlan(
         shard_of_row=shard_of_row,
-        shards=tuple(NewShard(index=i, rows=n, blocked=blocked and i > 0) for i, n in enumerate(rows)),
+        shards=tuple(NewShard(index=i, rows=rows[i], blocked=blocked and i > 0) for i in range(len(shards))),
     )
