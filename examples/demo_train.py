@@ -24,9 +24,9 @@ from rich.table import Table
 from examples.demo import HERE
 from examples.make_demo_data import task_rows
 from icm import Client
-from icm.commands.failures import EXPECTED, ExitCode, JobEndedBadly, report_failure
+from icm.commands.failures import EXPECTED, ExitCode, report_failure
 from icm.commands.output import on_stdout
-from icm.commands.progress import shown_progress
+from icm.commands.progress import followed
 from icm.errors import IcmError
 from icm.local_stack.temporary_service import PrivateService
 from inference.pretraining.world import TASKS
@@ -106,10 +106,7 @@ def _labelled(client: Client, rows: Sequence[Row], job: Mapping[str, str], to: P
     sent = [{name: value for name, value in row.items() if name != "gold"} for row in rows]
     task = {name: value for name, value in CONFIG["task"].items() if name != "gold_field"}
     created = client.create_job(sent, {**CONFIG, **job, "task": task})
-    with shown_progress(as_json=False) as observe:
-        ended = client.wait(created.id, on_change=observe)
-    if ended.status != "succeeded":
-        raise JobEndedBadly(ended)
+    ended = followed(client.wait, created.id)
     return _read(client.result(ended.id, to=to))
 
 

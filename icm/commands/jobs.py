@@ -270,12 +270,7 @@ def check_output(path: Path, data: Path | None = None) -> None:
         raise typer.BadParameter(str(error), param_hint="--output") from error
     check_folder(path, "--output")
     if data is not None:
-        check_not_input(path, data)
-
-
-def check_not_input(path: Path, data: Path) -> None:
-    """Refuse to write the result over the data set."""
-    check_other_file(path, {"the data set itself": data}, "--output")
+        check_other_file(path, {"the data set itself": data}, "--output")
 
 
 def check_other_file(path: Path, files: Mapping[str, Path], option: str) -> None:
