@@ -102,7 +102,7 @@ def running(
     model. Raises PartFailed and EmbeddedPostgresError if a part does not start, and Stopped if `is_stopping` becomes
     true before all parts run.
     """
-    stage = tell_stage or _tell_nothing
+    stage = tell_stage or (lambda _stage: None)
     with ExitStack() as exits:
         postgres = None if options.database_url else exits.enter_context(_keeping(options, say))
         supervisor = exits.enter_context(Supervisor(options.data_folder / "logs", say=say))
@@ -126,10 +126,6 @@ def running(
         _wait_for(f"{options.url}/health/ready", stack, is_stopping, timeout_seconds=_READY_SECONDS)
         supervisor.ready()
         yield stack
-
-
-def _tell_nothing(_stage: str) -> None:
-    return
 
 
 @contextmanager

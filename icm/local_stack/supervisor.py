@@ -134,11 +134,6 @@ class _Child:
             return
 
 
-def _say_nothing(line: str) -> None:
-    """Ignore notices by default."""
-    del line
-
-
 class Supervisor:
     """Run parts with a log file each; leaving the context ends all of them.
 
@@ -149,7 +144,11 @@ class Supervisor:
     """
 
     def __init__(
-        self, log_folder: Path, *, grace_seconds: float = _GRACE_SECONDS, say: Callable[[str], None] = _say_nothing
+        self,
+        log_folder: Path,
+        *,
+        grace_seconds: float = _GRACE_SECONDS,
+        say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._log_folder = log_folder
         self._say = say
