@@ -83,7 +83,7 @@ def _form_of_scores(output: Path | None, form: ResultFormat | None) -> ResultFor
 
 
 def _read(path: Path, columns: Sequence[str]) -> FileRows:
-    """Read a file, and warn of what was assumed in reading it."""
+    """Read a file, and warn of the assumptions made in reading it."""
     read = read_rows(path, columns)
     write_warnings(read.assumptions)
     return read
@@ -161,7 +161,7 @@ class _Pipeline:
         chosen = [row.fields for row in rows]
         config = _without_unknown(config, chosen)
         key = f"reward-labels-{digest(chosen, config)}"
-        with _told_by_row(self.path, rows):
+        with _naming_rows(self.path, rows):
             job = self.client.create_job(chosen, config, idempotency_key=key)
         ended = followed(self.client.wait, job.id, quiet=self.as_json)
         report, labeller = self.client.report(job.id), config.get("reward") or "search"
@@ -271,12 +271,12 @@ def _naming_lines(path: Path, lines: Sequence[int], column: str) -> Iterator[Non
 
 
 @contextmanager
-def _told_by_row(path: Path, rows: Sequence[SourceRow]) -> Iterator[None]:
+def _naming_rows(path: Path, rows: Sequence[SourceRow]) -> Iterator[None]:
     """Turn the lines of the service's faults, which it counts within the part that it got, into those of the file."""
     try:
         yield
     except ApiError as error:
         if not any(fault.line for fault in error.errors):
             raise
-        told = [replace(fault, line=fault.line and rows[fault.line - 1].line) for fault in error.errors]
-        raise UnreadableRows(f"{path}: {error.detail}", told) from error
+        named = [replace(fault, line=fault.line and rows[fault.line - 1].line) for fault in error.errors]
+        raise UnreadableRows(f"{path}: {error.detail}", named) from error

@@ -1,6 +1,7 @@
 """Commands about trainings: train on labels, list trainings, download their files."""
 
 import re
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -140,7 +141,7 @@ def trainings(
     unreadable: list[str] = []
     table = plain_table("id", "kind", "status", "rows", "steps", "created")
     with Client(url, api_key=api_key) as client:
-        for _, training in zip(range(limit), client.trainings.list(status=status), strict=False):
+        for training in islice(client.trainings.list(status=status), limit):
             if as_json:
                 write_json(training.document)
             step, steps, _ = done(training)

@@ -10,7 +10,7 @@ MAX_DEPTH = 64  # levels of nested lists and objects
 _MAX_DIGITS = 18  # an integer with at most this many digits fits 64 bits
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (_MAX_DIGITS + 1))
 _KEY = re.compile(rb'"\s*:')
-_SLIPS = (  # what people write in place of JSON, with what to do
+_SLIPS = (  # common mistakes, each with its remedy
     (
         re.compile("'"),
         "names and texts stand in double quotes, not single ones; Python writes them by json.dumps",
