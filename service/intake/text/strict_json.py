@@ -39,8 +39,7 @@ _NAME_BEFORE = re.compile(r'"([^"\\]{1,500})"\s*:\s*\Z')
 class BadJson(ValueError):
     """The text is not JSON, or contains a value that the service cannot store unchanged.
 
-    `slip` names a mistake that a program which wrote a whole file has made in all of its lines: the message without
-    what is a line's own.
+    `slip` is the message without the details of this line, for a mistake that a program may have made in every line.
     """
 
     def __init__(self, message: str, slip: str | None = None) -> None:
