@@ -40,7 +40,7 @@ print(json.dumps([outcomes, grown, peak(resource.RUSAGE_CHILDREN)]))
 """
 # Any ratio, so that nothing but the running count of bytes and the limit of memory stand in the way.
 GENEROUS = Limits(
-    max_bytes=2_000 * MEGABYTE,
+    max_bytes=(2_000 if LONG else 300) * MEGABYTE,
     max_rows=10**6,
     max_row_bytes=64_000,
     max_ratio=10**9,
