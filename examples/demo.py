@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from icm import Client, Job
-from icm.commands.failures import EXPECTED, ExitCode, JobEndedBadly, report_failure
+from icm.commands.failures import EXPECTED, ExitCode, report_failure
 from icm.commands.output import count, on_stdout, write_line
-from icm.commands.progress import shown_progress
+from icm.commands.progress import followed
 from icm.local_stack.temporary_service import PrivateService
 
 HERE = Path(__file__).parent
@@ -75,10 +75,7 @@ def run(console: Console, *, example: str, language_model: str | None, out: Path
 def _label(client: Client, data: Path, config: dict[str, Any], out: Path) -> Outcome:
     method = config["method"]
     job = client.create_job(data, {**config, "name": METHODS[method]})
-    with shown_progress(as_json=False) as observe:
-        job = client.wait(job.id, on_change=observe)
-    if job.status != "succeeded":
-        raise JobEndedBadly(job)
+    job = followed(client.wait, job.id)
     path = client.result(job.id, to=out / f"{data.stem}-{method.replace('_', '-')}.jsonl")
     return Outcome(path, job, client.report(job.id))
 

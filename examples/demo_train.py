@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,9 +23,9 @@ from rich.table import Table
 from examples.demo import HERE
 from examples.make_demo_data import task_rows
 from icm import Client
-from icm.commands.failures import EXPECTED, ExitCode, JobEndedBadly, report_failure
+from icm.commands.failures import EXPECTED, ExitCode, report_failure
 from icm.commands.output import on_stdout
-from icm.commands.progress import shown_progress
+from icm.commands.progress import followed
 from icm.errors import IcmError
 from icm.local_stack.temporary_service import PrivateService
 from inference.pretraining.world import TASKS
@@ -37,21 +36,13 @@ TASK_NAMES = ("comparisons_digits", "comparisons_words")
 CONFIG = json.loads((HERE / "demo.json").read_text(encoding="utf-8"))
 ADAPTER = "trained"  # its name as a model of the service
 _SEED = 2
-_IS_RUN = "run.json"  # what a folder of `python -m training` holds
+_IS_RUN = "run.json"  # marks a folder of `python -m training`
 
 Row = Mapping[str, Any]
 
 
 class TrainingFailed(IcmError):
     """The training command ended with an error; the text is its reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A line of the table at the end."""
-
-    name: str
-    accuracy: float
 
 
 def draw() -> tuple[list[Row], list[Row]]:
@@ -88,13 +79,13 @@ def accuracy(rows: Sequence[Row], labels: Sequence[str | None]) -> float:
 
 
 def label_rows(rows: Sequence[Row], out: Path) -> list[Row]:
-    """Label rows by ICM with a private service; they come back in their order. Raises what the client raises."""
+    """Label rows by ICM with a private service; they come back in their order. Raises the client's errors."""
     with PrivateService() as url, Client(url) as client:
         return _labelled(client, rows, {"name": "demo-train"}, out / "found.jsonl")
 
 
 def zero_shot(rows: Sequence[Row], adapter: Path, out: Path) -> list[list[str | None]]:
-    """The labels of rows, each asked alone, by the small model and by its adapter. Raises what the client raises."""
+    """The labels of rows, each asked alone, by the small model and by its adapter. Raises the client's errors."""
     with PrivateService(adapters={ADAPTER: adapter}) as url, Client(url) as client:
         jobs = [{"name": f"fresh-{model}", "model": model, "method": "zero_shot"} for model in ("default", ADAPTER)]
         found = [_labelled(client, rows, job, out / f"{job['name']}.jsonl") for job in jobs]
@@ -106,10 +97,7 @@ def _labelled(client: Client, rows: Sequence[Row], job: Mapping[str, str], to: P
     sent = [{name: value for name, value in row.items() if name != "gold"} for row in rows]
     task = {name: value for name, value in CONFIG["task"].items() if name != "gold_field"}
     created = client.create_job(sent, {**CONFIG, **job, "task": task})
-    with shown_progress(as_json=False) as observe:
-        ended = client.wait(created.id, on_change=observe)
-    if ended.status != "succeeded":
-        raise JobEndedBadly(ended)
+    ended = followed(client.wait, created.id)
     return _read(client.result(ended.id, to=to))
 
 
@@ -151,8 +139,8 @@ def _tell(event: Mapping[str, Any], console: Console) -> None:
         )
 
 
-def run(console: Console, out: Path) -> list[Shown]:
-    """The whole demo; the lines of its table. Raises what the client, the training and the servers raise."""
+def run(console: Console, out: Path) -> None:
+    """Run the whole demo. Raises every error of the client, the training and the servers."""
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     rows, fresh = draw()
@@ -165,23 +153,14 @@ def run(console: Console, out: Path) -> list[Shown]:
     console.print(f"serving it; labelling {len(fresh)} fresh rows ({time.monotonic() - started:.0f} s) ...")
     before, after = zero_shot(fresh, adapter, out)
     by_id = {row["id"]: row["icm_label"] for row in found}
-    shown = [
-        Shown("fresh rows, zero-shot, before training", accuracy(fresh, before)),
-        Shown("labels that the search found", accuracy(rows, [by_id[row["id"]] for row in rows])),
-        Shown("fresh rows, zero-shot, after training on them", accuracy(fresh, after)),
-    ]
-    console.print(_table(shown))
-    console.print(f"adapter: {adapter}", highlight=False, soft_wrap=True)
-    console.print(f"everything that was started is stopped; {time.monotonic() - started:.0f} s in all")
-    return shown
-
-
-def _table(shown: Sequence[Shown]) -> Table:
     table = Table("", title="share of rows that agree with the gold labels")
     table.add_column("accuracy", justify="right")
-    for line in shown:
-        table.add_row(line.name, f"{line.accuracy:.3f}")
-    return table
+    table.add_row("fresh rows, zero-shot, before training", f"{accuracy(fresh, before):.3f}")
+    table.add_row("labels that the search found", f"{accuracy(rows, [by_id[row['id']] for row in rows]):.3f}")
+    table.add_row("fresh rows, zero-shot, after training on them", f"{accuracy(fresh, after):.3f}")
+    console.print(table)
+    console.print(f"adapter: {adapter}", highlight=False, soft_wrap=True)
+    console.print(f"everything that was started is stopped; {time.monotonic() - started:.0f} s in all")
 
 
 def _read(path: Path) -> list[Row]:

@@ -44,7 +44,7 @@ class AsyncTrainings:
         return await self._make(calls.create(job_ids, settings, idempotency_key=idempotency_key))
 
     async def estimate(self, *job_ids: str, **settings: Any) -> Document:
-        """What a training would be made of and what it would cost; the service stores nothing."""
+        """Estimate the rows and the cost of a training; the service stores nothing."""
         return await self._make(calls.estimate(job_ids, settings))
 
     async def get(self, training_id: str) -> Training:

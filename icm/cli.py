@@ -23,11 +23,10 @@ started here failed; 7 --fail-on refuses the verdict; 130 interrupted, or you an
 
 @dataclass(frozen=True)
 class Entry:
-    """A command's name and summary, and the function that runs it or builds its group."""
+    """A command or group: its name, the module with the function of that name or with `build_group`, its summary."""
 
     name: str
     module: str
-    function: str
     summary: str
     is_group: bool = False
     is_hidden: bool = False
@@ -38,11 +37,11 @@ class Entry:
 
     def loaded(self) -> Any:
         """The command with its module."""
-        found = getattr(self._imported(), self.function)
+        module = self._imported()
         if self.is_group:
-            return get_command(found())
+            return get_command(module.build_group())
         alone = typer.Typer(add_completion=False)
-        alone.command(self.name)(found)
+        alone.command(self.name)(getattr(module, self.name.replace("-", "_")))
         return get_command(alone)
 
     def _imported(self) -> ModuleType:
@@ -56,67 +55,41 @@ class Entry:
 
 # A summary is the beginning of the command's help; a test compares the two.
 ENTRIES = (
-    Entry("serve", "serve", "serve", "Run API, workers, database and inference server until SIGTERM or Ctrl-C."),
-    Entry("label", "label", "label", "Label a data set and download it."),
-    Entry(
-        "estimate",
-        "label",
-        "estimate",
-        "Estimate the cost of labelling a data set and show a prompt; store nothing.",
-    ),
-    Entry("convert", "convert", "convert", "Convert a published data set into rows for its preset."),
-    Entry("submit", "submit", "submit", "Create a job on a running service and print its id."),
-    Entry("jobs", "jobs", "jobs", "List jobs, newest first; --json prints one line for each."),
-    Entry("show", "jobs", "show", "Show the present state of a job or a training."),
-    Entry("watch", "jobs", "watch", "Follow a job or a training to its end; --json prints a line for every change."),
-    Entry("result", "jobs", "result", "Download a labelled data set."),
-    Entry("report", "jobs", "report", "Show how far you can trust a job's labels, or what a training learned."),
-    Entry(
-        "pause",
-        "jobs",
-        "pause",
-        "Pause a job or training until somebody resumes it; workers save their current steps.",
-    ),
-    Entry("resume", "jobs", "resume", "Resume a paused job or training from its last checkpoints."),
-    Entry("cancel", "jobs", "cancel", "Cancel a job, which keeps its labels so far, or a training."),
-    Entry(
-        "delete",
-        "jobs",
-        "delete",
-        "Delete a finished job or training with all that belongs to it, for good.",
-    ),
-    Entry("train", "trainings", "train", "Train a language model on finished jobs; print the training's id."),
-    Entry("trainings", "trainings", "trainings", "List trainings, newest first; --json prints one line for each."),
-    Entry("adapters", "trainings", "adapters", "Download the files of a finished training into a new folder."),
-    Entry("score", "rewards", "score", "Score the texts of a file by a reward model; print each row with its score."),
+    Entry("serve", "serve", "Run API, workers, database and inference server until SIGTERM or Ctrl-C."),
+    Entry("label", "label", "Label a data set and download it."),
+    Entry("estimate", "label", "Estimate the cost of labelling a data set and show a prompt; store nothing."),
+    Entry("convert", "convert", "Convert a published data set into rows for its preset."),
+    Entry("submit", "submit", "Create a job on a running service and print its id."),
+    Entry("jobs", "jobs", "List jobs, newest first; --json prints one line for each."),
+    Entry("show", "jobs", "Show the present state of a job or a training."),
+    Entry("watch", "jobs", "Follow a job or a training to its end; --json prints a line for every change."),
+    Entry("result", "jobs", "Download a labelled data set."),
+    Entry("report", "jobs", "Show how far you can trust a job's labels, or what a training learned."),
+    Entry("pause", "jobs", "Pause a job or training until somebody resumes it; workers save their current steps."),
+    Entry("resume", "jobs", "Resume a paused job or training from its last checkpoints."),
+    Entry("cancel", "jobs", "Cancel a job, which keeps its labels so far, or a training."),
+    Entry("delete", "jobs", "Delete a finished job or training with all that belongs to it, for good."),
+    Entry("train", "trainings", "Train a language model on finished jobs; print the training's id."),
+    Entry("trainings", "trainings", "List trainings, newest first; --json prints one line for each."),
+    Entry("adapters", "trainings", "Download the files of a finished training into a new folder."),
+    Entry("score", "rewards", "Score the texts of a file by a reward model; print each row with its score."),
     Entry(
         "reward-labels",
         "rewards",
-        "reward_labels",
         "Search labels for a part of the pairs, train a reward model on them, label the rest by it, train a final one.",
     ),
     Entry(
         "models",
         "models",
-        "models",
         "List the scoring backends for configurations, with the findings of a probe; --json prints one line for each.",
     ),
-    Entry(
-        "audit", "audit", "audit", "Show the audit log, newest first: who did what; --json prints one line for each."
-    ),
-    Entry("keys", "keys", "build_group", "Create, list and revoke API keys.", is_group=True),
-    Entry("projects", "projects", "build_group", "List projects and limit them.", is_group=True),
-    Entry(
-        "webhooks",
-        "webhooks",
-        "build_group",
-        "Manage webhooks, which notify an address when a job ends.",
-        is_group=True,
-    ),
+    Entry("audit", "audit", "Show the audit log, newest first: who did what; --json prints one line for each."),
+    Entry("keys", "keys", "Create, list and revoke API keys.", is_group=True),
+    Entry("projects", "projects", "List projects and limit them.", is_group=True),
+    Entry("webhooks", "webhooks", "Manage webhooks, which notify an address when a job ends.", is_group=True),
     Entry(
         "serve-private",
         "serve",
-        "serve_private",
         "Run every part on free ports while another process lives, and keep nothing.",
         is_hidden=True,
     ),

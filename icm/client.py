@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from icm.calls import jobs as calls
+from icm.calls import trainings as training_calls
 from icm.calls.call import Call, Document, Page
 from icm.data.files import saved
 from icm.data.tables import read_dataset, read_frame, read_table
@@ -163,11 +164,11 @@ class Client(Requests):
 
     def pause(self, job_id: str) -> Job:
         """Pause a job until somebody resumes it; workers save their current steps."""
-        return self._call(calls.pause(job_id))
+        return self._call(calls.control(job_id, "pause"))
 
     def resume(self, job_id: str) -> Job:
         """Resume a paused job; workers retry a job that waits for its backend or for tokens at once."""
-        return self._call(calls.resume(job_id))
+        return self._call(calls.control(job_id, "resume"))
 
     def train(self, *job_ids: str, idempotency_key: str | None = None, **settings: Any) -> Training:
         """Train on the rows of finished jobs; the settings are the fields of the request (docs/training.md)."""
@@ -187,7 +188,9 @@ class Client(Requests):
     def _wait_for_training(
         self, training_id: str, seconds: float | None, on_change: Callable[[Training], None] | None
     ) -> Training:
-        return self._drive(self._until_trained(training_id, seconds, POLL_SECONDS, on_change))
+        return self._drive(
+            self._until_final(training_calls.get(training_id), training_id, seconds, POLL_SECONDS, on_change)
+        )
 
     @property
     def webhooks(self) -> Webhooks:
@@ -196,7 +199,7 @@ class Client(Requests):
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job; it keeps its labels so far."""
-        return self._call(calls.cancel(job_id))
+        return self._call(calls.control(job_id, "cancel"))
 
     def delete(self, job_id: str) -> None:
         """Delete a finished job with its rows and labels."""
@@ -211,7 +214,7 @@ class Client(Requests):
         on_change: Callable[[Job], None] | None = None,
     ) -> Job:
         """Wait until a job has succeeded, failed or been cancelled. Raises TimeoutError."""
-        return self._drive(self._until_final(job_id, timeout_seconds, poll_seconds, on_change))
+        return self._drive(self._until_final(calls.job(job_id), job_id, timeout_seconds, poll_seconds, on_change))
 
     def events(self, job_id: str, *, after: int = 0) -> Iterator[Event]:
         """Iterate over a job's events until it has ended; the client reconnects after a lost connection."""

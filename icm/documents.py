@@ -75,7 +75,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A training; `document` is all that the service said about it."""
+    """A training; `document` is the service's whole document."""
 
     id: str
     status: str
@@ -104,7 +104,7 @@ class Training:
 
     @property
     def is_final(self) -> bool:
-        """Whether the training will never change again, also in a status not known here."""
+        """Whether the training has ended, even in a status that this client does not know."""
         return self.finished_at is not None or self.status in FINAL_STATUSES
 
 

@@ -8,12 +8,10 @@ from typing import TypeVar
 import httpx
 
 from icm.calls import jobs as calls
-from icm.calls import trainings as training_calls
 from icm.calls.call import Call
 from icm.data.files import result_format_of
-from icm.documents import Job, Training
 from icm.errors import UnusableKey, UnusableUrl
-from icm.flows import Flow, exchange, until_final
+from icm.flows import Flow, Followed, exchange, until_final
 from icm.retries import RetryPolicy
 
 T = TypeVar("T")
@@ -59,25 +57,18 @@ class Requests:
         return calls.result(job_id, path, result_format=result_format or result_format_of(path), **flags)
 
     def _until_final(
-        self, job_id: str, timeout: float | None, poll: float, on_change: Callable[[Job], None] | None
-    ) -> Flow[Job]:
+        self,
+        look: Call[Followed],
+        name: str,
+        timeout_seconds: float | None,
+        poll_seconds: float,
+        on_change: Callable[[Followed], None] | None,
+    ) -> Flow[Followed]:
         return until_final(
-            calls.job(job_id),
+            look,
             self._exchange,
-            name=job_id,
-            poll_seconds=poll,
-            timeout_seconds=timeout,
-            on_change=on_change,
-        )
-
-    def _until_trained(
-        self, training_id: str, timeout: float | None, poll: float, on_change: Callable[[Training], None] | None
-    ) -> Flow[Training]:
-        return until_final(
-            training_calls.get(training_id),
-            self._exchange,
-            name=training_id,
-            poll_seconds=poll,
-            timeout_seconds=timeout,
+            name=name,
+            poll_seconds=poll_seconds,
+            timeout_seconds=timeout_seconds,
             on_change=on_change,
         )

@@ -45,7 +45,7 @@ class Trainings:
         return self._make(calls.create(job_ids, settings, idempotency_key=idempotency_key))
 
     def estimate(self, *job_ids: str, **settings: Any) -> Document:
-        """What a training would be made of and what it would cost; the service stores nothing."""
+        """Estimate the rows and the cost of a training; the service stores nothing."""
         return self._make(calls.estimate(job_ids, settings))
 
     def get(self, training_id: str) -> Training:

@@ -1,6 +1,4 @@
-"""Reads values of a data set's cells (as text, blank, missing), finds spellings of labels and similar names, and words
-counts for messages.
-"""
+"""Cell values (as text, blank, missing), spellings of labels, similar names, and counts in messages."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -34,7 +32,7 @@ def by_number(number: int, one: str, many: str) -> str:
 
 
 def is_blank(value: Any) -> bool:
-    """Whether nobody could read anything there: null, no text, or white space and invisible characters alone.
+    """Whether the value shows nothing: null, or text of white space and invisible characters alone.
 
     CSV has no null, so an empty cell is the same there as null elsewhere.
     """
@@ -66,11 +64,11 @@ def further_spellings(labels: Sequence[str], *, all_spellings: bool) -> list[lis
 
 
 def says_missing(value: Any) -> bool:
-    """Whether a cell holds one of the words by which programs write that nothing is there, such as R's NA."""
+    """Whether a cell holds a word by which programs write a missing value, such as R's NA."""
     return isinstance(value, str) and value.strip().casefold() in _MISSING
 
 
 def nearest(name: str, names: Iterable[str]) -> list[str]:
-    """The one of `names` that somebody meant by `name`, whatever its case; none where none is similar."""
+    """The most similar of `names`, whatever its case; an empty list if none is similar."""
     by_fold = {known.casefold().strip(): known for known in names}
     return [by_fold[fold] for fold in get_close_matches(name.casefold().strip(), by_fold, 1)]

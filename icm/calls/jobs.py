@@ -49,19 +49,9 @@ def report_page(job_id: str, to: Path) -> Call[Path]:
     return saved_call(f"{job_path(job_id)}/report", {"format": "html"}, to)
 
 
-def pause(job_id: str) -> Call[Job]:
-    """Pause a job; a repeated call gets the same answer."""
-    return Call(method="POST", path=f"{job_path(job_id)}/pause", read=_job)
-
-
-def resume(job_id: str) -> Call[Job]:
-    """Resume a job; a repeated call gets the same answer."""
-    return Call(method="POST", path=f"{job_path(job_id)}/resume", read=_job)
-
-
-def cancel(job_id: str) -> Call[Job]:
-    """Cancel a job; a repeated call gets the same answer."""
-    return Call(method="POST", path=f"{job_path(job_id)}/cancel", read=_job)
+def control(job_id: str, action: str) -> Call[Job]:
+    """Pause, resume or cancel a job; a repeated call gets the same answer."""
+    return Call(method="POST", path=f"{job_path(job_id)}/{action}", read=_job)
 
 
 def delete(job_id: str) -> Call[None]:

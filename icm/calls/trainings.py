@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from icm.calls.call import Call, Document, Page, address_of, data_of, document_of, listing, nothing
+from icm.calls.call import Call, Document, Page, address_of, data_of, document_of, listing, nothing, saved_call
 from icm.documents import Training
 
 _TRAININGS = "/v1/trainings"
@@ -44,19 +44,18 @@ def report(training_id: str) -> Call[Document]:
 
 
 def report_page(training_id: str, to: Path) -> Call[Path]:
-    """The report as one page, which is there once it is whole."""
-    params = {"format": "html"}
-    return Call(method="GET", path=f"{_path(training_id)}/report", params=params, read=lambda _: to, save_to=to)
+    """Download the report as one HTML page."""
+    return saved_call(f"{_path(training_id)}/report", {"format": "html"}, to)
 
 
 def adapter(training_id: str, to: Path) -> Call[Path]:
     """Download the adapter as a tar archive."""
-    return Call(method="GET", path=f"{_path(training_id)}/adapter", read=lambda _: to, save_to=to)
+    return saved_call(f"{_path(training_id)}/adapter", {}, to)
 
 
-def control(training_id: str, what: str) -> Call[Training]:
+def control(training_id: str, action: str) -> Call[Training]:
     """Pause, resume or cancel a training; a repeated call gets the same answer."""
-    return Call(method="POST", path=f"{_path(training_id)}/{what}", read=_training)
+    return Call(method="POST", path=f"{_path(training_id)}/{action}", read=_training)
 
 
 def score(training_id: str, texts: Sequence[str], prompts: Sequence[tuple[str, Sequence[str]]]) -> Call[list[Document]]:

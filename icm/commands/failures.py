@@ -89,8 +89,8 @@ def report_failure(error: Exception, *, as_json: bool) -> ExitCode:
         return code
     console = on_stderr()
     # A service's message is one line; the failure of a part includes the last lines of its log.
-    said = _said(error)
-    message = visible_line(said) if isinstance(error, ApiError | JobEndedBadly | PartMisused | UnreadableRows) else said
+    text = _text(error)
+    message = visible_line(text) if isinstance(error, ApiError | JobEndedBadly | PartMisused | UnreadableRows) else text
     console.print(f"Error: {message}", style="red", highlight=False, soft_wrap=True)
     if isinstance(error, InvalidInput):
         for found in error.faults:
@@ -105,7 +105,7 @@ def report_failure(error: Exception, *, as_json: bool) -> ExitCode:
     return code
 
 
-def _said(error: Exception) -> str:
+def _text(error: Exception) -> str:
     if isinstance(error, ApiError | UnreadableRows):
         return error.detail
     return _of_the_system(error) if isinstance(error, OSError) else str(error)
@@ -142,4 +142,4 @@ def _document(error: Exception) -> dict[str, Any]:
         case JobEndedBadly():
             what = "training" if isinstance(error.job, Training) else "job"
             return {"detail": str(error), what: dict(error.job.document)}
-    return {"detail": _said(error)}
+    return {"detail": _text(error)}

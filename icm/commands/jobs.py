@@ -5,6 +5,7 @@ Those that make sense for trainings take the id of one as well.
 
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -49,7 +50,7 @@ def jobs(
     unreadable: list[str] = []
     table = plain_table("id", "name", "status", "rows", "labelled", "created")
     with Client(url, api_key=api_key) as client:
-        for _, job in zip(range(limit), client.jobs(status=status), strict=False):
+        for job in islice(client.jobs(status=status), limit):
             if as_json:
                 write_json(job.document)
             cells = (job.progress.rows, job.progress.labeled, f"{job.created_at:%Y-%m-%d %H:%M:%S}")
@@ -270,19 +271,14 @@ def check_output(path: Path, data: Path | None = None) -> None:
         raise typer.BadParameter(str(error), param_hint="--output") from error
     check_folder(path, "--output")
     if data is not None:
-        check_not_input(path, data)
-
-
-def check_not_input(path: Path, data: Path) -> None:
-    """Refuse to write the result over the data set."""
-    check_other_file(path, {"the data set itself": data}, "--output")
+        check_other_file(path, {"the data set itself": data}, "--output")
 
 
 def check_other_file(path: Path, files: Mapping[str, Path], option: str) -> None:
-    """Refuse to write over one of these files, by what it is."""
-    for what, file in files.items():
+    """Refuse to write over one of these files, which the message names by their descriptions."""
+    for description, file in files.items():
         if path.resolve() == file.resolve() or (path.exists() and file.exists() and path.samefile(file)):
-            raise typer.BadParameter(f"{path} is {what}; give another name", param_hint=option)
+            raise typer.BadParameter(f"{path} is {description}; give another name", param_hint=option)
 
 
 def format_of_output(path: Path, given: ResultFormat | None) -> ResultFormat:

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from icm.client import Client
-from icm.commands.failures import JobEndedBadly
 from icm.commands.jobs import check_folder, check_other_file, check_output
 from icm.commands.options import ApiKey, Config, Data, Failing, Json, check_model, check_verdict, read_config
 from icm.commands.output import (
@@ -23,7 +22,7 @@ from icm.commands.output import (
     write_line,
     write_warnings,
 )
-from icm.commands.progress import shown_progress
+from icm.commands.progress import followed
 from icm.documents import Job
 from icm.local_stack.nearby import service_answers
 from icm.local_stack.temporary_service import PrivateService
@@ -79,8 +78,6 @@ def label(  # noqa: PLR0913 - each is an option that people give
         if not as_json:
             write_warnings(job.warnings)
         job = _follow(client, job, hint=url is not None and not as_json, as_json=as_json)
-        if job.status != "succeeded":
-            raise JobEndedBadly(job)
         client.result(job.id, to=output)
         report = client.report(job.id)
         if page is not None:
@@ -131,7 +128,7 @@ def connected(
             yield client
         return
     check_model(language_model)
-    tell = _silence if quiet else _tell
+    tell = (lambda _line: None) if quiet else _tell
     if not quiet and language_model is None and service_answers(DEFAULT_URL):
         tell(_PASSED_BY)
     started = time.monotonic()
@@ -150,16 +147,9 @@ def _tell(line: str) -> None:
     write_line(on_stderr(), line, style="dim")
 
 
-def _silence(_line: str) -> None:
-    return
-
-
 def _follow(client: Client, job: Job, *, hint: bool, as_json: bool) -> Job:
     try:
-        if as_json:
-            return client.wait(job.id)
-        with shown_progress(as_json=False) as show:
-            return client.wait(job.id, on_change=show)
+        return followed(client.wait, job.id, quiet=as_json)
     except KeyboardInterrupt:
         if hint:
             write_line(on_stderr(), f"the job continues: icm watch {job.id}, icm cancel {job.id}")

@@ -180,7 +180,7 @@ def _baseline(baseline: Mapping[str, Any]) -> str:
 
 
 def lineage(document: Mapping[str, Any]) -> Iterator[str]:
-    """What a training was made of: the base, the jobs, and a policy's reward models with their jobs."""
+    """The lineage of a training: the base, the jobs, and a policy's reward models with their jobs."""
     made_of = document.get("lineage") or {}
     if base := document.get("base") or ((document.get("manifest") or {}).get("base") or {}).get("name"):
         yield f"base: {base}"
@@ -192,7 +192,7 @@ def lineage(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def measured(report: Mapping[str, Any]) -> Iterator[str]:
-    """What the report of a training measured on held-out rows, in the words of its kind."""
+    """The measurements of a training's report on held-out rows, in the words of its kind."""
     if outcome := report.get("after"):
         yield from _measured_policy(outcome)
         return
@@ -215,7 +215,7 @@ def _change(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> s
 
 
 def _biases(held_out: Mapping[str, Any]) -> Iterator[str]:
-    """What else the reward of a text may follow (docs/training.md#reward-models)."""
+    """Other features that the reward of a text may follow (docs/training.md#reward-models)."""
     for name, field, what in _BIASES:
         share = (held_out.get(name) or {}).get(field)
         if share is not None:

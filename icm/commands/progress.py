@@ -16,8 +16,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from icm.commands.failures import JobEndedBadly
 from icm.commands.output import count, on_stderr, write_json, write_line
 from icm.documents import Job, Training
+from icm.flows import Followed
 from service.terminal import visible_line
 from service.values import counted
 
@@ -38,6 +40,21 @@ def shown_progress(*, as_json: bool, console: Console | None = None) -> Iterator
             yield bar.update
     else:
         yield _Lines(console).update
+
+
+def followed(wait: Callable[..., Followed], which: str, *, quiet: bool = False) -> Followed:
+    """The job or training of this id once it has succeeded; shows its progress unless `quiet`. Raises JobEndedBadly.
+
+    `wait` is the client's method for jobs, or that for trainings.
+    """
+    if quiet:
+        ended = wait(which)
+    else:
+        with shown_progress(as_json=False) as show:
+            ended = wait(which, on_change=show)
+    if ended.status != "succeeded":
+        raise JobEndedBadly(ended)
+    return ended
 
 
 def figures(job: Job | Training) -> str:

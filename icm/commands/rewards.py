@@ -14,12 +14,11 @@ import orjson
 import typer
 
 from icm.client import Client
-from icm.commands.failures import JobEndedBadly
-from icm.commands.jobs import check_folder, check_not_input, format_of_output
+from icm.commands.jobs import check_folder, check_other_file, format_of_output
 from icm.commands.label import LanguageModel, OptionalUrl, Workers, connected
 from icm.commands.options import ApiKey, Config, Failing, Json, Url, check_verdict, read_config
 from icm.commands.output import on_stderr, on_stdout, write_json, write_line, write_warnings
-from icm.commands.progress import shown_progress
+from icm.commands.progress import followed
 from icm.data.comparisons import Parts, Row, comparison_columns, digest, divided, merged
 from icm.data.encoding import columns_of, encoded
 from icm.data.files import saved
@@ -61,7 +60,7 @@ def score(
     form = _form_of_scores(output, form)
     if output is not None:
         check_folder(output, "--output")
-        check_not_input(output, rows)
+        check_other_file(output, {"the data set itself": rows}, "--output")
     columns = [name for name in (prompt, text) if name is not None]
     read = _read(rows, columns)
     refuse(rows, list(_faults_of_scored(read.rows, text, prompt)))
@@ -84,7 +83,7 @@ def _form_of_scores(output: Path | None, form: ResultFormat | None) -> ResultFor
 
 
 def _read(path: Path, columns: Sequence[str]) -> FileRows:
-    """Read a file, and warn of what was assumed in reading it."""
+    """Read a file, and warn of the assumptions made in reading it."""
     read = read_rows(path, columns)
     write_warnings(read.assumptions)
     return read
@@ -113,7 +112,7 @@ def reward_labels(  # noqa: PLR0913 - each is an option of the command
 ) -> None:
     """Search labels for a part of the pairs, train a reward model on them, label the rest by it, train a final one."""
     check_folder(output, "--output")
-    check_not_input(output, rows)
+    check_other_file(output, {"the data set itself": rows}, "--output")
     form = format_of_output(output, form)
     content = read_config(config, name=rows.stem)
     columns = comparison_columns(content)
@@ -162,12 +161,9 @@ class _Pipeline:
         chosen = [row.fields for row in rows]
         config = _without_unknown(config, chosen)
         key = f"reward-labels-{digest(chosen, config)}"
-        with _told_by_row(self.path, rows):
+        with _naming_rows(self.path, rows):
             job = self.client.create_job(chosen, config, idempotency_key=key)
-        with self._shown() as show:
-            ended = self.client.wait(job.id, on_change=show)
-        if ended.status != "succeeded":
-            raise JobEndedBadly(ended)
+        ended = followed(self.client.wait, job.id, quiet=self.as_json)
         report, labeller = self.client.report(job.id), config.get("reward") or "search"
         self._write(
             f"{job.id}: {ended.progress.labeled} of {counted(ended.progress.rows, 'row')} labelled by {labeller}"
@@ -182,10 +178,7 @@ class _Pipeline:
         ids = [job.id for job in jobs]
         settings = {**self.settings, "epochs": epochs}
         training = self.client.train(*ids, idempotency_key=f"reward-labels-{digest(ids, settings)}", **settings)
-        with self._shown() as show:
-            ended = self.client.trainings.wait(training.id, on_change=show)
-        if ended.status != "succeeded":
-            raise JobEndedBadly(ended)
+        ended = followed(self.client.trainings.wait, training.id, quiet=self.as_json)
         measured = self.client.trainings.report(training.id)["report"]["training"]["epochs"][-1]["held_out"]
         accuracy = "none" if measured["accuracy"] is None else f"{measured['accuracy']:.3f}"
         self._write(
@@ -208,14 +201,6 @@ class _Pipeline:
             target.writelines(encoded(form, chunks, names, RESULT_COLUMNS, arrow_schema=self.read.arrow_schema))
         labelled = part.progress.labeled + rest.progress.labeled
         self._write(f"{output}: {labelled} of {counted(len(rows), 'row')} labelled")
-
-    @contextmanager
-    def _shown(self) -> Iterator[Any]:
-        if self.as_json:
-            yield None
-            return
-        with shown_progress(as_json=False) as show:
-            yield show
 
     def _write(self, line: str) -> None:
         write_line(on_stderr() if self.as_json else on_stdout(), line)
@@ -286,12 +271,12 @@ def _naming_lines(path: Path, lines: Sequence[int], column: str) -> Iterator[Non
 
 
 @contextmanager
-def _told_by_row(path: Path, rows: Sequence[SourceRow]) -> Iterator[None]:
+def _naming_rows(path: Path, rows: Sequence[SourceRow]) -> Iterator[None]:
     """Turn the lines of the service's faults, which it counts within the part that it got, into those of the file."""
     try:
         yield
     except ApiError as error:
         if not any(fault.line for fault in error.errors):
             raise
-        told = [replace(fault, line=fault.line and rows[fault.line - 1].line) for fault in error.errors]
-        raise UnreadableRows(f"{path}: {error.detail}", told) from error
+        named = [replace(fault, line=fault.line and rows[fault.line - 1].line) for fault in error.errors]
+        raise UnreadableRows(f"{path}: {error.detail}", named) from error

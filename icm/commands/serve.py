@@ -152,17 +152,18 @@ def check_settings(host: str, port: int, backends: Backends | None) -> None:
     Their other settings come from our environment.
     """
     given: dict[str, object] = {"host": host, "port": port, "backends": [_OURS] if backends is None else backends}
-    told = list(_gaps(backends or ()))
+    problems = list(_gaps(backends or ()))
     try:
         read_settings(**given)
     except InvalidConfig as error:
         for fault in error.faults:
             field = fault.field or ""
-            told += [f"{field.replace(_VARIABLE, _OPTION)}: {fault.message}"] if field.startswith(_VARIABLE) else []
-        if not told:
+            if field.startswith(_VARIABLE):
+                problems.append(f"{field.replace(_VARIABLE, _OPTION)}: {fault.message}")
+        if not problems:
             raise
-    if told:
-        raise UnusableBackends("; ".join(told))
+    if problems:
+        raise UnusableBackends("; ".join(problems))
 
 
 def _gaps(backends: Backends) -> Iterator[str]:

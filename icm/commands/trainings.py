@@ -1,6 +1,7 @@
 """Commands about trainings: train on labels, list trainings, download their files."""
 
 import re
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,6 @@ import typer
 
 from icm.calls.call import Document
 from icm.client import Client
-from icm.commands.failures import JobEndedBadly
 from icm.commands.jobs import check_folder
 from icm.commands.options import ApiKey, Json, Url
 from icm.commands.output import (
@@ -21,7 +21,7 @@ from icm.commands.output import (
     write_line,
     write_warnings,
 )
-from icm.commands.progress import done, shown_progress
+from icm.commands.progress import done, followed
 from icm.documents import Training
 from icm.requests import DEFAULT_URL
 from service.records.training_kinds import TrainingKind
@@ -141,7 +141,7 @@ def trainings(
     unreadable: list[str] = []
     table = plain_table("id", "kind", "status", "rows", "steps", "created")
     with Client(url, api_key=api_key) as client:
-        for _, training in zip(range(limit), client.trainings.list(status=status), strict=False):
+        for training in islice(client.trainings.list(status=status), limit):
             if as_json:
                 write_json(training.document)
             step, steps, _ = done(training)
@@ -172,13 +172,7 @@ def adapters(
 
 def _followed(client: Client, training: Training, *, as_json: bool) -> Training:
     """The training once it has ended well; prints what its report measured. Raises JobEndedBadly."""
-    if as_json:
-        ended = client.trainings.wait(training.id)
-    else:
-        with shown_progress(as_json=False) as show:
-            ended = client.trainings.wait(training.id, on_change=show)
-    if ended.status != "succeeded":
-        raise JobEndedBadly(ended)
+    ended = followed(client.trainings.wait, training.id, quiet=as_json)
     if not as_json:
         for line in measured(client.trainings.report(training.id)["report"]):
             write_line(on_stderr(), line)

@@ -27,7 +27,7 @@ _NO_LIBRARY = (
 
 @dataclass(frozen=True, slots=True)
 class FileRows:
-    """The rows of a file with their lines, what was assumed in reading them, and their types if the file has them."""
+    """Rows of a file with their lines, the assumptions made in reading them, and their types if the file has them."""
 
     rows: Sequence[SourceRow]
     assumptions: Sequence[str]
@@ -64,7 +64,7 @@ def refuse(path: Path, faults: Sequence[Fault]) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """The file; a copy of what comes through a pipe, which cannot be read twice."""
+    """Yield the open file; of a pipe, which cannot be read twice, a copy."""
     with path.open("rb") as file:
         if file.seekable():
             yield file
@@ -84,8 +84,8 @@ def _faults_of_columns(rows: Sequence[SourceRow], columns: Sequence[str], doubt:
     for row in rows:
         for name in columns:
             if name not in row.fields and name not in lacking:
-                told = f"the row has no column {name!r}{_meant(name, row.fields)}; it has {', '.join(row.fields)}"
-                yield Fault(told, row.line, name)
+                message = f"the row has no column {name!r}{_meant(name, row.fields)}; it has {', '.join(row.fields)}"
+                yield Fault(message, row.line, name)
             elif isinstance(row.fields.get(name), dict | list):
                 yield Fault("it is a list or an object; write text, a number or true/false", row.line, name)
 

@@ -5,25 +5,23 @@ when this process ends in whatever way.
 """
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 from icm.local_stack.postgres_binaries import EmbeddedPostgresError, postgres_programs, server_user
+from icm.local_stack.supervisor import end_with_parent
 
 SUPERUSER = "app"
 START_SECONDS = 60.0  # recovery after a crash included
@@ -33,7 +31,6 @@ _PORT = 5432  # names the socket; nothing listens on the network
 _LONGEST_SOCKET_PATH = 100  # bytes, with some room below the system's limit
 _READY_LINE = 7  # of postmaster.pid, counted from 0
 _SOCKET_FOLDER_LINE = 4
-_PR_SET_PDEATHSIG = 1
 _SYSTEM_FOLDER = Path("/var/lib/icm")
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 _ORDERLY = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)  # fast shutdown, immediate shutdown, the end
@@ -58,10 +55,7 @@ def reachable_root(wished: Path) -> Path:
 def running_url(root: Path) -> str | None:
     """The URL of the server that another process runs over this folder; None if none runs."""
     root = root.absolute()
-    try:
-        pid_lines = (root / "data" / "postmaster.pid").read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        return None
+    pid_lines = _pid_lines(root)
     if len(pid_lines) <= _READY_LINE or not _serves(int(pid_lines[0]), root / "data"):
         return None
     return _url(root, Path(pid_lines[_SOCKET_FOLDER_LINE]))
@@ -79,9 +73,9 @@ class EmbeddedPostgres:
         self._root = root.absolute()
         self._durable = durable
         self._user = server_user()
-        self._uid = None if self._user is None else self._user.uid
-        self._gid = None if self._user is None else self._user.gid
-        self._groups: list[int] | None = None if self._user is None else []
+        self._identity: dict[str, Any] = {}  # subprocess's arguments for a change of user
+        if self._user is not None:
+            self._identity = {"user": self._user.uid, "group": self._user.gid, "extra_groups": []}
         self._server: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
         self._log_start: int | None = None  # where the log of the present run begins
@@ -146,19 +140,16 @@ class EmbeddedPostgres:
         """Whether the server accepts connections; the file that says so may still be its predecessor's."""
         if self._server is None or self._server.poll() is not None:
             return False
-        try:
-            said = (self._root / "data" / "postmaster.pid").read_text(encoding="utf-8").split("\n")
-        except FileNotFoundError:
-            return False
-        return len(said) > _READY_LINE and said[0] == str(self._server.pid) and said[_READY_LINE].strip() == "ready"
+        lines = _pid_lines(self._root)
+        return len(lines) > _READY_LINE and lines[0] == str(self._server.pid) and lines[_READY_LINE].strip() == "ready"
 
     def ran_out_of_disk(self) -> bool:
         """Whether the log of this run reports a full disk.
 
         The log lies on the same disk, so silence proves nothing.
         """
-        said = self._log_of_this_run()
-        return any(words in said for words in _NO_ROOM)
+        log = self._log_of_this_run()
+        return any(words in log for words in _NO_ROOM)
 
     def _make_folders(self) -> None:
         if self._user is not None and (barrier := self._user.barrier(self._root)) is not None:
@@ -208,10 +199,10 @@ class EmbeddedPostgres:
         Postgres: a new server reads from it that children of the old one are still running, and
         that it must not touch their data.
         """
-        pid_file = self._root / "data" / "postmaster.pid"
-        if not pid_file.exists():
+        lines = _pid_lines(self._root)
+        if not lines:
             return
-        pid = int(pid_file.read_text().split("\n", 1)[0])
+        pid = int(lines[0])
         deadline = time.monotonic() + STOP_SECONDS
         while _serves(pid, self._root / "data"):
             if time.monotonic() > deadline:
@@ -219,7 +210,7 @@ class EmbeddedPostgres:
             os.kill(pid, signal.SIGINT)
             time.sleep(_POLL_SECONDS)
         if _command_line(pid):
-            pid_file.unlink(missing_ok=True)
+            _pid_file(self._root).unlink(missing_ok=True)
 
     def _initialize(self, programs: Path) -> None:
         """Create a database cluster, under another name until it is complete."""
@@ -240,9 +231,7 @@ class EmbeddedPostgres:
             env=_ENVIRONMENT,
             capture_output=True,
             check=False,
-            user=self._uid,
-            group=self._gid,
-            extra_groups=self._groups,
+            **self._identity,
         )
         if done.returncode != 0:
             raise EmbeddedPostgresError(f"initdb failed: {done.stderr.decode(errors='replace').strip()}")
@@ -269,10 +258,8 @@ class EmbeddedPostgres:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # a Ctrl-C in the terminal is for us; we stop the server ourselves
-                preexec_fn=_end_with_parent(),  # noqa: PLW1509 - one system call, prepared before the fork
-                user=self._uid,
-                group=self._gid,
-                extra_groups=self._groups,
+                preexec_fn=end_with_parent(signal.SIGINT),  # noqa: PLW1509 - one system call, prepared before the fork
+                **self._identity,
             )
 
     def _run_until_ready(self, programs: Path) -> None:
@@ -299,21 +286,6 @@ class EmbeddedPostgres:
             return log.read().decode(errors="replace")
 
 
-def _end_with_parent() -> Callable[[], None] | None:
-    """Return a hook for the child (Linux): it requests a fast shutdown once the parent has died.
-
-    Must come after the change of user, which clears the request; subprocess does it in this order.
-    """
-    if sys.platform != "linux":
-        return None
-    request = ctypes.CDLL(None, use_errno=True).prctl
-
-    def ask() -> None:
-        request(_PR_SET_PDEATHSIG, int(signal.SIGINT), 0, 0, 0)
-
-    return ask
-
-
 def _end(server: subprocess.Popen[bytes], ways: tuple[signal.Signals, ...]) -> None:
     """Stop the server by these signals, until one works."""
     for how in ways:
@@ -329,6 +301,18 @@ def _url(root: Path, socket_folder: Path) -> str:
     return (
         f"postgresql+asyncpg://{SUPERUSER}:{password}@/postgres?host={quote(str(socket_folder), safe='/')}&port={_PORT}"
     )
+
+
+def _pid_file(root: Path) -> Path:
+    return root / "data" / "postmaster.pid"
+
+
+def _pid_lines(root: Path) -> list[str]:
+    """The lines of the file by which a server says that it runs over this folder; none without the file."""
+    try:
+        return _pid_file(root).read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        return []
 
 
 def _serves(pid: int, data: Path) -> bool:

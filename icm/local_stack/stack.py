@@ -102,7 +102,7 @@ def running(
     model. Raises PartFailed and EmbeddedPostgresError if a part does not start, and Stopped if `is_stopping` becomes
     true before all parts run.
     """
-    stage = tell_stage or _tell_nothing
+    stage = tell_stage or (lambda _stage: None)
     with ExitStack() as exits:
         postgres = None if options.database_url else exits.enter_context(_keeping(options, say))
         supervisor = exits.enter_context(Supervisor(options.data_folder / "logs", say=say))
@@ -126,10 +126,6 @@ def running(
         _wait_for(f"{options.url}/health/ready", stack, is_stopping, timeout_seconds=_READY_SECONDS)
         supervisor.ready()
         yield stack
-
-
-def _tell_nothing(_stage: str) -> None:
-    return
 
 
 @contextmanager
@@ -200,28 +196,30 @@ def _start_service(stack: Stack, environment: dict[str, str]) -> None:
     stack.supervisor.run(upgrade, timeout_seconds=_MIGRATION_SECONDS)
     listeners = stack.options.listeners
     handed = [word for descriptor in listeners for word in ("--fd", str(descriptor))]
-    doors = [("api", _python("api", *handed), environment)]
+    api = Part(
+        name="api",
+        command=_python("api", *handed),
+        environment=environment,
+        stage=1,
+        restarts=_RESTARTS,
+        restarts_once_ready=_RESTARTS_ONCE_READY,
+        descriptors=listeners,
+    )
+    stack.supervisor.start(api)
     apart = can_train() and not stack.options.private  # a training lasts for hours, in which nobody else would label
     kinds = ("--kinds", "label,deliver") if apart else ()
-    doors += [
-        (f"worker-{number}", _python("workers", *kinds), {**environment, **metrics_port(number)})
-        for number in range(1, stack.options.workers + 1)
-    ]
-    if apart:
-        number = stack.options.workers + 1
-        doors.append(("trainer", _python("workers", "--kinds", "train"), {**environment, **metrics_port(number)}))
-    for name, command, its_environment in doors:
-        often = _RESTARTS_ONCE_READY if name == "api" else _OFTEN_ONCE_READY
-        part = Part(
+    workers = [(f"worker-{number + 1}", kinds) for number in range(stack.options.workers)]
+    workers += [("trainer", ("--kinds", "train"))] if apart else []
+    for number, (name, words) in enumerate(workers, 1):
+        worker = Part(
             name=name,
-            command=command,
-            environment=its_environment,
+            command=_python("workers", *words),
+            environment={**environment, **metrics_port(number)},
             stage=1,
             restarts=_RESTARTS,
-            restarts_once_ready=often,
-            descriptors=listeners if name == "api" else (),
+            restarts_once_ready=_OFTEN_ONCE_READY,
         )
-        stack.supervisor.start(part)
+        stack.supervisor.start(worker)
 
 
 def metrics_port(number: int) -> dict[str, str]:
@@ -276,7 +274,7 @@ class LoadingNotice:
         self._supervisor = supervisor
         self._say = say
         self._next = time.monotonic() + NOTICE_SECONDS
-        self._said = ""
+        self._last = ""
 
     def when_due(self) -> None:
         """Print the line if it is time."""
@@ -284,8 +282,8 @@ class LoadingNotice:
             return
         self._next = time.monotonic() + NOTICE_SECONDS
         line = self._supervisor.last_line("inference") or "its log says nothing yet"
-        if line != self._said:
-            self._said = line
+        if line != self._last:
+            self._last = line
             self._say(f"the inference server still loads the language model: {line}")
 
 

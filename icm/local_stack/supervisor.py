@@ -50,10 +50,10 @@ class PartFailed(Exception):
 class PartMisused(PartFailed):
     """A part cannot use its arguments; the text is the part's own message."""
 
-    def __init__(self, name: str, said: str) -> None:
-        Exception.__init__(self, said)
+    def __init__(self, name: str, message: str) -> None:
+        Exception.__init__(self, message)
         self.name = name
-        self.log = said
+        self.log = message
 
 
 class _Child:
@@ -79,7 +79,7 @@ class _Child:
                 stderr=log,
                 pass_fds=self.part.descriptors,
                 process_group=0,  # a Ctrl-C in the terminal is for us; and we can end its children with it
-                preexec_fn=_end_with_parent(),  # noqa: PLW1509 - one system call, prepared before the fork
+                preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - one system call, prepared before the fork
             )
 
     @property
@@ -134,11 +134,6 @@ class _Child:
             return
 
 
-def _say_nothing(line: str) -> None:
-    """Ignore notices by default."""
-    del line
-
-
 class Supervisor:
     """Run parts with a log file each; leaving the context ends all of them.
 
@@ -149,7 +144,11 @@ class Supervisor:
     """
 
     def __init__(
-        self, log_folder: Path, *, grace_seconds: float = _GRACE_SECONDS, say: Callable[[str], None] = _say_nothing
+        self,
+        log_folder: Path,
+        *,
+        grace_seconds: float = _GRACE_SECONDS,
+        say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._log_folder = log_folder
         self._say = say
@@ -231,14 +230,17 @@ def _how_it_ended(status: int) -> str:
     return f"ended with status {status}" if status >= 0 else f"was ended by {signal.Signals(-status).name}"
 
 
-def _end_with_parent() -> Callable[[], None] | None:
-    """Return a hook for the child (Linux): it asks the kernel to kill the child once its parent has died."""
+def end_with_parent(how: signal.Signals) -> Callable[[], None] | None:
+    """Return a hook for the child (Linux): it asks the kernel to signal the child once its parent has died.
+
+    A change of user would clear the request, so the hook must run after it, as subprocess does.
+    """
     if sys.platform != "linux":
         return None
     request, parent = ctypes.CDLL(None, use_errno=True).prctl, os.getpid()
 
     def ask() -> None:
-        request(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        request(_PR_SET_PDEATHSIG, int(how), 0, 0, 0)
         if os.getppid() != parent:  # the parent died before the request
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -48,12 +48,12 @@ class PrivateService:
         self._command += ["--workers", str(workers)]
         self._command += [] if language_model is None else ["--model", language_model]
         self._command += [f"--adapter={name}={folder}" for name, folder in (adapters or {}).items()]
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed on leaving
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed on leaving
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> str:
         self._process = subprocess.Popen(  # noqa: S603 - our own program
-            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._said, process_group=0
+            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._stderr, process_group=0
         )
         try:
             return self._url(self._process)
@@ -95,11 +95,11 @@ class PrivateService:
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
-            self._said.close()
+            self._stderr.close()
 
     def _why(self) -> PrivateServiceFailed:
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         try:
             last = json.loads(lines[-1])
             return PrivateServiceFailed(str(last["error"]["detail"]), last.get("exit_code"))

@@ -108,9 +108,7 @@ class FileSource:
 
     def _unpacked(self) -> io.BufferedReader:
         """The uncompressed content from its beginning. Closing it leaves the upload open."""
-        raw = _Unclosing(self._file)
-        packed = self._is_packed()
-        content = gzip.GzipFile(fileobj=raw) if packed else raw
+        content = gzip.GzipFile(fileobj=self._file, mode="rb") if self._is_packed() else self._file
         return io.BufferedReader(WatchedFile(content, self._watch), _BUFFER_BYTES)
 
     def _is_packed(self) -> bool:
@@ -185,30 +183,6 @@ def _read_cells(content: IO[bytes], head: bytes, form: Format, limits: Limits, f
     for assumption in dialect.assumptions:
         faults.assume(assumption)
     return read_csv(content, limits, faults, dialect)
-
-
-class _Unclosing(io.RawIOBase):
-    """A view of a file whose closing leaves the file open."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def readinto(self, buffer: Any, /) -> int:
-        block = self._file.read(len(buffer))
-        buffer[: len(block)] = block
-        return len(block)
 
 
 def _copy(content: IO[bytes], copy: IO[bytes], limits: Limits) -> None:

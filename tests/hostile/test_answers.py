@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import AsyncIterator, Awaitable, Callable
 from email.message import Message
 from typing import Any
 from urllib.parse import unquote
@@ -109,46 +110,53 @@ def test_names_of_devices_are_distinguished_from_files(name: str) -> None:
     assert f'filename="_{name}' in content_disposition(f"{name}.csv")
 
 
-async def downloaded(service: Service, job: dict[str, Any], **parameters: Any) -> list[list[str]]:
-    answer = await service.client.get(job["links"]["result"], params={"format": "csv", **parameters})
+Download = Callable[..., Awaitable[httpx.Response]]
+
+
+@pytest.fixture(scope="module")
+async def download() -> AsyncIterator[Download]:
+    """The result of a labelled data set that has formulas, in any format."""
+    texts = [*FORMULAS, *HARMLESS]
+    rows = [{**row, "=column": text, "number": -n} for n, (row, text) in enumerate(zip(pairs(15), texts, strict=True))]
+    service = Service(ScratchStore())
+    async with service.client:
+        link = (await service.labelled(rows))["links"]["result"]
+
+        async def download(**parameters: Any) -> httpx.Response:
+            return await service.client.get(link, params=parameters)
+
+        yield download
+
+
+def records_of(answer: httpx.Response) -> list[list[str]]:
     assert answer.status_code == 200, answer.text
     return list(csv.reader(io.StringIO(answer.text, newline="")))
 
 
-async def spreadsheet(service: Service) -> dict[str, Any]:
-    texts = [*FORMULAS, *HARMLESS]
-    rows = [{**row, "=column": text, "number": -n} for n, (row, text) in enumerate(zip(pairs(15), texts, strict=True))]
-    return await service.labelled(rows)
-
-
-async def test_csv_is_as_it_was_sent_unless_a_spreadsheet_is_to_open_it(service: Service) -> None:
-    job = await spreadsheet(service)
-    header, *records = await downloaded(service, job)
+async def test_csv_is_as_it_was_sent_unless_a_spreadsheet_is_to_open_it(download: Download) -> None:
+    header, *records = records_of(await download(format="csv"))
     assert [record[header.index("=column")] for record in records] == [*FORMULAS, *HARMLESS]
 
 
-async def test_a_spreadsheet_is_given_no_formula_and_its_numbers_as_numbers(service: Service) -> None:
-    job = await spreadsheet(service)
-    header, *records = await downloaded(service, job, formula_safe=True)
+async def test_a_spreadsheet_is_given_no_formula_and_its_numbers_as_numbers(download: Download) -> None:
+    header, *records = records_of(await download(format="csv", formula_safe=True))
     assert "'=column" in header
     texts = [record[header.index("'=column")] for record in records]
     assert texts == [*(f"'{text}" for text in FORMULAS), *HARMLESS]
     assert [record[header.index("number")] for record in records] == [str(-n) for n in range(15)]
 
 
-async def test_safe_and_plain_csv_have_tags_of_their_own_and_every_safe_cell_is_quoted(service: Service) -> None:
-    link = (await spreadsheet(service))["links"]["result"] + "?format=csv"
-    plain, safe = await service.client.get(link), await service.client.get(link + "&formula_safe=true")
+async def test_safe_and_plain_csv_have_tags_of_their_own_and_every_safe_cell_is_quoted(download: Download) -> None:
+    plain, safe = await download(format="csv"), await download(format="csv", formula_safe=True)
     assert plain.headers["ETag"] != safe.headers["ETag"]
     assert safe.text.startswith('"gold","a","id","b","\'=column","number","icm_label"')
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
-async def test_formula_safe_is_refused_for_other_formats(service: Service, form: str) -> None:
-    job = await spreadsheet(service)
-    answer = await service.client.get(job["links"]["result"], params={"format": form, "formula_safe": True})
+async def test_formula_safe_is_refused_for_other_formats(download: Download, form: str) -> None:
+    answer = await download(format=form, formula_safe=True)
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "formula_safe")
-    whole = (await service.client.get(job["links"]["result"], params={"format": form})).content
+    whole = (await download(format=form)).content
     rows = pq.read_table(io.BytesIO(whole)).to_pylist() if form == "parquet" else map(orjson.loads, whole.splitlines())
     assert [row["=column"] for row in rows] == [*FORMULAS, *HARMLESS]
 

@@ -72,7 +72,7 @@ def test_a_healthy_file_with_any_bytes_changed(post: Post, edits: Any, name: str
     assert post(content=form(edited(source, edits), name)(), headers=FORM).status_code in {202, 413, 415, 422}
 
 
-@settings(max_examples=MANY // 8, deadline=None)
+@settings(max_examples=25 if LONG else 2, deadline=None)  # each starts a process
 @given(edits=EDITS)
 def test_a_parquet_file_with_any_bytes_changed(post: Post, edits: Any) -> None:
     answer = post(content=form(edited(parquet(), edits), "a.parquet")(), headers=FORM)

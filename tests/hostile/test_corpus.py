@@ -28,10 +28,10 @@ def of(kind: str, *, accepted: bool) -> list[Case]:
 
 ACCEPTED = [kind for kind in KINDS if of(kind, accepted=True)]
 REFUSED = [kind for kind in KINDS if of(kind, accepted=False) and kind != "parquet"]
-# Files that may overwhelm their reader, and those that it reads to a value that it reports.
-BURSTING = [case for case in of("parquet", accepted=False) if case.status == 413]
-UNREADABLE = [case for case in of("parquet", accepted=False) if case.status != 413 and not case.has_place]
-READABLE = [case for case in of("parquet", accepted=False) if case.has_place]
+UNUSABLE = of("parquet", accepted=False)
+# Files that may overwhelm or crash their reader, which therefore needs its process, and the others.
+DANGEROUS = [case for case in UNUSABLE if case.status == 413 or case.told in {"", "not readable"}]
+READABLE = [case for case in UNUSABLE if case not in DANGEROUS]
 
 
 async def sent(service: Service, case: Case) -> httpx.Response:
@@ -44,7 +44,7 @@ def test_the_corpus_is_large_and_its_names_differ() -> None:
     assert len(names) >= 60
     healthy = [case for kind in ACCEPTED for case in of(kind, accepted=True)]
     refused = [case for kind in REFUSED for case in of(kind, accepted=False)]
-    assert {case.name for case in (*healthy, *refused, *BURSTING, *UNREADABLE, *READABLE)} == set(names)
+    assert {case.name for case in (*healthy, *refused, *UNUSABLE)} == set(names)
 
 
 async def assert_refused_and_not_kept(cases: list[Case]) -> None:
@@ -74,14 +74,13 @@ async def test_unusable_files_are_refused_with_the_place_of_the_fault_and_not_ke
 
 
 @pytest.mark.usefixtures("reader_without_a_process")
-async def test_a_parquet_file_with_values_that_cannot_be_used_is_refused_with_their_place_and_not_kept() -> None:
+async def test_a_parquet_file_whose_content_cannot_be_used_is_refused_with_the_place_and_not_kept() -> None:
     await assert_refused_and_not_kept(READABLE)
 
 
 @pytest.mark.timeout(300)  # a process for each of them
-@pytest.mark.parametrize("cases", [BURSTING, UNREADABLE], ids=["bursting", "unreadable"])
-async def test_a_parquet_file_that_cannot_be_read_is_refused_and_not_kept(cases: list[Case]) -> None:
-    await assert_refused_and_not_kept(cases)
+async def test_a_parquet_file_that_cannot_be_read_is_refused_and_not_kept() -> None:
+    await assert_refused_and_not_kept(DANGEROUS)
 
 
 @pytest.mark.parametrize("kind", ACCEPTED)

@@ -12,11 +12,11 @@ from tests.support.stores import row_counts
 
 STATEMENTS = (
     "'; DROP TABLE jobs; --",
-    "' OR '1'='1",
     '" OR ""="',
+    "$$; DELETE FROM jobs; $$",
+    "' OR '1'='1",
     "1; SELECT pg_sleep(60)",
     "') UNION SELECT value FROM gold_labels --",
-    "$$; DELETE FROM jobs; $$",
     "\\'; TRUNCATE datasets; --",
     "%' AND 1=1 --",
     "/* */ ; COPY jobs TO PROGRAM 'id'",
@@ -27,7 +27,7 @@ STATEMENTS = (
     "null",
     "jobs.id",
 )
-ALWAYS = 6  # statements that the short form tries: with either quote, a comment, a pause, UNION, and dollar quotes
+ALWAYS = 3  # statements that the short form tries: one for each kind of quotes
 STATUSES = [202, 202, 202, 422, 404, 404, 404, 422, 400, 422, 200, 200]  # of what `asked` asks; any text gets the same
 
 

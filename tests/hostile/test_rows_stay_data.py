@@ -2,13 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import orjson
-import pytest
 
 from service.jobs.task.template import Template
-from service.ports.scoring import Scorer
 from service.scoring.deterministic import DeterministicScorer
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from tests.hostile.jsonl_cases import CHARMS, INJECTION
@@ -36,23 +33,15 @@ class Listening(DeterministicScorer):
         return await super().score(tree, labels, all_spellings=all_spellings, separator=separator)
 
 
-async def labelled(rows: list[dict[str, Any]], backend: Scorer) -> list[dict[str, Any]]:
+async def test_rows_come_back_as_they_were_and_prompts_are_whole_rows_and_labels_and_nothing_else() -> None:
+    backend = Listening()
     service = Service(ScratchStore(), backend)
     async with service.client:
-        job = await service.labelled(rows, task=TASK)
+        job = await service.labelled(ROWS, task=TASK)
         answer = await service.client.get(job["links"]["result"])
-    return [orjson.loads(line) for line in answer.content.splitlines()]
-
-
-async def test_labels_are_of_the_label_set_and_rows_come_back_as_they_were() -> None:
-    found = await labelled(ROWS, Listening())
+    found = [orjson.loads(line) for line in answer.content.splitlines()]
     assert {row["icm_label"] for row in found} <= set(LABELS)
     assert [{"id": row["id"], "claim": row["claim"]} for row in found] == ROWS
-
-
-async def test_every_prompt_is_made_of_whole_rows_and_labels_and_nothing_else() -> None:
-    backend = Listening()
-    await labelled(ROWS, backend)
     texts = "|".join(re.escape(Template(TEMPLATE).render(row)) for row in ROWS)
     made_of_rows = re.compile(rf"((?:{texts}) (?:True|False)\n\n)*(?:{texts})")
     assert backend.prompts
@@ -67,9 +56,9 @@ async def test_an_estimate_warns_of_rows_that_read_like_demonstrations() -> None
     assert [warning for warning in warnings if warning.startswith("2 rows contain a label followed by the separator")]
 
 
-@pytest.mark.parametrize("charm", [*CHARMS, "{claim}", "{", "}}", "{0}", "%s", "\\g<0>"])
-def test_text_of_a_row_is_inserted_unchanged(charm: str) -> None:
-    assert Template("<{claim}>").render({"claim": charm, "0": "no"}) == f"<{charm}>"
+def test_text_of_a_row_is_inserted_unchanged() -> None:
+    for charm in (*CHARMS, "{claim}", "{", "}}", "{0}", "%s", "\\g<0>"):
+        assert Template("<{claim}>").render({"claim": charm, "0": "no"}) == f"<{charm}>"
 
 
 def test_doubled_braces_of_a_template_are_braces() -> None:

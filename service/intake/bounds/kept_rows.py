@@ -28,7 +28,7 @@ class KeptRows:
     def rows(self, faults: FaultLog) -> Iterator[SourceRow]:
         """Every readable row, in order; a reading to the end adds its faults, and assumptions, to `faults`.
 
-        A reading of kept rows adds nothing: they have no faults, and an earlier reading told its assumptions.
+        A reading of kept rows adds nothing: they have no faults, and an earlier reading reported its assumptions.
         """
         return self._keeping(faults) if self._kept is None else self._kept.read()
 

@@ -35,9 +35,7 @@ class Limits:
     def check_rows(self, count: int, *, blank: int = 0) -> None:
         """Check the number of rows and blank lines so far, which cost equally much to read. Raises PayloadTooLarge."""
         if count + blank > self.max_rows:
-            blanks = (
-                f", {counted(blank, 'blank line')} among them; leave {by_number(blank, 'it', 'those')} out"
-                if blank
-                else ""
-            )
-            raise PayloadTooLarge(f"the data set has more than {counted(self.max_rows, 'row')}{blanks}")
+            message = f"the data set has more than {counted(self.max_rows, 'row')}"
+            if blank:
+                message += f", {counted(blank, 'blank line')} among them; leave {by_number(blank, 'it', 'those')} out"
+            raise PayloadTooLarge(message)

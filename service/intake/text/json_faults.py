@@ -6,7 +6,7 @@ from service.jobs.checks.rows import FaultLog
 
 
 class JsonFaults:
-    """Adds what is wrong with JSON texts to a log, by its cause; only one fault of the encoding."""
+    """Adds the faults of JSON texts to a log by their cause; reports a wrong encoding only once."""
 
     def __init__(self, faults: FaultLog) -> None:
         self._faults, self._not_utf8 = faults, NotUtf8(faults)

@@ -10,7 +10,7 @@ MAX_DEPTH = 64  # levels of nested lists and objects
 _MAX_DIGITS = 18  # an integer with at most this many digits fits 64 bits
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (_MAX_DIGITS + 1))
 _KEY = re.compile(rb'"\s*:')
-_SLIPS = (  # what people write in place of JSON, with what to do
+_SLIPS = (  # common mistakes, each with its remedy
     (
         re.compile("'"),
         "names and texts stand in double quotes, not single ones; Python writes them by json.dumps",
@@ -39,8 +39,7 @@ _NAME_BEFORE = re.compile(r'"([^"\\]{1,500})"\s*:\s*\Z')
 class BadJson(ValueError):
     """The text is not JSON, or contains a value that the service cannot store unchanged.
 
-    `slip` names a mistake that a program which wrote a whole file has made in all of its lines: the message without
-    what is a line's own.
+    `slip` is the message without the details of this line, for a mistake that a program may have made in every line.
     """
 
     def __init__(self, message: str, slip: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What the process that reads Parquet files and workbooks gets, and what it answers; loads neither library."""
+"""The argument and the outcome of the process that reads Parquet files and workbooks; loads neither library."""
 
 from dataclasses import dataclass
 

@@ -9,9 +9,10 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from signal import SIGXCPU, Signals
-from typing import IO, Any
+from typing import IO
 
 import orjson
+from pydantic import TypeAdapter
 
 from service.errors import Fault, PayloadTooLarge, SpoolFull
 from service.intake.bounds.limits import Limits
@@ -21,6 +22,7 @@ from service.jobs.checks.rows import Alike, FaultLog, SourceRow
 
 _WALL_SECONDS = 2.0 * CPU_SECONDS  # other processes may slow this one down
 _LOOK_SECONDS = 0.5  # interval of the checks whether the client still waits
+_OUTCOME = TypeAdapter(Outcome)
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL")
 
 
@@ -119,25 +121,12 @@ def _outcome(done: "subprocess.CompletedProcess[bytes]", form: str = "Parquet") 
         return Outcome(faults=(Alike(message, [Fault(message)], 1),), counts=((None, 1),))
     if done.returncode:
         raise ReaderDidNotStart(f"{form} files cannot be read here: {done.stderr.decode(errors='replace')[-1_000:]}")
-    result: dict[str, Any] = orjson.loads(done.stdout)
-    if result["too_large"] is not None:
-        raise PayloadTooLarge(result["too_large"])
-    if result["no_room"]:
+    outcome = _OUTCOME.validate_json(done.stdout)
+    if outcome.too_large is not None:
+        raise PayloadTooLarge(outcome.too_large)
+    if outcome.no_room:
         raise SpoolFull("the disk for uploads is full")
-    counts = tuple((field, count) for field, count in result["counts"])
-    faults = tuple(_alike(found) for found in result["faults"])
-    assumptions = tuple(result["assumptions"])
-    return Outcome(
-        faults=faults,
-        counts=counts,
-        assumptions=assumptions,
-        arrow_schema=result["arrow_schema"],
-        doubt_about_names=result["doubt_about_names"],
-    )
-
-
-def _alike(found: dict[str, Any]) -> Alike:
-    return Alike(found["cause"], [Fault(**fault) for fault in found["first"]], found["count"])
+    return outcome
 
 
 def _too_slow() -> PayloadTooLarge:

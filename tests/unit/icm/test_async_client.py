@@ -40,32 +40,8 @@ async def test_label_states_are_read_page_by_page() -> None:
     assert service.requests[0].url.params["order"] == "confidence"
 
 
-async def test_waiting_ends_with_the_job() -> None:
-    service = FakeService(job_answer("running"), job_answer("succeeded"))
-    async with service.async_client() as client:
-        assert (await client.wait("job_1", poll_seconds=0)).status == "succeeded"
-
-
 async def test_a_result_is_saved_whole(tmp_path: Path) -> None:
     service = FakeService(problem(503, "storage-unavailable"), httpx.Response(200, content=b"{}\n"))
     async with service.async_client() as client:
         path = await client.result("job_1", to=tmp_path / "labelled.jsonl")
     assert path.read_bytes() == b"{}\n"
-
-
-async def test_a_report_is_downloaded_as_a_page(tmp_path: Path) -> None:
-    service = FakeService(httpx.Response(200, content=b"<!doctype html>"))
-    async with service.async_client() as client:
-        path = await client.report_html("job_1", to=tmp_path / "report.html")
-    assert path.read_bytes() == b"<!doctype html>"
-    assert service.requests[0].url.raw_path == b"/v1/jobs/job_1/report?format=html"
-
-
-async def test_the_other_calls_reach_their_addresses() -> None:
-    service = FakeService(job_answer("succeeded"))
-    async with service.async_client() as client:
-        await client.delete("job_1")
-        await client.report("job_1")
-        await client.estimate(b"{}", CONFIG)
-    asked = [f"{request.method} {request.url.path}" for request in service.requests]
-    assert asked == ["DELETE /v1/jobs/job_1", "GET /v1/jobs/job_1/report", "POST /v1/jobs/estimate"]

@@ -265,32 +265,11 @@ def test_a_csv_for_spreadsheets_is_asked_for_by_name(tmp_path: Path) -> None:
     ]
 
 
-async def test_raw_probabilities_are_asked_for_by_name(tmp_path: Path) -> None:
-    service = FakeService(httpx.Response(200, content=b""), httpx.Response(200, content=b""))
-    with service.client() as client:
-        client.result("job_1", to=tmp_path / "labelled.jsonl", raw_probability=True)
-    async with service.async_client() as client:
-        await client.result("job_1", to=tmp_path / "labelled.parquet", raw_probability=True)
-    assert [dict(request.url.params) for request in service.requests] == [
-        {"format": "jsonl", "raw_probability": "true"},
-        {"format": "parquet", "raw_probability": "true"},
-    ]
-
-
 def test_the_command_line_asks_for_raw_probabilities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service = FakeService(httpx.Response(200, content=b""))
     monkeypatch.setattr(jobs, "Client", lambda _url, api_key: service.client())
     jobs.result("job_1", tmp_path / "labelled.csv", raw_probability=True)
     assert dict(service.requests[0].url.params) == {"format": "csv", "raw_probability": "true"}
-
-
-def test_a_report_is_downloaded_as_a_page(tmp_path: Path) -> None:
-    service = FakeService(httpx.Response(200, content=b"<!doctype html>"))
-    with service.client() as client:
-        path = client.report_html("job_1", to=tmp_path / "report.html")
-    assert path.read_bytes() == b"<!doctype html>"
-    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
-    assert service.requests[0].url.raw_path == b"/v1/jobs/job_1/report?format=html"
 
 
 def test_calls_reach_their_addresses() -> None:

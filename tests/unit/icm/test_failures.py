@@ -94,11 +94,3 @@ def test_a_refusal_names_the_request_for_the_operators_logs(capsys: pytest.Captu
 
 def test_a_job_that_failed_says_why() -> None:
     assert str(JobEndedBadly(FAILED_JOB)) == "job job_1 failed: label unreachable"
-
-
-def test_the_text_of_an_api_error_says_line_field_and_remedy() -> None:
-    faults = [Fault("is missing; fill it in", line=number, field="text") for number in range(2, 10)]
-    text = str(ApiError(422, kind="x", detail="the data set has 8 faults", errors=faults))
-    assert text.startswith("the data set has 8 faults; line 2, field text: is missing; fill it in; line 3")
-    assert "line 7" not in text
-    assert str(ApiError(404, kind="x", detail="there is no such job")) == "there is no such job"

@@ -77,12 +77,3 @@ def test_a_service_that_does_not_answer_or_refuses_ends_as_in_other_commands(
 
 def test_it_does_not_fail_because_a_backend_has_problems(out: pytest.CaptureFixture[str]) -> None:
     assert CliRunner().invoke(build_app(), ["models", "--json"]).exit_code == 0
-
-
-async def test_blocking_and_awaited_clients_give_the_same_list() -> None:
-    fake = FakeService(httpx.Response(200, json={"object": "list", "data": [READY, UNFIT]}))
-    with fake.client() as client:
-        assert client.models() == [READY, UNFIT]
-    async with fake.async_client() as awaited:
-        assert await awaited.models() == [READY, UNFIT]
-    assert [request.url.path for request in fake.requests] == ["/v1/models", "/v1/models"]

@@ -87,20 +87,17 @@ def in_format(path: Path, rows: list[dict[str, Any]]) -> str:
     return str(path)
 
 
-FORMATS = ("rows.jsonl.gz", "rows.json", "rows.csv", "rows.tsv", "rows.csv.gz", "rows.parquet", "rows.xlsx", "rows")
-
-
 @pytest.mark.usefixtures("reader_without_a_process")
-@pytest.mark.parametrize("name", FORMATS)
 async def test_rows_are_scored_in_every_format_that_jobs_take(
-    name: str, service: Scoring, command: Command, tmp_path: Path
+    service: Scoring, command: Command, tmp_path: Path
 ) -> None:
     reward = await trained(service)
-    rows = in_format(tmp_path / name, [{"q": "x ", "text": str(number), "n": number} for number in range(3)])
-    done = await command("score", reward, rows, "--prompt", "q")
-    assert done.exit_code == 0, done.stderr
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [(row["text"], int(row["n"]), row["score"]) for row in found] == [("0", 0, 0), ("1", 1, 1), ("2", 2, 2)]
+    for name in ("rows", "rows.json", "rows.tsv", "rows.csv.gz", "rows.parquet", "rows.xlsx"):
+        rows = in_format(tmp_path / name, [{"q": "x ", "text": str(number), "n": number} for number in range(3)])
+        done = await command("score", reward, rows, "--prompt", "q")
+        assert done.exit_code == 0, done.stderr
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [(row["text"], int(row["n"]), row["score"]) for row in found] == [("0", 0, 0), ("1", 1, 1), ("2", 2, 2)]
 
 
 @pytest.mark.usefixtures("reader_without_a_process")
@@ -118,6 +115,9 @@ async def test_scores_are_written_in_the_format_of_the_file_or_in_one_that_peopl
     assert (tmp_path / "out.csv").read_text() == "text,n,score\n0,0,0.0\n1,1,1.0\n2,2,2.0\n"
     assert (tmp_path / "out.tsv").read_text() == (tmp_path / "out.csv").read_text()
     assert (tmp_path / "out").read_text().splitlines()[0] == '{"text":"0","n":0,"score":0.0}'
+    cells = in_format(tmp_path / "rows.csv", [{"text": "0", "n": 0}])
+    assert (await command("score", reward, cells, "-o", str(tmp_path / "cells.parquet"))).exit_code == 0
+    assert pq.read_table(tmp_path / "cells.parquet").schema.types == [pa.string(), pa.string(), pa.float64()]
     assert (await command("score", reward, rows, "--format", "csv")).stdout == (tmp_path / "out.csv").read_text()
     done = await command("score", reward, rows, "-o", str(tmp_path / "out.xlsx"))
     assert (done.exit_code, "use one of .jsonl, .csv, .parquet, or give --format" in done.stderr) == (2, True)
@@ -183,15 +183,17 @@ async def work(service: Scoring, asking: "asyncio.Task[Result]") -> Result:
     return asking.result()
 
 
+@pytest.mark.usefixtures("reader_without_a_process")
 async def test_one_command_leads_from_a_part_to_a_final_reward_model(
     service: Scoring, command: Command, tmp_path: Path
 ) -> None:
     sure = {(a, b) for a, b in ((0, 1), (3, 4), (6, 7))}
     rows = [{**row, "known": "True" if (row["a"], row["b"]) in sure else None} for row in ROWS]
     (tmp_path / "job.json").write_text(json.dumps({"task": {**TASK, "known_field": "known", "gold_field": "gold"}}))
-    words = ["reward-labels", written(tmp_path / "rows.jsonl", rows), "-o", str(tmp_path / "out.jsonl")]
-    words += ["-c", str(tmp_path / "job.json"), "--share", "0.5", "--holdout", "0.3", "--force", "--url", "http://x"]
-    done = await work(service, asyncio.create_task(command(*words, "--json")))
+    words = ["reward-labels", in_format(tmp_path / "rows.parquet", rows), "-c", str(tmp_path / "job.json")]
+    words += ["--share", "0.5", "--holdout", "0.3", "--force", "--url", "http://x"]
+    first = command(*words, "--json", "-o", str(tmp_path / "out.parquet"))
+    done = await work(service, asyncio.create_task(first))
     assert done.exit_code == 0, done.stderr
     told = json.loads(done.stdout)
     part, rest = told["part"]["job"], told["rest"]["job"]
@@ -199,34 +201,18 @@ async def test_one_command_leads_from_a_part_to_a_final_reward_model(
     assert (rest["config"]["method"], rest["config"]["reward"]) == ("reward_model", told["first"]["training"]["id"])
     assert told["first"]["training"]["config"]["job_ids"] == [part["id"]]
     assert told["final"]["training"]["config"]["job_ids"] == [part["id"], rest["id"]]
-    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert [(row["a"], row["b"]) for row in lines] == [(row["a"], row["b"]) for row in ROWS]
-    assert all(row["icm_label"] for row in lines)
-    again = await work(service, asyncio.create_task(command(*words)))
+    labelled = pq.read_table(tmp_path / "out.parquet")
+    texts, numbers = [pa.string()], [pa.float64()]
+    assert labelled.schema.types == [pa.int64(), pa.int64(), *texts * 3, *numbers * 2, *texts]
+    assert [(row["a"], row["b"]) for row in labelled.to_pylist()] == [(row["a"], row["b"]) for row in ROWS]
+    assert all(row["icm_label"] for row in labelled.to_pylist())
+    again = await work(service, asyncio.create_task(command(*words, "-o", str(tmp_path / "out.csv"))))
     assert again.exit_code == 0, again.stderr
     assert told["final"]["training"]["id"] in again.stdout, "what was made is found again"
     assert "24 of 24 rows labelled" in again.stdout
-    assert len((await service.client.get("/v1/trainings")).json()["data"]) == 2
-
-
-@pytest.mark.usefixtures("reader_without_a_process")
-@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv.gz"])
-async def test_a_table_is_labelled_and_keeps_its_types(
-    name: str, service: Scoring, command: Command, tmp_path: Path
-) -> None:
-    (tmp_path / "job.json").write_text(json.dumps({"task": {**TASK, "gold_field": "gold"}}))
-    words = ["reward-labels", in_format(tmp_path / name, ROWS), "-c", str(tmp_path / "job.json"), "--share", "0.5"]
-    words += ["--holdout", "0.3", "--force", "--url", "http://x"]
-    for output in ("out.parquet", "out.csv"):
-        done = await work(service, asyncio.create_task(command(*words, "-o", str(tmp_path / output))))
-        assert done.exit_code == 0, done.stderr
-    labelled = pq.read_table(tmp_path / "out.parquet")
-    number = pa.int64() if name == "rows.parquet" else pa.string()
-    assert labelled.schema.types == [number, number, pa.string(), pa.string(), pa.float64(), pa.float64(), pa.string()]
-    assert [(int(row["a"]), int(row["b"])) for row in labelled.to_pylist()] == [(row["a"], row["b"]) for row in ROWS]
     lines = (tmp_path / "out.csv").read_text().splitlines()
-    assert (lines[0], len(lines)) == ("a,b,gold,icm_label,icm_confidence,icm_margin,icm_status", 25)
-    assert len((await service.client.get("/v1/trainings")).json()["data"]) == 2, "the second run found the first"
+    assert (lines[0], len(lines)) == ("a,b,gold,known,icm_label,icm_confidence,icm_margin,icm_status", 25)
+    assert len((await service.client.get("/v1/trainings")).json()["data"]) == 2
 
 
 async def test_rows_that_the_service_refuses_are_told_by_the_lines_of_the_file(

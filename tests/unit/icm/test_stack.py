@@ -140,6 +140,7 @@ def test_a_data_folder_that_is_a_file_is_reported_before_anything_is_started(
         ('{"name": "train_1"}', "--backends[0].name: must not begin with `train_`"),
         ('[{"name": "a"}, {"name": "a"}]', "--backends: two backends have the same name"),
         ("[{]", "--backends: "),
+        ('[{"name": "a", "name": "b"}]', "--backends: the key 'name' is given more than once"),
         ("nowhere.json", "nowhere.json is neither JSON nor a readable file"),
     ],
 )
@@ -177,10 +178,12 @@ def test_an_unusable_setting_of_the_environment_is_reported_too(tmp_path: Path) 
     assert (done.exit_code, "ICM_QUEUE__LEASE_SECONDS: must be a number" in done.stderr) == (3, True)
 
 
-@pytest.mark.parametrize("model", ["/nowhere/model", "./nowhere", "nowhere.gguf", "a/b/c"])
-@pytest.mark.parametrize("command", ["serve", "label"])
+@pytest.mark.parametrize(
+    ("command", "model"),
+    [("label", "/nowhere/model"), ("serve", "./nowhere"), ("serve", "nowhere.gguf"), ("serve", "a/b/c")],
+)
 def test_a_missing_language_model_is_reported_before_anything_is_started(
-    model: str, command: str, tmp_path: Path
+    command: str, model: str, tmp_path: Path
 ) -> None:
     (tmp_path / "d.jsonl").write_text("{}\n")
     files = {"serve": [], "label": [str(tmp_path / "d.jsonl"), "-c", str(tmp_path / "d.jsonl"), "-o", "o.jsonl"]}
@@ -304,11 +307,6 @@ def test_the_language_model_of_our_own_inference_server_may_be_trained(monkeypat
         assert training_bases(StackOptions(data_folder=Path("d"), **options)) == {}
     monkeypatch.setenv("ICM_TRAINING__BASES", "{}")
     assert training_bases(StackOptions(data_folder=Path("d"))) == {}
-
-
-def test_a_free_port_can_be_listened_on() -> None:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", free_port()))
 
 
 def test_the_url_is_one_that_callers_on_this_machine_can_use() -> None:

@@ -165,7 +165,7 @@ def test_no_command_lets_data_steer_the_terminal(command: str, run: Callable[[st
     assert done.exception is None or isinstance(done.exception, SystemExit)
 
 
-@pytest.mark.parametrize("command", [name for name in SHOWN if not name.startswith(("keys", "projects", "audit"))])
+@pytest.mark.parametrize("command", ["show", "label", "reward-labels", "webhooks create"])
 def test_no_command_lets_an_error_of_a_server_steer_the_terminal(
     command: str, run: Callable[[str, Any], Result]
 ) -> None:

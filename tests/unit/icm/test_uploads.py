@@ -192,11 +192,6 @@ def test_a_result_can_be_had_as_a_table() -> None:
     assert dict(service.requests[0].url.params) == {"format": "parquet", "partial": "true"}
 
 
-async def test_a_result_can_be_had_as_a_table_asynchronously() -> None:
-    async with FakeService(parquet_answer).async_client() as client:
-        assert (await client.result_table("job_1")).equals(TABLE)
-
-
 def test_a_result_can_be_had_as_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq.write_table(TABLE, tmp_path / "r.parquet")
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(Dataset=Dataset))

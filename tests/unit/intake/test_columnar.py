@@ -123,10 +123,6 @@ def test_a_damaged_file_is_reported_in_plain_words(content: bytes, words: str) -
         assert word not in fault.message, "the library's words"
 
 
-def test_a_damaged_file_is_reported_by_the_process_that_reads_it() -> None:
-    assert faults_in(WHOLE[:-9], "a.parquet") == told(WHOLE[:-9])
-
-
 @pytest.mark.usefixtures("reader_without_a_process")
 def test_a_small_file_that_unpacks_to_much_is_too_large() -> None:
     table = pa.table({"a": pa.array(["x" * 900]).dictionary_encode().take(pa.array([0] * 900))})

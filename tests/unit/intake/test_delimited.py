@@ -29,7 +29,8 @@ def test_line_breaks_inside_quotes_count_as_lines() -> None:
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_name() -> None:
-    assert rows_of(b"\xef\xbb\xbfa,b\n1,2\n") == [(2, {"a": "1", "b": "2"})]
+    for header in (b"a,b", b'"a","b"'):
+        assert rows_of(b"\xef\xbb\xbf" + header + b"\n1,2\n") == [(2, {"a": "1", "b": "2"})]
 
 
 def test_blank_lines_before_the_header_are_skipped() -> None:
@@ -77,6 +78,7 @@ def test_a_fault_behind_quoted_line_breaks_names_its_physical_line() -> None:
         (b"a,b\n1,\xff\n", 2, "b", "UTF-8"),
         (b"a,b\n1,x\x00y\n", 2, "b", "NUL"),
         (b"a,b\xff\n1,2\n", 1, None, "UTF-8"),
+        (b"a,b\x00\n1,2\n", 1, None, "NUL"),
         (b"a,b\n1," + b"x" * 1_000 + b"\n", 2, None, "more than 1000 bytes"),
         (b"a,b\n1," + b"x" * 10_000 + b"\n", 2, None, "not read"),
         (b'a,b\n1,"' + b"x\n" * 10_000, 2, None, "not read"),

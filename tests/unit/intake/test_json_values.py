@@ -2,7 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.errors import PayloadTooLarge
@@ -33,6 +33,7 @@ def test_a_list_and_objects_over_several_lines_are_read_under_any_name(content: 
     assert rows_of(content, name) == ROWS
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine drawing takes seconds
 @given(
     st.lists(
         st.dictionaries(

@@ -87,6 +87,7 @@ CONTENTS = {
 }
 
 
+@pytest.mark.usefixtures("reader_without_a_process")
 @pytest.mark.parametrize("name", CONTENTS)
 def test_a_second_reading_of_a_file_gives_what_parsing_it_again_would(name: str) -> None:
     def source() -> FileSource:

@@ -125,6 +125,7 @@ def test_a_header_is_checked_as_that_of_csv_is() -> None:
     assert log.assumptions == ("column 1 has no name in the header and is called 'unnamed_1'",)
 
 
+@pytest.mark.usefixtures("reader_without_a_process")
 def test_a_row_that_repeats_the_header_is_refused_by_its_number() -> None:
     [fault] = faults_of(workbook(("one", [["a", "b"], ["1", "2"], ["a", "b"], ["3", "4"]])))
     assert fault[:2] == (3, None)
