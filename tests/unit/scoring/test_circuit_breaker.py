@@ -101,8 +101,9 @@ def test_an_overloaded_server_is_there_though_it_has_not_answered() -> None:
 
 @pytest.mark.parametrize(("asked", "obeyed"), [(3.0, 3.0), (0.1, FIRST_PAUSE_SECONDS), (900.0, LONGEST_PAUSE_SECONDS)])
 def test_a_server_that_names_a_pause_is_not_called_for_that_long_within_limits(asked: float, obeyed: float) -> None:
-    circuit = CircuitBreaker(failures_to_open=1)
-    circuit.failed(100.0, trial=False, retry_after_seconds=asked)
+    circuit = CircuitBreaker()
+    for _ in range(FAILURES_TO_OPEN):
+        circuit.failed(100.0, trial=False, retry_after_seconds=asked)
     assert circuit.wait_seconds(100.0) == pytest.approx(obeyed)
 
 

@@ -135,8 +135,8 @@ def test_failures_that_are_not_for_load_leave_the_limit_alone() -> None:
     limit = AdaptiveLimit(64)
     for number in range(100):
         calls = [limit.begin(number) for _ in range(START)]
-        for call in calls:
-            limit.dropped(call)
+        for _ in calls:
+            limit.dropped()
     assert limit.limit == START
 
 
@@ -160,8 +160,13 @@ def test_the_limit_is_never_below_one_nor_above_the_operators(most: int, ends: l
             under_way.append(limit.begin(now))
         now += 0.1
         call = under_way.pop(place % len(under_way))
-        if end == "answered":
-            limit.answered(call, now)
-        else:
-            {"overloaded": limit.overloaded, "timed_out": limit.timed_out, "dropped": limit.dropped}[end](call)
+        match end:
+            case "answered":
+                limit.answered(call, now)
+            case "overloaded":
+                limit.overloaded(call)
+            case "timed_out":
+                limit.timed_out(call)
+            case _:
+                limit.dropped()
         assert 1 <= limit.limit <= most
