@@ -111,7 +111,9 @@ class EmbeddedScorer:
         self._loadable = loadable
         self._http, self._executor = server.http, server.executor
         self._counter = BatchTokenCounter(self._http, self._executor)
-        self._examine = EmbeddedExaminer(KIND, self._http, facts=self._facts, score=self.score, detect=server.detect)
+        self._examine = EmbeddedExaminer(
+            name, KIND, self._http, facts=self._facts, score=self.score, detect=server.detect
+        )
         self._recognition = Recognition(KIND.name, self._executor, facts=self._served, canary=self._canary)
 
     def adapted(self, adapter: LoadableAdapter) -> "EmbeddedScorer":
@@ -128,7 +130,7 @@ class EmbeddedScorer:
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
     ) -> BackendInfo:
         """Read `/info` and score small trees repeatedly; errors become problems of the result."""
-        return await self._examine(self._name, labels, all_spellings=all_spellings, separator=separator)
+        return await self._examine(labels, all_spellings=all_spellings, separator=separator)
 
     async def identify(self) -> BackendIdentity:
         """Identify the server by `/info` and by the likeliest tokens' log-probabilities.

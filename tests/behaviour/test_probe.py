@@ -8,7 +8,6 @@ from service.bootstrap import build_application
 from service.records.scoring import BackendInfo
 from service.scoring.embedded import EmbeddedScorer
 from service.scoring.kinds import backend_of, detector
-from service.scoring.probing.probe import Examiner
 from service.scoring.prompts import PromptScorer
 from service.settings import Settings
 from tests.servers.adapters import MAX_TOP_TOKENS, Waits, fake_of, wire_of
@@ -37,7 +36,7 @@ async def probed(
         scorer: EmbeddedScorer | PromptScorer = EmbeddedScorer("default", url, executor=executor, detect=detector(url))
         if kind != "embedded":
             wire = wire_of(kind, url, max_top_tokens=max_top_tokens)
-            scorer = PromptScorer("default", wire, executor, probe=Examiner(detector(url)))
+            scorer = PromptScorer("default", wire, executor, detect=detector(url))
         try:
             return await scorer.probe(labels or LABELS)
         finally:

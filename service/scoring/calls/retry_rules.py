@@ -77,23 +77,24 @@ def means_absence(error: BackendUnavailable) -> bool:
     return error.kind is FailureKind.DISCONNECTED or loading
 
 
-def retry_after_seconds(header: str | None, *, now: datetime | None = None) -> float | None:
-    """The seconds of a Retry-After header, which holds seconds or a date (RFC 9110, 10.2.3); None if unusable.
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """The seconds of an answer's Retry-After, which holds seconds or a date (RFC 9110, 10.2.3); None if unusable.
 
-    A date counts from `now`, best the answer's own Date header; without `now` the result is None.
+    `headers` has names in lower case. A date counts from the answer's own Date header, by the same clock.
     """
+    after = headers.get("retry-after", "")
     try:
-        seconds = float(header or "")
+        seconds = float(after)
     except ValueError:
-        then = moment(header)
+        then, now = _time(after), _time(headers.get("date", ""))
         return None if then is None or now is None else max(0.0, (then - now).total_seconds())
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
-def moment(header: str | None) -> datetime | None:
+def _time(header: str) -> datetime | None:
     """The time of an HTTP date (RFC 9110, 5.6.7); None if the header holds none."""
     try:
-        then = parsedate_to_datetime(header or "")
+        then = parsedate_to_datetime(header)
     except ValueError:
         return None
     return then if then.tzinfo else then.replace(tzinfo=UTC)

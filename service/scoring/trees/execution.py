@@ -46,19 +46,11 @@ class TreeExecution:
         self._known: list[dict[Ids, Mapping[int, float]]] = [{} for _ in tree.leaves]
         self.tally = CostTally(tree)
 
-    def scores(self) -> dict[Row, LogProbabilities]:
-        """The log-probabilities of every leaf's labels."""
+    def answered(self) -> dict[Row, LogProbabilities]:
+        """The log-probabilities of the labels, for each leaf whose calls have all been answered."""
         return {
             leaf.row: labels.log_probabilities(known)
             for leaf, labels, known in zip(self._tree.leaves, self._labels, self._known, strict=True)
-        }
-
-    def answered(self) -> dict[int, LogProbabilities]:
-        """The log-probabilities of those leaves whose calls have all been answered."""
-        complete = zip(self._tree.leaves, self._labels, self._known, strict=True)
-        return {
-            leaf.row: labels.log_probabilities(known)
-            for leaf, labels, known in complete
             if all(call.ids in known for call in labels.calls)
         }
 

@@ -7,11 +7,11 @@ for ten times as many, up to the vocabulary; the prompt is in the server's cache
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 from service.errors import BackendRefused, BackendUnavailable
 from service.records.scoring import ServerFacts
-from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.http import Connection, JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
     Completion,
@@ -24,6 +24,7 @@ from service.scoring.wires.replies import (
     reading,
     text_or_none,
     token_ids,
+    total,
 )
 from service.scoring.wires.settings import WireBackend
 from service.scoring.wires.special_tokens import with_token_ids
@@ -63,8 +64,8 @@ class LlamaCppWire:
     kind = KIND
     takes_token_ids = True
 
-    def __init__(self, url: str, *, timeout_seconds: float, connections: int, api_key: str | None = None) -> None:
-        self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
+    def __init__(self, url: str, **connection: Unpack[Connection]) -> None:
+        self._http = JsonHttp(url, **connection)
 
     async def facts(self) -> ServerFacts:
         """Read `/props` and `/v1/models`. Raises BackendError."""
@@ -94,12 +95,11 @@ class LlamaCppWire:
                 break
             alternatives = min(alternatives * _GROWTH, vocabulary)
             answers += await self._complete(prompt, alternatives, wanted)
-        computed = [answer.computed for answer in answers if answer.computed is not None]
         return next_token(
             answers[-1].by_id,
             wanted,
             sent=sum(answer.sent for answer in answers),
-            computed=sum(computed) if len(computed) == len(answers) else None,
+            computed=total(answer.computed for answer in answers),
             requests=len(answers),
         )
 

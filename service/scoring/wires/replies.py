@@ -83,6 +83,12 @@ def computed_tokens(sent: int, cached: object) -> int | None:
     return sent - count(cached)
 
 
+def total(counts: Iterable[int | None]) -> int | None:
+    """The sum of the counts of several calls; None if one is unknown."""
+    known = list(counts)
+    return None if None in known else sum(filter(None, known))
+
+
 def check_one_distribution(values: Iterable[float]) -> None:
     """Raises BackendRefused if the probabilities of different tokens sum to more than 1."""
     if sum(math.exp(min(value, 1.0)) for value in values) > _PROBABILITIES_SUM_TO:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 from cachetools import LRUCache
 
@@ -17,7 +17,7 @@ from service.errors import BackendRefused, BackendUnavailable
 from service.records.scoring import ServerFacts
 from service.scoring.calls.retry_rules import failed_answer
 from service.scoring.wires.adapters import LoadableAdapter
-from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.http import Connection, JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
     check_not_truncated,
@@ -70,16 +70,8 @@ class SglangWire:
     kind = KIND
     takes_token_ids = True
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        timeout_seconds: float,
-        connections: int,
-        model: str | None = None,
-        api_key: str | None = None,
-    ) -> None:
-        self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
+    def __init__(self, url: str, *, model: str | None = None, **connection: Unpack[Connection]) -> None:
+        self._http = JsonHttp(url, **connection)
         self._model = model
         self._adapter: LoadableAdapter | None = None
         self._scores_items = True

@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 import httpx2
 from cachetools import LRUCache
@@ -21,10 +21,10 @@ from pydantic import Field
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
 from service.records.scoring import ServerFacts
-from service.scoring.calls.retry_rules import failed_answer, moment, retry_after_seconds
-from service.scoring.wires.http import BROKEN_CONNECTION, NO_CONNECTION, JsonHttp
+from service.scoring.calls.retry_rules import failed_answer, retry_after_seconds
+from service.scoring.wires.http import BROKEN_CONNECTION, NO_CONNECTION, Connection, JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
-from service.scoring.wires.replies import check_one_distribution, count, log_probability, reading
+from service.scoring.wires.replies import check_one_distribution, count, log_probability, reading, total
 from service.scoring.wires.server_info import read_info
 from service.scoring.wires.settings import WireBackend
 from service.scoring.wires.token_offsets import whole_characters
@@ -67,11 +67,10 @@ class TgiWire:
     kind = KIND
     takes_token_ids = False
 
-    def __init__(
-        self, url: str, *, timeout_seconds: float, connections: int, max_top_tokens: int, api_key: str | None = None
-    ) -> None:
+    def __init__(self, url: str, *, max_top_tokens: int, **connection: Unpack[Connection]) -> None:
+        timeout_seconds, api_key = connection["timeout_seconds"], connection.get("api_key")
         self._client = AsyncInferenceClient(model=f"{url}/generate", timeout=timeout_seconds, token=api_key)
-        self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
+        self._http = JsonHttp(url, **connection)
         self._cap = max_top_tokens
         self._needed = LRUCache[tuple[int, ...], int](_REMEMBERED)  # alternatives, by the wanted tokens
         self._texts = LRUCache[int, str](_REMEMBERED)
@@ -218,16 +217,11 @@ def _sum_up(answers: Sequence[NextToken]) -> NextToken:
     last = answers[-1]
     return NextToken(
         last.by_id,
-        _sum([answer.tokens_sent for answer in answers]),
-        _sum([answer.tokens_computed for answer in answers]),
+        total(answer.tokens_sent for answer in answers),
+        total(answer.tokens_computed for answer in answers),
         last.relative,
         len(answers),
     )
-
-
-def _sum(counts: Sequence[int | None]) -> int | None:
-    known = [number for number in counts if number is not None]
-    return sum(known) if len(known) == len(counts) else None
 
 
 @asynccontextmanager
@@ -251,6 +245,5 @@ async def _translate_errors() -> AsyncIterator[None]:
 
 
 def _failure(response: httpx2.Response) -> BackendUnavailable | BackendRefused:
-    now = moment(response.headers.get("date"))
-    after = retry_after_seconds(response.headers.get("retry-after"), now=now)
+    after = retry_after_seconds(response.headers)
     return failed_answer(response.status_code, response.text, where="/generate", retry_after_seconds=after)

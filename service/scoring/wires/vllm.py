@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 from service.errors import BackendRefused, BackendUnavailable
 from service.records.scoring import ServerFacts
 from service.scoring.wires.adapters import LoadableAdapter
-from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.http import Connection, JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
     Completion,
@@ -28,6 +28,7 @@ from service.scoring.wires.replies import (
     reading,
     text_or_none,
     token_ids,
+    total,
 )
 from service.scoring.wires.settings import AdapterFolderAtServer, ServedModel, WireBackend
 from service.scoring.wires.special_tokens import encode_in_parts, lookalikes, with_token_ids
@@ -72,16 +73,8 @@ class VllmWire:
     kind = KIND
     takes_token_ids = True
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        timeout_seconds: float,
-        connections: int,
-        model: str | None = None,
-        api_key: str | None = None,
-    ) -> None:
-        self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
+    def __init__(self, url: str, *, model: str | None = None, **connection: Unpack[Connection]) -> None:
+        self._http = JsonHttp(url, **connection)
         self._of_model: dict[str, Any] = {} if model is None else {"model": model}
         self._base = model
         self._adapter: LoadableAdapter | None = None
@@ -129,9 +122,8 @@ class VllmWire:
         answers += [await self._complete(prompt, {"allowed_token_ids": [token]}) for token in left_out]
         by_id = {token: value for answer in answers for token, value in answer.by_id.items()}
         sent = sum(answer.sent for answer in answers)
-        computed = [answer.computed for answer in answers if answer.computed is not None]
-        known = sum(computed) if len(computed) == len(answers) else None
-        return next_token(by_id, wanted, sent=sent, computed=known, requests=len(answers))
+        computed = total(answer.computed for answer in answers)
+        return next_token(by_id, wanted, sent=sent, computed=computed, requests=len(answers))
 
     async def close(self) -> None:
         """Close every connection."""

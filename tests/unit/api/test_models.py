@@ -3,7 +3,6 @@ from typing import Any
 
 from service.errors import BackendUnavailable
 from service.scoring.calls.executor import CallExecutor
-from service.scoring.probing.probe import Examiner
 from service.scoring.prompts import PromptScorer
 from service.scoring.wires import tgi
 from tests.support.running.harness import CONFIG, Service, pairs
@@ -13,7 +12,7 @@ from tests.unit.scoring.twin_wire import FACTS, TwinWire
 
 def service_over(wire: TwinWire) -> Service:
     """A service whose backend is this server."""
-    return Service(ScratchStore(), PromptScorer("default", wire, CallExecutor(concurrency=4), probe=Examiner()))
+    return Service(ScratchStore(), PromptScorer("default", wire, CallExecutor(concurrency=4)))
 
 
 async def submitted(service: Service, path: str = "/v1/jobs") -> tuple[int, dict[str, Any]]:

@@ -96,7 +96,7 @@ def test_a_server_that_speaks_the_configured_wire_as_well_is_right(
 async def test_a_vllm_backend_whose_address_is_a_llama_server_says_which_setting_to_change(loopback: Loopback) -> None:
     loopback.plan({path: [reply] for path, reply in LLAMACPP.items()})
     wire = VllmWire(loopback.url, timeout_seconds=5, connections=1)
-    info = await Examiner(detector(loopback.url))("default", wire, CallExecutor(concurrency=1))
+    info = await Examiner("default", wire, CallExecutor(concurrency=1), detector(loopback.url))()
     await wire.close()
     assert (info.ready, info.reachable) == (False, True)
     assert "`kind` to 'llamacpp'" in info.problems[0]
@@ -106,7 +106,7 @@ async def test_a_vllm_backend_whose_address_is_a_llama_server_says_which_setting
 async def test_the_embedded_server_through_its_vllm_wire_is_ready_and_measured() -> None:
     with served(create_app(engine_of(llama()), Limits())) as url:
         wire = VllmWire(url, timeout_seconds=10, connections=8)
-        info = await Examiner(detector(url))("default", wire, CallExecutor(concurrency=8), ["True", "False"])
+        info = await Examiner("default", wire, CallExecutor(concurrency=8), detector(url))(["True", "False"])
         await wire.close()
     assert (info.ready, info.problems) == (True, ())
     assert (info.prefix_cache, info.cache_block_tokens, info.reports_tokens_computed) == (True, 1, True)

@@ -10,7 +10,8 @@ from service.scoring.calls.executor import CallExecutor
 from service.scoring.kinds import KINDS
 from service.scoring.probing.cache_trial import LENGTHS_TOKENS
 from service.scoring.probing.label_trial import PROBE_TEXT
-from service.scoring.probing.probe import EXAMPLES, Examiner, examine
+from service.scoring.probing.probe import EXAMPLES, Examiner
+from service.scoring.wires.detection import DetectKind
 from service.scoring.wires.kind import Kind
 from tests.unit.scoring.twin_wire import FACTS, TwinWire
 
@@ -22,8 +23,12 @@ def twin(kind: str, **defects: object) -> TwinWire:
     return replace(TwinWire(KINDS[kind].of_kind, takes_token_ids=kind not in TEXT_KINDS), **defects)  # type: ignore[arg-type]  # fields of every type
 
 
+def examiner_of(wire: TwinWire, detect: DetectKind | None = None) -> Examiner:
+    return Examiner("default", wire, CallExecutor(concurrency=8), detect)
+
+
 async def probed(wire: TwinWire, *labels: str, all_spellings: bool = False) -> BackendInfo:
-    return await examine("default", wire, CallExecutor(concurrency=8), labels, all_spellings=all_spellings)
+    return await examiner_of(wire)(labels, all_spellings=all_spellings)
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -201,7 +206,7 @@ async def test_a_server_that_is_away_is_not_reachable(method: str) -> None:
         return BackendUnavailable("gone", kind=FailureKind.DISCONNECTED) if name == method else None
 
     wire = twin("vllm", fail=fail)
-    info = await examine("default", wire, _Impatient(concurrency=8))
+    info = await Examiner("default", wire, _Impatient(concurrency=8))()
     assert (info.ready, info.reachable, info.problems) == (False, False, ("gone",))
 
 
@@ -213,33 +218,36 @@ async def test_a_refusal_is_a_problem_of_a_server_that_answers(method: str) -> N
 
 
 async def test_the_prefix_cache_is_examined_once_for_a_server() -> None:
-    wire, examiner = twin("vllm"), Examiner()
-    first = await examiner("default", wire, CallExecutor(concurrency=8))
+    wire = twin("vllm")
+    probe = examiner_of(wire)
+    first = await probe()
     asked = len(wire.asked)
-    assert await examiner("default", wire, CallExecutor(concurrency=8)) == first
+    assert await probe() == first
     assert asked - 2 * len(LENGTHS_TOKENS) == len(wire.asked) - asked
 
 
 async def test_a_server_that_has_changed_is_examined_anew() -> None:
-    wire, examiner = twin("vllm"), Examiner()
-    await examiner("default", wire, CallExecutor(concurrency=8))
-    other = twin("vllm", told=replace(FACTS, revision="def"), block=32)
-    assert (await examiner("default", other, CallExecutor(concurrency=8))).cache_block_tokens == 32
+    wire = twin("vllm")
+    probe = examiner_of(wire)
+    await probe()
+    wire.told, wire.block = replace(FACTS, revision="def"), 32
+    assert (await probe()).cache_block_tokens == 32
 
 
 async def test_an_interrupted_cache_trial_resumes() -> None:
     longest = LENGTHS_TOKENS[-1]
-    wire, examiner = twin("vllm"), Examiner()
+    wire = twin("vllm")
+    probe = Examiner("default", wire, _Impatient(concurrency=8))
 
     def busy(name: str) -> BackendError | None:
         tokens = [len(prompt.token_ids or ()) for prompt, _ in wire.asked]
         return BackendUnavailable("busy") if name == "encode" and LENGTHS_TOKENS[0] in tokens else None
 
     wire.fail = busy
-    info = await examiner("default", wire, _Impatient(concurrency=8))
+    info = await probe()
     assert (info.ready, info.prefix_cache, info.cache_block_tokens) == (True, True, None)
     wire.fail = lambda _: None
-    info = await examiner("default", wire, CallExecutor(concurrency=8))
+    info = await probe()
     assert (info.ready, info.cache_block_tokens) == (True, 16)
     tokens = [len(prompt.token_ids or ()) for prompt, _ in wire.asked]
     assert [tokens.count(length) for length in LENGTHS_TOKENS] == [2] * len(LENGTHS_TOKENS)
@@ -262,7 +270,7 @@ async def test_a_server_of_another_kind_is_named_with_the_setting_to_change(
         return KINDS[found].of_kind
 
     wire = twin(configured, fail=lambda _: None if answers else BackendRefused("404"))
-    info = await Examiner(detect)("default", wire, CallExecutor(concurrency=8))
+    info = await examiner_of(wire, detect)()
     [problem] = info.problems
     assert (info.ready, info.reachable) == (False, True)
     assert f"`kind` to {found!r}" in problem
@@ -278,9 +286,9 @@ async def test_a_server_of_the_right_or_an_unknown_kind_is_tried(configured: str
         looked += 1
         return KINDS[found].of_kind if found else None
 
-    examiner, wire = Examiner(detect), twin(configured)
-    assert (await examiner("default", wire, CallExecutor(concurrency=8))).ready
-    assert (await examiner("default", wire, CallExecutor(concurrency=8))).ready
+    probe = examiner_of(twin(configured), detect)
+    assert (await probe()).ready
+    assert (await probe()).ready
     assert looked == 1
 
 
@@ -288,7 +296,7 @@ async def test_the_embedded_server_by_the_tgi_wire_is_ready_with_advice_to_use_i
     async def detect() -> Kind | None:
         return embedded.KIND
 
-    info = await Examiner(detect)("default", twin("tgi"), CallExecutor(concurrency=8))
+    info = await examiner_of(twin("tgi"), detect)()
     assert info.ready
     assert "'embedded'" in info.advice[0]
 
@@ -298,7 +306,7 @@ async def test_a_kind_is_not_looked_for_where_nothing_answers() -> None:
         raise AssertionError
 
     wire = twin("vllm", fail=lambda _: BackendUnavailable("gone", kind=FailureKind.DISCONNECTED))
-    assert not (await Examiner(detect)("default", wire, CallExecutor(concurrency=8))).reachable
+    assert not (await examiner_of(wire, detect)()).reachable
 
 
 class _Impatient(CallExecutor):
