@@ -42,14 +42,7 @@ def failed_answer(
 
     `where` names the call in the message. Statuses as vLLM, SGLang, TGI and llama.cpp use them, and RFC 9110, 15.
     """
-    message = f"{where} answered {status}: {text[:500]}"
-    if status == 429 or (status == 503 and _full_queue(text)):
-        kind = FailureKind.OVERLOADED
-    elif (status >= 500 and status not in _NEVER) or status in _PASSING:
-        kind = FailureKind.SERVER
-    else:
-        return BackendRefused(message)
-    return BackendUnavailable(message, retry_after_seconds, kind=kind, status=status)
+    return _failure(f"{where} answered {status}: {text[:500]}", status, text, retry_after_seconds)
 
 
 def error_in_body(error: object, text: str, *, where: str) -> BackendUnavailable | BackendRefused:
@@ -59,11 +52,20 @@ def error_in_body(error: object, text: str, *, where: str) -> BackendUnavailable
     """
     code = error.get("code") or error.get("status") if isinstance(error, Mapping) else None
     status = int(code) if isinstance(code, int | str) and str(code).isdecimal() else 500
-    failure = failed_answer(status if 400 <= status < 600 else 500, text, where=where)
     message = f"{where} answered 200 with an error: {text[:500]}"
-    if isinstance(failure, BackendRefused):
+    return _failure(message, status if 400 <= status < 600 else 500, text)
+
+
+def _failure(
+    message: str, status: int, text: str, retry_after_seconds: float | None = None
+) -> BackendUnavailable | BackendRefused:
+    if status == 429 or (status == 503 and _full_queue(text)):
+        kind = FailureKind.OVERLOADED
+    elif (status >= 500 and status not in _NEVER) or status in _PASSING:
+        kind = FailureKind.SERVER
+    else:
         return BackendRefused(message)
-    return BackendUnavailable(message, kind=failure.kind, status=failure.status)
+    return BackendUnavailable(message, retry_after_seconds, kind=kind, status=status)
 
 
 def _full_queue(text: str) -> bool:
@@ -102,15 +104,11 @@ def _time(header: str) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """The number of failures of one call, by cause.
+    """The number of failures of one call, by cause."""
 
-    `overloads`: the server lower it was overloaded. `failures`: all other failures. `alone`: those of the
-    `failures` during which the server answered other calls.
-    """
-
-    overloads: int = 0
-    failures: int = 0
-    alone: int = 0
+    overloads: int = 0  # refusals because of load
+    failures: int = 0  # all others
+    alone: int = 0  # of the `failures`, those during which the server answered other calls
 
     def with_failure(self, kind: FailureKind, *, others_answered: bool) -> "Attempts":
         """Add one failure. An overload counts apart, since it is not the call's fault."""

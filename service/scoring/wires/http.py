@@ -63,14 +63,14 @@ class JsonHttp:
 
     async def get(self, path: str) -> Any:
         """The JSON document at this path. Raises BackendUnavailable, BackendRefused."""
-        return await self._send("GET", path, None, None)
+        return self._read(path, await self._request("GET", path, None, None))
 
     async def post(self, path: str, body: object, *, timeout_seconds: float | None = None) -> Any:
         """The JSON answer to this body; `timeout_seconds` replaces the client's time-out.
 
         Raises BackendUnavailable, BackendRefused.
         """
-        return await self._send("POST", path, orjson.dumps(body), timeout_seconds)
+        return self._read(path, await self._request("POST", path, orjson.dumps(body), timeout_seconds))
 
     async def order(self, path: str, body: object) -> str | None:
         """Post a command whose answer is no JSON; None if the server did it, else the words of its refusal.
@@ -87,9 +87,6 @@ class JsonHttp:
     async def close(self) -> None:
         """Close every connection."""
         await self._client.aclose()
-
-    async def _send(self, method: str, path: str, body: bytes | None, timeout_seconds: float | None) -> Any:
-        return self._read(path, await self._request(method, path, body, timeout_seconds))
 
     async def _request(
         self, method: str, path: str, body: bytes | None, timeout_seconds: float | None

@@ -21,10 +21,10 @@ from service.scoring.wires.http import Connection, JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
     check_not_truncated,
+    checked,
     computed_tokens,
     count,
     log_probability,
-    next_token,
     positive_or_none,
     reading,
     text_or_none,
@@ -250,7 +250,7 @@ def read_generated(reply: Any, wanted: Iterable[int], given: int | None) -> Next
     sent = count(meta["prompt_tokens"])
     if given is not None:
         check_not_truncated(given, sent)
-    return next_token(dict(_pairs(meta)), wanted, sent=sent, computed=computed_tokens(sent, meta.get("cached_tokens")))
+    return checked(NextToken(dict(_pairs(meta)), sent, computed_tokens(sent, meta.get("cached_tokens"))), wanted)
 
 
 def read_scored(reply: Any, wanted: Sequence[int], items: int, given: int) -> list[NextToken]:
@@ -259,7 +259,7 @@ def read_scored(reply: Any, wanted: Sequence[int], items: int, given: int) -> li
     check_not_truncated(given, sent)
     counts = [sent] + [0] * (items - 1)
     rows = [dict(zip(wanted, map(_value, row), strict=True)) for row in reply["token_logprobs"]]
-    return [next_token(row, wanted, sent=each) for row, each in zip(rows, counts, strict=True)]
+    return [checked(NextToken(row, each), wanted) for row, each in zip(rows, counts, strict=True)]
 
 
 def _pairs(meta: Mapping[str, Any]) -> Iterator[tuple[int, float]]:

@@ -24,7 +24,7 @@ from service.records.scoring import ServerFacts
 from service.scoring.calls.retry_rules import failed_answer, retry_after_seconds
 from service.scoring.wires.http import BROKEN_CONNECTION, NO_CONNECTION, Connection, JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
-from service.scoring.wires.replies import check_one_distribution, count, log_probability, reading, total
+from service.scoring.wires.replies import check_one_distribution, combined, count, log_probability, reading
 from service.scoring.wires.server_info import read_info
 from service.scoring.wires.settings import WireBackend
 from service.scoring.wires.token_offsets import whole_characters
@@ -105,11 +105,11 @@ class TgiWire:
             answers.append(answer)
             if not _missing(answer, wanted):
                 self._needed[key] = max(_SPARE_TOP_TOKENS * _rank(answer, wanted), int(_KEPT_TOP_TOKENS * top))
-                return _sum_up(answers)
+                return combined(answers)
             if top >= self._cap:
                 self._needed[key] = self._cap
                 answers.append(await self._by_grammar(prompt.text, wanted, top))
-                return _sum_up(answers)
+                return combined(answers)
             top = min(top * _TOP_TOKENS_GROWTH, self._cap)
 
     async def close(self) -> None:
@@ -146,7 +146,7 @@ class TgiWire:
             raise LabelUnreachable(f"{missing} (nor does the server take a grammar: {refusal})") from refusal
         if _missing(answer, wanted):
             raise LabelUnreachable(f"{missing} (nor does a grammar help)")
-        return NextToken(answer.by_id, answer.tokens_sent, answer.tokens_computed, relative=True)
+        return replace(answer, relative=True)
 
     async def _generate(self, text: str, top: int, grammar: TextGenerationInputGrammarType | None = None) -> NextToken:
         with reading("/generate"):
@@ -210,18 +210,6 @@ def _rank(answer: NextToken, wanted: Sequence[int]) -> int:
     """The number of likeliest alternatives needed to include all wanted tokens."""
     least = min((answer.by_id[token] for token in wanted), default=0.0)
     return sum(value >= least for value in answer.by_id.values())
-
-
-def _sum_up(answers: Sequence[NextToken]) -> NextToken:
-    """The last answer, with the summed cost of all."""
-    last = answers[-1]
-    return NextToken(
-        last.by_id,
-        total(answer.tokens_sent for answer in answers),
-        total(answer.tokens_computed for answer in answers),
-        last.relative,
-        len(answers),
-    )
 
 
 @asynccontextmanager

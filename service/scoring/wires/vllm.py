@@ -18,17 +18,16 @@ from service.scoring.wires.adapters import LoadableAdapter
 from service.scoring.wires.http import Connection, JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
-    Completion,
     check_not_truncated,
+    checked,
+    combined,
     computed_tokens,
     count,
     log_probability,
-    next_token,
     positive_or_none,
     reading,
     text_or_none,
     token_ids,
-    total,
 )
 from service.scoring.wires.settings import AdapterFolderAtServer, ServedModel, WireBackend
 from service.scoring.wires.special_tokens import encode_in_parts, lookalikes, with_token_ids
@@ -121,9 +120,7 @@ class VllmWire:
         left_out = [token for token in wanted if not any(token in answer.by_id for answer in answers)]
         answers += [await self._complete(prompt, {"allowed_token_ids": [token]}) for token in left_out]
         by_id = {token: value for answer in answers for token, value in answer.by_id.items()}
-        sent = sum(answer.sent for answer in answers)
-        computed = total(answer.computed for answer in answers)
-        return next_token(by_id, wanted, sent=sent, computed=computed, requests=len(answers))
+        return checked(replace(combined(answers), by_id=by_id), wanted)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -169,7 +166,7 @@ class VllmWire:
             spellings = (list(map(spell, pieces)) for spell in (byte_level, sentence_piece))
             return with_offsets(text, token_ids(reply["tokens"]), spellings), pieces
 
-    async def _named(self, prompt: Prompt, tokens: Sequence[int]) -> Completion:
+    async def _named(self, prompt: Prompt, tokens: Sequence[int]) -> NextToken:
         """The log-probabilities of these tokens, or of the likeliest; retries once within the server's cap."""
         fields = {"logprob_token_ids": list(tokens)} if tokens else {}
         tried = self._alternatives
@@ -182,7 +179,7 @@ class VllmWire:
             self._alternatives = int(allowed[1])
         return await self._complete(prompt, fields)
 
-    async def _complete(self, prompt: Prompt, fields: Mapping[str, Any]) -> Completion:
+    async def _complete(self, prompt: Prompt, fields: Mapping[str, Any]) -> NextToken:
         body = {
             "prompt": prompt.text if prompt.token_ids is None else list(prompt.token_ids),
             "max_tokens": 1,
@@ -195,9 +192,9 @@ class VllmWire:
         reply = await self._post("/v1/completions", body)
         with reading("/v1/completions"):
             answer = read_completion(reply, tells_cached=self._tells_cached)
-        self._tells_cached = answer.computed is not None
+        self._tells_cached = answer.tokens_computed is not None
         if prompt.token_ids is not None:
-            check_not_truncated(len(prompt.token_ids), answer.sent)
+            check_not_truncated(len(prompt.token_ids), answer.tokens_sent)
         return answer
 
 
@@ -215,7 +212,7 @@ class VllmBackend(WireBackend):
         return VllmWire(url, model=self.model, **self.connection)
 
 
-def read_completion(reply: Any, *, tells_cached: bool = False) -> Completion:
+def read_completion(reply: Any, *, tells_cached: bool = False) -> NextToken:
     """Read a reply to `/v1/completions`. Raises what `reading` translates, and BackendError.
 
     Older servers with the option to report cached tokens leave the field out if there are none. So for a
@@ -227,7 +224,7 @@ def read_completion(reply: Any, *, tells_cached: bool = False) -> Completion:
     usage = reply["usage"]
     details = usage.get("prompt_tokens_details") or ({"cached_tokens": 0} if tells_cached else {})
     sent = count(usage["prompt_tokens"])
-    return Completion(_read_tokens(choice["logprobs"]), sent, computed_tokens(sent, details.get("cached_tokens")))
+    return NextToken(_read_tokens(choice["logprobs"]), sent, computed_tokens(sent, details.get("cached_tokens")))
 
 
 def _read_tokens(log_probabilities: Any) -> dict[int, float]:
