@@ -45,7 +45,7 @@ async def statuses_of(server: FakeServer, calls: int) -> list[int]:
     return sorted(reply.status_code for reply in replies)
 
 
-async def test_tgi_refuses_at_once_what_it_cannot_run() -> None:
+async def test_tgi_refuses_calls_over_its_limit_at_once() -> None:
     server = FakeTgi(max_concurrent_requests=2, latency_seconds=0.05)
     assert await statuses_of(server, 5) == [200, 200, 429, 429, 429]
 
@@ -61,7 +61,7 @@ async def test_sglang_queues_and_then_refuses() -> None:
     assert await statuses_of(server, 5) == [200, 200, 503, 503, 503]
 
 
-async def test_llamacpp_defers_what_no_slot_is_free_for() -> None:
+async def test_llamacpp_queues_calls_until_a_slot_is_free() -> None:
     server = FakeLlamaCpp(slots=2, latency_seconds=0.01)
     assert await statuses_of(server, 6) == [200] * 6
     assert server.load.most == 6

@@ -81,7 +81,7 @@ async def test_a_submission_is_refused_while_the_server_is_unavailable() -> None
 
 
 async def test_a_server_that_hides_its_context_is_refused_with_the_flag_to_set() -> None:
-    status, problem = await submitted(service_over(TwinWire(told=replace(FACTS, context_tokens=None))))
+    status, problem = await submitted(service_over(TwinWire(server_facts=replace(FACTS, context_tokens=None))))
     assert status == 422
     assert "--max-model-len" in problem["detail"]
 

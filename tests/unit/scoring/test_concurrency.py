@@ -11,6 +11,7 @@ from service.scoring.calls.concurrency_limit import (
     AdaptiveLimit,
     CallStart,
 )
+from tests.long import LONG
 from tests.unit.scoring.simulated_server import Server, Simulation, rates, simulate
 
 refusing_or_not = pytest.mark.parametrize("refuses", [False, True], ids=["queues", "refuses"])
@@ -25,7 +26,7 @@ def test_throughput_is_near_ideal_also_with_the_cold_start(slots: int, *, refuse
     assert found.rate(10, 60) >= 0.99 * server.calls_a_second
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30 if LONG else 10, deadline=None)
 @given(
     slots=st.integers(1, 80),
     most=st.integers(1, 200),
@@ -52,7 +53,7 @@ def test_a_cold_start_doubles_each_round() -> None:
 
 
 def test_a_first_measurement_by_few_calls_does_not_keep_the_limit_low() -> None:
-    for seed in range(40):
+    for seed in range(20):
         found = simulate(Server(12, 0.5, spread=1.0), most=12, seconds=7, seed=seed)
         assert max(limit for _, limit in found.limits) == 12, seed
 

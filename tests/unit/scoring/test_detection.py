@@ -48,7 +48,7 @@ STRANGE = {"/info": ["router"], "/version": {"version": "1"}, "/v1/models": {"da
     ],
     ids=["tgi", "sglang", "old-sglang", "llamacpp", "vllm", "proxy", "strange", "nothing"],
 )
-async def test_each_kind_is_known_by_what_it_alone_serves(
+async def test_each_kind_is_recognised_by_documents_that_it_alone_serves(
     loopback: Loopback, replies: Mapping[str, Any], kind: str | None
 ) -> None:
     loopback.plan({path: [reply] for path, reply in replies.items()})

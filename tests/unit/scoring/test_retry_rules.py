@@ -29,7 +29,6 @@ def decided(error: BackendUnavailable, attempts: Attempts, outage_seconds: float
     ("status", "text", "kind"),
     [
         (429, '{"error":"Model is overloaded","error_type":"overloaded"}', FailureKind.OVERLOADED),
-        (429, "", FailureKind.OVERLOADED),
         (503, '{"error":{"message":"The request queue is full."}}', FailureKind.OVERLOADED),
         (503, '{"error":{"message":"Request waiting timeout reached."}}', FailureKind.OVERLOADED),
         (503, '{"error":{"message":"The engine is currently busy. Please retry."}}', FailureKind.OVERLOADED),
@@ -40,7 +39,6 @@ def decided(error: BackendUnavailable, attempts: Attempts, outage_seconds: float
         (424, '{"error":"Request failed during generation","error_type":"generation"}', FailureKind.SERVER),
         (500, '{"error":"Incomplete generation","error_type":"incomplete_generation"}', FailureKind.SERVER),
         (502, "Bad Gateway", FailureKind.SERVER),
-        (504, "", FailureKind.SERVER),
     ],
 )
 def test_an_answer_that_may_be_another_next_time_is_unavailable(status: int, text: str, kind: FailureKind) -> None:
@@ -50,7 +48,7 @@ def test_an_answer_that_may_be_another_next_time_is_unavailable(status: int, tex
     assert str(error).startswith(f"/generate answered {status}")
 
 
-@pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 405, 409, 413, 415, 422, 501, 505])
+@pytest.mark.parametrize("status", [307, 400, 401, 404, 422, 501, 505])
 def test_an_answer_that_would_be_the_same_next_time_is_a_refusal(status: int) -> None:
     error = failed_answer(status, "no", where="/generate")
     assert isinstance(error, BackendRefused)
@@ -99,7 +97,7 @@ def test_a_date_is_not_read_without_the_servers_time() -> None:
     assert retry_after_seconds({"date": NOW}) is None
 
 
-@pytest.mark.parametrize("failures", [1, 2, 3, 8, 100])
+@pytest.mark.parametrize("failures", [1, 3, 100])
 @pytest.mark.parametrize("kind", list(FailureKind))
 def test_a_failure_that_may_pass_is_tried_again_after_a_bounded_delay(kind: FailureKind, failures: int) -> None:
     overloaded = kind is FailureKind.OVERLOADED
