@@ -43,7 +43,4 @@ class RetentionStore(Protocol):
         """Delete entries of the audit log older than `age`."""
 
     async def named_artifacts(self, owners: Collection[JobId]) -> Mapping[JobId, frozenset[str] | None]:
-        """The artifacts that each existing training of `owners` refers to; None for one that has not ended.
-
-        The sweep of the artifact store deletes the others.
-        """
+        """The artifacts that each existing training of `owners` refers to; None for one that has not ended."""

@@ -29,10 +29,9 @@ def hashed_label(text: str, classes: int) -> int:
 class DeterministicScorer:
     """Imitates a language model that knows one true label per row.
 
-    The oracle gives the true label. The demonstrations vote on the cyclic shift of their labels against
-    it; the more they agree, the more certain the scores. So the true labelling is the best optimum and
-    every shift of it a local one, as with a language model. Tokens are words, and token counts assume an
-    ideal prefix cache within a tree.
+    The oracle gives the true label. The demonstrations vote on the cyclic shift of their labels against it; the more
+    they agree, the more certain the scores. So the true labelling is the best optimum and every shift of it a local
+    one, as with a language model. Tokens are words, and token counts assume an ideal prefix cache within a tree.
     """
 
     def __init__(self, *, oracle: Oracle = hashed_label, separator: str = "\n\n", name: str = "default") -> None:

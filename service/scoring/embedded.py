@@ -178,10 +178,9 @@ class EmbeddedScorer:
             return facts if self._adapter is None else with_adapter(facts, info, self._adapter)
 
     async def _is_loaded_again(self) -> bool:
-        """After a refusal: whether the adapter was missing, as after a restart, and is there again.
+        """Load the adapter if the server lost it, as in a restart, and so refuses every tree; return whether it did.
 
-        Without it the server refuses every tree, and no row is at fault. Raises BackendError; BackendUnavailable if it
-        is missing still.
+        Raises BackendError; BackendUnavailable if the adapter is still missing.
         """
         loaded = await self._executor.call(self._load_missing, measured=False)
         await self._served()

@@ -1,8 +1,7 @@
 """Decides whether a failed call is retried, refused or reported as an outage.
 
-Pure, so that tests can state every rule as a table. The first rules interpret an HTTP answer, the
-others decide about the call. No rule makes a score out of a failure: a call ends with the server's
-answer or with an error.
+Pure, so that tests can state every rule as a table. The first rules interpret an HTTP answer, the others decide about
+the call. No rule makes a score out of a failure: a call ends with the server's answer or with an error.
 """
 
 import math

@@ -20,20 +20,16 @@ _SPARE_TOKENS = 2  # of the context: for the generated token, and for a special 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The measurement of one prompt sent twice; None for what the server does not report.
+    """The measurement of one prompt sent twice; None for a number that the server does not report."""
 
-    It has the tokens that the server found in its cache the second time, whether it found all that it
-    could, and by how many nats the log-probabilities moved.
-    """
-
-    tokens_found: int | None
-    found_all: bool
-    difference_nats: float | None
+    tokens_found: int | None  # in the cache, the second time
+    found_all: bool  # that it could
+    difference_nats: float | None  # between the log-probabilities of the two
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheFindings:
-    """The properties of a prefix cache that follow from the samples; None for what they leave open."""
+    """The properties of a prefix cache that follow from the samples; None for one that they leave open."""
 
     prefix_cache: bool | None = None
     block_tokens: int | None = None

@@ -9,7 +9,7 @@ from service.records.scoring import BackendInfo, ServerFacts
 from service.scoring.calls.gather import together
 from service.scoring.probing.cache_trial import CacheFindings, Sample, fresh_text, infer_cache
 from service.scoring.probing.identity import not_ready
-from service.scoring.probing.label_trial import PROBE_TEXT, Finder, LabelFindings, TriedLabels
+from service.scoring.probing.label_trial import PROBE_TEXT, LabelFindings, TriedLabels
 from service.scoring.probing.probe import EXAMPLES, server_info, with_findings
 from service.scoring.wires.detection import DetectKind, misconfigured
 from service.scoring.wires.http import JsonHttp
@@ -95,9 +95,8 @@ class EmbeddedExaminer:
             found.refusals.append(str(refusal))
             return found
         found.difference_nats = max(_difference(alone, scores) for scores in company)
-        finder = Finder(self._encode, tried)
         try:
-            found.other_endings = await finder.other_endings(await finder.behind())
+            found.other_endings = await tried.other_endings(self._encode, await tried.tokens(self._encode))
         except BackendRefused:  # the server finds the labels' tokens itself; `/tokenize` is optional
             found.other_endings = None
         return found

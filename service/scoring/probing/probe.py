@@ -1,8 +1,7 @@
 """Probes a server through its wire: which model it serves, and whether it can score a job's labels.
 
-A problem keeps a job from running, advice does not; each says what to change. Every trial costs
-a few tokens. The trial of the prefix cache runs once and is remembered until the server's fingerprint
-changes.
+A problem keeps a job from running, advice does not; each says what to change. Every trial costs a few tokens. The trial
+of the prefix cache runs once and is remembered until the server's fingerprint changes.
 """
 
 from collections.abc import Iterator, Sequence

@@ -37,10 +37,9 @@ class Connection(TypedDict):
 class JsonHttp:
     """Sends and receives JSON over a pool of connections to one server; failures become backend errors.
 
-    The pool reuses connections. The executor limits the number of calls, so waiting for a connection has no
-    time-out. Cancelling a call closes its connection, which tells the server to stop. The client sends
-    `api_key` as a bearer token (RFC 6750), and removes it from every error text. Raises ValueError for a key
-    that no header can hold.
+    The pool reuses connections. The executor limits the number of calls, so waiting for a connection has no time-out.
+    Cancelling a call closes its connection, which tells the server to stop. The client sends `api_key` as a bearer
+    token (RFC 6750), and removes it from every error text. Raises ValueError for a key that no header can hold.
     """
 
     def __init__(self, url: str, **connection: Unpack[Connection]) -> None:

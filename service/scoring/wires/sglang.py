@@ -87,10 +87,7 @@ class SglangWire:
         return wire
 
     async def facts(self) -> ServerFacts:
-        """Read `/model_info`, `/server_info` and `/v1/models`; loads the adapter if the server lacks it.
-
-        Raises BackendError.
-        """
+        """Read `/model_info`, `/server_info`, `/v1/models`; loads a missing adapter. Raises BackendError."""
         model, server = await self._about("model_info"), await self._about("server_info")
         models = await self._http.get("/v1/models")
         with reading("/model_info"):
@@ -134,17 +131,14 @@ class SglangWire:
         `/v1/score` gives no log-probabilities. Raises BackendError.
         """
         tries_items = self._scores_items and bool(wanted)
-        if tries_items:
-            scored = await self._score(beginning, items, list(dict.fromkeys(wanted)))
-            if scored is not None:
-                return scored
+        if tries_items and (scored := await self._score(beginning, items, list(dict.fromkeys(wanted)))) is not None:
+            return scored
         prompts = [[*beginning, *item] for item in items]
         reply = await self._generate({"input_ids": prompts, **_generating(wanted)})
         with reading("/generate"):
             answers = [read_generated(one, wanted, len(ids)) for ids, one in zip(prompts, reply, strict=True)]
-        self._scores_items = (
-            self._scores_items and not tries_items
-        )  # `/generate` works, so this release has no usable `/v1/score`
+        if tries_items:  # `/generate` works, so this release has no usable `/v1/score`
+            self._scores_items = False
         return answers
 
     async def close(self) -> None:

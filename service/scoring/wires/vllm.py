@@ -1,9 +1,8 @@
 """Speaks to vLLM (a wire): scores chosen tokens by `POST /v1/completions`, with prompts as token ids.
 
 Source: vLLM 0.32 (`entrypoints/openai/completion`, `entrypoints/serve/tokenize`). Servers older than
-`logprob_token_ids` (pull request 43463 of vllm-project/vllm) ignore that field and answer with their
-likeliest tokens. For each wanted token that is not among these, the wire makes one call that allows
-only this token.
+`logprob_token_ids` (pull request 43463 of vllm-project/vllm) ignore that field and answer with their likeliest tokens.
+For each wanted token that is not among these, the wire makes one call that allows only this token.
 """
 
 import re
@@ -87,7 +86,7 @@ class VllmWire:
         return wire
 
     async def facts(self) -> ServerFacts:
-        """Read `/v1/models` and `/version`; loads the adapter if the server lacks it. Raises BackendError."""
+        """Read `/v1/models` and `/version`; loads a missing adapter. Raises BackendError."""
         models = await self._http.get("/v1/models")
         try:
             version = await self._http.get("/version")
