@@ -27,16 +27,13 @@ from tests.support.inference.tiny import engine_of, llama, train_tokenizer
 
 LABELS = ("True", "False")
 CITIES = ["Paris", "Rome", "Oslo", "Lima", "Spain", "Italy", "Norway", "Peru", "France"]
-TREE = PromptTree(  # eight queries behind one beginning, which some servers take in one call, and two behind another
-    "Paris is in France. True\n\nRome is in Spain. False\n\n",
-    tuple(Query(Row(number), f"{CITIES[number]} is in {CITIES[-number]}.") for number in range(8)),
-    (
-        PromptTree(
-            "Oslo is in Norway. True\n\n",
-            (Query(Row(20), "Lima is in Peru."), Query(Row(21), "Rome is in Italy.")),
-        ),
-    ),
+QUERIES = tuple(Query(Row(number), f"{CITIES[number]} is in {CITIES[-number]}.") for number in range(8))
+MORE = PromptTree(
+    "Oslo is in Norway. True\n\n", (Query(Row(20), "Lima is in Peru."), Query(Row(21), "Rome is in Italy."))
 )
+BEGINNING = "Paris is in France. True\n\nRome is in Spain. False\n\n"
+TREE = PromptTree(BEGINNING, QUERIES, (MORE,))
+FEW = PromptTree(BEGINNING, QUERIES[:2], (MORE,))
 UNFINISHED = frozenset({"vllm", "sglang"})  # kinds that can say so within a good answer
 COUNTING = frozenset({"vllm", "sglang", "llamacpp"})  # kinds that tell how long the prompt was that they read
 IMPOSSIBLE = [Fault.NULL_VALUES, Fault.NAN_VALUES, Fault.POSITIVE_VALUES, Fault.OTHER_FORM, Fault.ABORTED]
@@ -70,15 +67,22 @@ def server(kind: str, request: pytest.FixtureRequest) -> FakeServer:
     return fake_of(kind)
 
 
-async def scored(rig: Rig) -> TreeScores:
-    return await rig.scorer.score(TREE, LABELS)
+def tree_for(rig: Rig) -> PromptTree:
+    """SGLang takes eight queries behind one beginning in one call; the others take them one by one."""
+    return TREE if rig.server.kind == "sglang" else FEW
 
 
-async def clean(rig: Rig) -> Scores:
+async def scored(rig: Rig, tree: PromptTree | None = None) -> TreeScores:
+    return await rig.scorer.score(tree or tree_for(rig), LABELS)
+
+
+async def clean(rig: Rig, tree: PromptTree | None = None) -> Scores:
     """The scores without faults: those of the toy language model, or of a call before anything fails."""
     if rig.server.kind in KINDS:
-        return {row: tuple(values) for row, values in own_scores(rig.server.model, TREE, LABELS).items()}
-    return dict((await scored(rig)).log_probabilities)
+        return {
+            row: tuple(values) for row, values in own_scores(rig.server.model, tree or tree_for(rig), LABELS).items()
+        }
+    return dict((await scored(rig, tree)).log_probabilities)
 
 
 def assert_same(found: TreeScores, expected: Scores, plan: Plan) -> None:
@@ -146,10 +150,10 @@ async def test_a_call_to_a_server_that_falls_silent_is_repeated(kind: str, serve
 async def test_a_storm_of_faults_changes_no_score(kind: str, seed: int, server: FakeServer) -> None:
     plan = Plan(seed=seed, share=0.4, drawn=tuple(passing(kind)))
     async with rig_of(kind, server, patience_seconds=PATIENT) as rig:
-        expected = await clean(rig)
+        expected = await clean(rig, TREE)
         server.plan_from_now(plan)
         for _ in range(2):
-            assert_same(await scored(rig), expected, plan)
+            assert_same(await scored(rig, TREE), expected, plan)
 
 
 @pytest.mark.parametrize(

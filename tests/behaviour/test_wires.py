@@ -27,7 +27,8 @@ ODD_TEXTS = PromptTree(
     "Zürich — größer als Köln? True\n\n東京 </s> is <s> one. False\n\n",
     (Query(Row(0), "Málaga 🙂 is"), Query(Row(1), "tab\there"), Query(Row(2), "ends so: “")),
 )
-SMALL = PromptTree(SHARED, QUERIES[:2])  # for what takes several calls a query
+FEW = PromptTree(SHARED, QUERIES[:2], TREE.children)
+SMALL = PromptTree(SHARED, QUERIES[:2])  # for labels that take several calls a query
 
 
 def naming_all(kind: str) -> FakeServer:
@@ -43,9 +44,14 @@ def assert_scores(found: TreeScores, expected: dict[Row, list[float]]) -> None:
     assert dict(found.log_probabilities) == {row: pytest.approx(values, abs=1e-5) for row, values in expected.items()}
 
 
+def tree_for(server: FakeServer) -> PromptTree:
+    """SGLang takes eight queries behind one beginning in one call; the others take them one by one."""
+    return TREE if server.kind == "sglang" else FEW
+
+
 async def scored(
     server: FakeServer,
-    tree: PromptTree = TREE,
+    tree: PromptTree | None = None,
     labels: Sequence[str] = LABELS,
     *,
     all_spellings: bool = False,
@@ -53,13 +59,15 @@ async def scored(
 ) -> TreeScores:
     max_top_tokens = server.max_top_n_tokens if isinstance(server, FakeTgi) else MAX_TOP_TOKENS
     async with rig_of(server.kind, server, max_top_tokens=max_top_tokens) as rig:
-        return await rig.scorer.score(tree, labels, all_spellings=all_spellings, separator=separator)
+        return await rig.scorer.score(
+            tree or tree_for(server), labels, all_spellings=all_spellings, separator=separator
+        )
 
 
 @kinds
 async def test_scores_are_the_language_models_own(kind: str) -> None:
     server = fake_of(kind)
-    assert_scores(await scored(server), own_scores(server.model, TREE, LABELS))
+    assert_scores(await scored(server, TREE), own_scores(server.model, TREE, LABELS))
 
 
 @kinds
@@ -73,7 +81,7 @@ async def test_labels_of_several_tokens_follow_the_chain_rule(kind: str) -> None
 @kinds
 async def test_all_spellings_of_a_label_are_summed(kind: str) -> None:
     server = naming_all(kind)
-    expected = own_scores(server.model, TREE, LABELS, all_spellings=True)
+    expected = own_scores(server.model, tree_for(server), LABELS, all_spellings=True)
     assert_scores(await scored(server, all_spellings=True), expected)
 
 
@@ -128,7 +136,7 @@ async def test_a_separator_that_reads_like_a_longer_label_is_read_until_it_does_
 async def test_a_tokenizer_that_merges_a_separator_with_the_next_word_changes_no_score(kind: str) -> None:
     server = fake_of(kind)
     server.model = ToyLanguageModel(ToyTokenizer(glued=("\n\nL", "\n\nOslo", ".\n\n", " True\n\n")))
-    assert_scores(await scored(server), own_scores(server.model, TREE, LABELS))
+    assert_scores(await scored(server), own_scores(server.model, tree_for(server), LABELS))
 
 
 @ids_and_text
@@ -175,7 +183,7 @@ async def test_labels_beyond_ascii_are_scored(kind: str) -> None:
 async def test_a_tokenizer_without_a_beginning_token_is_scored_without_one(kind: str) -> None:
     server = fake_of(kind)
     server.model = ToyLanguageModel(ToyTokenizer(begins=False))
-    assert_scores(await scored(server), own_scores(server.model, TREE, LABELS))
+    assert_scores(await scored(server), own_scores(server.model, tree_for(server), LABELS))
 
 
 @pytest.mark.parametrize(
@@ -257,7 +265,7 @@ async def test_other_releases_and_flags_give_the_same_differences(make: object) 
     assert callable(make)
     server: FakeServer = make()
     found = (await scored(server)).log_probabilities
-    for row, (true, false) in own_scores(server.model, TREE, LABELS).items():
+    for row, (true, false) in own_scores(server.model, tree_for(server), LABELS).items():
         assert found[row][0] - found[row][1] == pytest.approx(true - false, abs=1e-5)
 
 
@@ -265,7 +273,7 @@ async def test_tgi_of_few_alternatives_reaches_improbable_labels_by_a_grammar() 
     server = FakeTgi(max_top_n_tokens=5)
     labels = ("green", "one")
     found = (await scored(server, labels=labels)).log_probabilities
-    for row, (green, one) in own_scores(server.model, TREE, labels).items():
+    for row, (green, one) in own_scores(server.model, tree_for(server), labels).items():
         assert found[row][0] - found[row][1] == pytest.approx(green - one, abs=1e-5)
 
 

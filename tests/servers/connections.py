@@ -7,8 +7,9 @@ servers can come and go in one run of the tests.
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Any, Protocol
 
@@ -55,6 +56,18 @@ class Served(Protocol):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one call."""
+
+
+@dataclass
+class Hosted:
+    """Any ASGI application, to be served with connections of its own."""
+
+    app: Callable[[Any, Any, Any], Awaitable[None]]
+    connections: Connections = field(default_factory=Connections)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass one call on."""
+        await self.app(scope, receive, send)
 
 
 class _Protocol(H11Protocol):

@@ -10,7 +10,7 @@ from service.scoring.prompts import PromptScorer
 from service.scoring.wires.tgi import TgiWire
 from service.scoring.wires.wire import Prompt
 from service.search.predictions.prompt_tree import PromptTree, Query
-from tests.support.inference.served import served
+from tests.servers.connections import Hosted, serving
 from tests.unit.scoring.fake_tgi import FakeTgi
 from tests.unit.scoring.scorers import tgi_scorer
 
@@ -19,7 +19,7 @@ TREE = PromptTree("a True b False ", (Query(Row(3), "c"),), (PromptTree("d True 
 
 @asynccontextmanager
 async def scorer_of(fake: FakeTgi, *, max_top_tokens: int | None = None) -> AsyncIterator[PromptScorer]:
-    with served(fake.app()) as url:
+    async with serving(Hosted(fake.app())) as url:
         scorer = tgi_scorer(url, max_top_tokens=max_top_tokens or fake.cap)
         try:
             yield scorer
@@ -103,7 +103,7 @@ async def test_a_grammar_is_not_enough_for_labels_of_several_tokens() -> None:
 
 async def test_the_key_travels_as_a_bearer_token() -> None:
     fake = FakeTgi()
-    with served(fake.app()) as url:
+    async with serving(Hosted(fake.app())) as url:
         wire = TgiWire(url, timeout_seconds=5, connections=4, max_top_tokens=5, api_key="secret")
         await wire.next_token(Prompt("a"), ())
         await wire.close()

@@ -2,19 +2,16 @@
 
 import asyncio
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import pytest
 
-from inference.app import create_app
-from inference.settings import Limits
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
 from service.scoring.wires.vllm import VllmWire, read_completion, read_facts
 from service.scoring.wires.wire import Prompt, Token
-from tests.support.inference.served import served
-from tests.support.inference.tiny import CONTEXT_TOKENS, engine_of, llama, train_tokenizer
+from tests.support.inference.tiny import CONTEXT_TOKENS, train_tokenizer
 from tests.unit.scoring.loopback import Loopback
 
 COMPLETIONS = "/v1/completions"
@@ -288,22 +285,15 @@ async def test_a_text_is_encoded_with_special_tokens_or_without(loopback: Loopba
     ]
 
 
-@pytest.fixture(scope="module")
-def embedded() -> Iterator[str]:
-    """The embedded server, which speaks a part of vLLM's JSON, over a tiny language model."""
-    with served(create_app(engine_of(llama()), Limits(max_top_n_tokens=400))) as url:
-        yield url
-
-
-async def test_the_embedded_server_gives_the_scores_that_its_other_wire_gives(embedded: str) -> None:
+async def test_the_embedded_server_gives_the_scores_that_its_other_wire_gives(embedded_url: str) -> None:
     text, tokenizer = "The city of Paris is in France.", train_tokenizer()
     ids = tuple(tokenizer.encode(text))
     (label,) = tokenizer.encode(" True", add_special_tokens=False)
     parameters = {"max_new_tokens": 1, "details": True, "top_n_tokens": 400}
-    async with httpx.AsyncClient(base_url=embedded) as client:
+    async with httpx.AsyncClient(base_url=embedded_url) as client:
         reply = await client.post("/generate", json={"inputs": text, "parameters": parameters})
     expected = {token["id"]: token["logprob"] for token in reply.json()["details"]["top_tokens"][0]}
-    wire = wire_at(embedded, model="tiny")
+    wire = wire_at(embedded_url, model="tiny")
     first = await wire.next_token(Prompt(text, ids), [label])
     again = await wire.next_token(Prompt(text, ids), [label])
     as_text = await wire.next_token(Prompt(text), [label])
@@ -313,8 +303,8 @@ async def test_the_embedded_server_gives_the_scores_that_its_other_wire_gives(em
     assert (again.tokens_sent, again.tokens_computed) == (len(ids), 1)
 
 
-async def test_the_embedded_server_lists_what_it_serves(embedded: str) -> None:
-    wire = wire_at(embedded)
+async def test_the_embedded_server_lists_what_it_serves(embedded_url: str) -> None:
+    wire = wire_at(embedded_url)
     facts, tokens = await wire.facts(), await wire.encode("Paris is", special=True)
     await wire.close()
     assert (facts.model, facts.server_version, facts.context_tokens) == ("tiny", "0.1.0", CONTEXT_TOKENS - 1)
