@@ -75,14 +75,14 @@ class _Protocol(H11Protocol):
 
     def __init__(self, config: Config, state: ServerState, connections: Connections) -> None:
         super().__init__(config, state, {})
-        self._told = connections
+        self._open_connections = connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        self._told.add(transport)
+        self._open_connections.add(transport)
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._told.remove(self.transport)
+        self._open_connections.remove(self.transport)
         super().connection_lost(exc)
 
 

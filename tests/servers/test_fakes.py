@@ -2,15 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 
 import httpx
 import pytest
 
-from tests.servers.asking import KINDS, ask, body_of, path_of, told_by
-from tests.servers.connections import serving, serving_in_thread
+from tests.servers.asking import KINDS, ask, body_of, client_of, path_of, read_reply
+from tests.servers.connections import serving_in_thread
 from tests.servers.fake import FakeServer
 from tests.servers.faults import RETRY_AFTER_SECONDS, Fault, Plan
 from tests.servers.language_model import ToyLanguageModel, ToyTokenizer
@@ -19,12 +17,6 @@ from tests.servers.vllm import FakeVllm
 
 TEXT = "Paris is in France. True\n\nOslo is in Spain."
 kinds = pytest.mark.parametrize("kind", KINDS)
-
-
-@asynccontextmanager
-async def client_of(server: FakeServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(server) as url, httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
-        yield client
 
 
 def answers(server: FakeServer) -> list[int]:
@@ -36,9 +28,9 @@ async def test_every_kind_returns_the_language_models_values(kind: str) -> None:
     server = KINDS[kind]()
     expected = server.model.log_probabilities(server.model.tokenizer.ids(TEXT, special=True))
     async with client_of(server) as client:
-        told = await ask(client, server, TEXT, answers(server))
+        scores = await ask(client, server, TEXT, answers(server))
     for token in answers(server):
-        assert told.values[token] == pytest.approx(expected[token], abs=1e-6)
+        assert scores.values[token] == pytest.approx(expected[token], abs=1e-6)
 
 
 @kinds
@@ -176,7 +168,7 @@ async def test_a_hidden_label_is_nowhere_in_the_answer(kind: str) -> None:
     async with client_of(server) as client:
         for server.hidden in (" True", " False"):
             reply = await client.post(path_of(kind), json=body_of(server, TEXT, answers(server)))
-            assert server.hidden_token not in told_by(kind, reply.json()).values
+            assert server.hidden_token not in read_reply(kind, reply.json()).values
             assert f'"id":{server.hidden_token}' not in reply.text.replace(" ", "")
             assert f"token_id:{server.hidden_token}" not in reply.text
 
@@ -186,8 +178,8 @@ async def test_spoilt_values_are_in_the_answer(kind: str) -> None:
     spoilt = {Fault.NULL_VALUES: {"None"}, Fault.NAN_VALUES: {"nan"}, Fault.POSITIVE_VALUES: {"0.5"}}
     server = KINDS[kind](plan=Plan(at=dict(enumerate(spoilt, start=1))))
     async with client_of(server) as client:
-        told = [await ask(client, server, TEXT, answers(server)) for _ in spoilt]
-    assert [set(map(str, each.values.values())) for each in told] == list(spoilt.values())
+        scores = [await ask(client, server, TEXT, answers(server)) for _ in spoilt]
+    assert [set(map(str, each.values.values())) for each in scores] == list(spoilt.values())
 
 
 @kinds
@@ -213,10 +205,10 @@ async def test_impossible_tokens_are_reported_in_the_servers_own_way(kind: str) 
         body = body_of(server, TEXT, answers(server))
         if kind == "llamacpp":
             body["n_probs"] = model.tokenizer.size
-        told = told_by(kind, (await client.post(path_of(kind), json=body)).json())
+        scores = read_reply(kind, (await client.post(path_of(kind), json=body)).json())
     expected = {"vllm": -9999.0, "sglang": None, "llamacpp": -3.4028234663852886e38}
-    assert told.values.get(false) == expected.get(kind)
-    assert (false in told.values) is (kind != "tgi")
+    assert scores.values.get(false) == expected.get(kind)
+    assert (false in scores.values) is (kind != "tgi")
 
 
 @kinds
@@ -224,11 +216,11 @@ async def test_text_and_ids_are_the_same_prompt_where_both_are_taken(kind: str) 
     server = KINDS[kind]()
     async with client_of(server) as client:
         body = body_of(server, TEXT, answers(server))
-        as_ids = told_by(kind, (await client.post(path_of(kind), json=body)).json())
+        as_ids = read_reply(kind, (await client.post(path_of(kind), json=body)).json())
         body |= {"tgi": {}, "vllm": {"prompt": TEXT}, "sglang": {"text": TEXT}, "llamacpp": {"prompt": TEXT}}[kind]
         if kind == "sglang":
             del body["input_ids"]
-        as_text = told_by(kind, (await client.post(path_of(kind), json=body)).json())
+        as_text = read_reply(kind, (await client.post(path_of(kind), json=body)).json())
     assert as_text.values == as_ids.values
 
 
@@ -238,4 +230,4 @@ def test_a_fake_serves_clients_that_block_too(kind: str) -> None:
     with serving_in_thread(server) as url:
         body = body_of(server, TEXT, answers(server))
         reply = httpx.post(url + path_of(kind), json=body, trust_env=False)
-    assert told_by(kind, reply.json()).values
+    assert read_reply(kind, reply.json()).values
