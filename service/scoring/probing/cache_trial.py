@@ -14,7 +14,7 @@ from service.scoring.wires.wire import Prompt, Wire
 # If the cache has blocks of b tokens, the second sending of a prompt of n tokens finds floor((n - 1) / b) * b of
 # them. For these lengths the greatest common divisor of the results is b, for b of 1, 8, 16, 32, 64, 128 and 256.
 LENGTHS_TOKENS = (70, 150, 300, 600)
-_LEAST_TOKENS_OF_A_CLAIM = 10  # a claim of `fresh_text` has eleven words
+_LEAST_TOKENS_OF_A_CLAIM = 5  # a claim of `fresh_text` has ten words, of which some tokenizers merge a few
 _SPARE_TOKENS = 2  # of the context: for the generated token, and for a special token that begins a prompt
 
 
