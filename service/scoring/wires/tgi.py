@@ -229,9 +229,6 @@ async def _translate_errors() -> AsyncIterator[None]:
         answered = error if isinstance(error, HfHubHTTPError) else error.__cause__
         if not isinstance(answered, HfHubHTTPError):
             raise BackendUnavailable(f"/generate: {error}", kind=FailureKind.MALFORMED) from error
-        raise _failure(answered.response) from error
-
-
-def _failure(response: httpx2.Response) -> BackendUnavailable | BackendRefused:
-    after = retry_after_seconds(response.headers)
-    return failed_answer(response.status_code, response.text, where="/generate", retry_after_seconds=after)
+        reply = answered.response
+        after = retry_after_seconds(reply.headers)
+        raise failed_answer(reply.status_code, reply.text, where="/generate", retry_after_seconds=after) from error
