@@ -16,7 +16,6 @@ from service.scoring.calls.executor import CallExecutor
 from service.scoring.deterministic import DeterministicBackend
 from service.scoring.embedded import EmbeddedBackend
 from service.scoring.kinds import AnyBackend, detector
-from service.scoring.probing.probe import Examiner
 from service.scoring.prompts import PromptScorer
 from service.scoring.registry import ConfiguredScorers, Loadable
 from service.scoring.replicas import ReplicatedScorer
@@ -151,7 +150,7 @@ def _server(backend: WireBackend | EmbeddedBackend, url: str, executor: CallExec
     detect = detector(url, api_key=backend.bearer_token)
     match backend:
         case WireBackend():
-            return PromptScorer(backend.name, backend.wire(url), executor, probe=Examiner(detect))
+            return PromptScorer(backend.name, backend.wire(url), executor, detect=detect)
         case EmbeddedBackend():
             return backend.scorer(url, executor, detect)
         case _:

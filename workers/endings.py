@@ -15,7 +15,7 @@ from service.errors import (
     StorageFull,
     StorageUnavailable,
 )
-from service.ports.work import WorkEnds
+from service.ports.work import Work
 from service.records.jobs import Backoff, PauseReason
 from service.records.observations import TurnEnd
 from service.records.work import ClaimedWork, WorkOutcome, WorkStatus
@@ -34,7 +34,7 @@ class Ending:
     """The end of a turn."""
 
     end: TurnEnd  # for observers
-    record: Callable[[WorkEnds, ClaimedWork], Awaitable[object]]  # raises LeaseLost, StorageUnavailable
+    record: Callable[[Work, ClaimedWork], Awaitable[object]]  # raises LeaseLost, StorageUnavailable
 
 
 def ending_with(outcome: WorkOutcome) -> Ending:
@@ -83,7 +83,7 @@ def _tried_again(error: ServiceError, noun: str) -> Ending:
     return ending
 
 
-async def _record_nothing(_work: WorkEnds, _claimed: ClaimedWork) -> None: ...
+async def _record_nothing(_work: Work, _claimed: ClaimedWork) -> None: ...
 
 
 def _returned(delay_seconds: float, *, crashed: bool = False) -> Ending:

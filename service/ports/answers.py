@@ -16,10 +16,7 @@ class RememberedAnswers(Protocol):
         """The stored answers to these prompts."""
 
     async def record(self, lease: Lease, backend_id: BackendId, answers: Answers) -> dict[PromptKey, LogProbabilities]:
-        """Store these answers; returns the valid ones. Raises LeaseLost.
-
-        If a prompt has a stored answer already, that one stays valid.
-        """
+        """Store these answers; returns the valid ones: an answer stored earlier stays valid. Raises LeaseLost."""
 
     async def last_to_evict(self, max_answers: int) -> int | None:
         """Sequence number of the newest answer to evict if the newest `max_answers` are kept; None if none must go."""

@@ -7,7 +7,7 @@ from service.records.trainings import BaseIdentity
 
 
 class BaseFacts(Protocol):
-    """What a base's own files say of it."""
+    """The properties of a base, by its files."""
 
     @property
     def context_tokens(self) -> int | None:
@@ -31,7 +31,7 @@ class Bases(Protocol):
         """Their names."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Their number."""
 
     def get(self, name: str, default: str, /) -> str:
         """The folder or hub name of a base."""
@@ -40,4 +40,4 @@ class Bases(Protocol):
         """The name and fingerprint of the base; None if this process cannot read it."""
 
     async def facts(self, name: str) -> BaseFacts | None:
-        """What the base's files say of it; None if this process cannot read them."""
+        """The base's properties; None if this process cannot read its files."""

@@ -14,10 +14,10 @@ class WorkObserver(Protocol):
     """Notified by workers."""
 
     def claimed(self, seconds: float, *, found: bool) -> None:
-        """A worker has tried to claim work, which took this long, and got a work item or not."""
+        """A worker has tried for `seconds` to claim work; `found` if it got a work item."""
 
     def saved(self, seconds: float, *, rows_labelled: int) -> None:
-        """Labels, checkpoint and cost were stored, which took this long; this many rows have their first label."""
+        """A worker has stored labels, checkpoint and cost in `seconds`; `rows_labelled` have their first label."""
 
     def scored(self, backend: str, usage: Usage) -> None:
         """A backend has computed this much, and its answers were stored."""
@@ -41,15 +41,15 @@ class ServerLoad(Protocol):
 
     @property
     def limit(self) -> int:
-        """How many calls may be in flight."""
+        """The number of calls that may be in flight."""
 
     @property
     def under_way(self) -> int:
-        """How many calls are in flight."""
+        """The number of calls in flight."""
 
     @property
     def left_alone(self) -> bool:
-        """Whether calls are held back, since none was answered lately."""
+        """Whether calls wait because none was answered lately."""
 
 
 class PoolLoad(Protocol):
@@ -57,11 +57,11 @@ class PoolLoad(Protocol):
 
     @property
     def connections_in_use(self) -> int:
-        """How many are in use."""
+        """The number in use."""
 
     @property
     def max_connections(self) -> int:
-        """How many may be in use."""
+        """The largest number in use."""
 
 
 class Unobserved:

@@ -4,14 +4,15 @@ The database's clock measures ages. Each call deletes a bounded number of rows, 
 locks much.
 """
 
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Protocol
 
-from service.ports.trainings import ArtifactNames
+from service.identifiers import JobId
 from service.records.jobs import Swept
 
 
-class RetentionStore(ArtifactNames, Protocol):
+class RetentionStore(Protocol):
     """One unit of work of maintenance, over all projects."""
 
     async def is_elected(self) -> bool:
@@ -40,3 +41,6 @@ class RetentionStore(ArtifactNames, Protocol):
 
     async def drop_audit_entries(self, age: timedelta, *, at_most: int) -> Swept:
         """Delete entries of the audit log older than `age`."""
+
+    async def named_artifacts(self, owners: Collection[JobId]) -> Mapping[JobId, frozenset[str] | None]:
+        """The artifacts that each existing training of `owners` refers to; None for one that has not ended."""

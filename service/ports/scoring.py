@@ -11,26 +11,20 @@ from service.search.predictions.prompt_tree import PromptTree, TreeScores
 
 
 class Scorer(Protocol):
-    """A scoring backend: answers prompt trees.
+    """A scoring backend: scores prompt trees.
 
-    With `all_spellings`, the probability of a label is that of all its spellings: as it is, in
-    lower case, in upper case and with a capital, each with a space before it and without. The
-    `separator` is what stands behind a label in a demonstration. It ends the labels that others begin
-    with ("1" and "10"), of which the shorter one would else always be the likelier; without it, none is ended.
+    With `all_spellings`, the probability of a label is that of all its spellings: as it is, in lower case, in upper
+    case and with a capital, each with a space before it and without. The `separator` follows a label in demonstrations.
+    It ends each label that is a prefix of another ("1" and "10"), which would otherwise always be the likelier one.
     """
 
     async def probe(
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
     ) -> BackendInfo:
-        """Find out what the backend is and whether it can serve these labels; problems are in the answer."""
+        """Describe the backend, and whether it can score these labels; problems are in the answer."""
 
     async def identify(self) -> BackendIdentity:
-        """Identify the model and server that answer at the moment.
-
-        Cheap: the canary is measured anew only after a connection broke, or once it is old.
-
-        Raises BackendUnavailable.
-        """
+        """Identify the model and server that answer now, by a canary that is seldom repeated. Raises BackendError."""
 
     async def score(
         self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""

@@ -15,10 +15,7 @@ class TrainedScorer(Protocol):
         """Why this process cannot train, and what to do about it; None if it can."""
 
     async def identify(self) -> str:
-        """Identify everything that determines the scores beside the request: the base's content, and the device.
-
-        Raises TrainingFailed if the base is missing.
-        """
+        """Identify the base's content and the device, which decide the scores. Raises TrainingFailed."""
 
     async def train_and_score(
         self,
@@ -32,7 +29,5 @@ class TrainedScorer(Protocol):
         """Train, and return log p(label | text) in nats for every query, with the cost of both.
 
         With `all_spellings` the probability of a label is that of all its spellings, as for `Scorer`; the training
-        learns the label as it is.
-
-        None if `stop` was set meanwhile; the same request resumes it. Raises TrainingFailed.
+        learns the label as it is. None if `stop` was set meanwhile; the same request resumes it. Raises TrainingFailed.
         """

@@ -68,10 +68,3 @@ class TrainingsWrite(Protocol):
 
         From the commit on, the API offers the artifact for download.
         """
-
-
-class ArtifactNames(Protocol):
-    """Which artifacts trainings still need, for the sweep that deletes the others."""
-
-    async def named_artifacts(self, owners: Collection[JobId]) -> Mapping[JobId, frozenset[str] | None]:
-        """The artifacts that each existing training of `owners` refers to; None for one that has not ended."""

@@ -1,4 +1,4 @@
-"""The lease queue of work items, as Protocols with only the methods that each user needs."""
+"""The lease queue of work items, as a Protocol."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -8,8 +8,8 @@ from service.records.jobs import Backoff, JobStatus, PauseReason
 from service.records.work import ClaimedWork, Lease, WorkKind, WorkStatus
 
 
-class WorkQueue(Protocol):
-    """Leases work items to workers."""
+class Work(Protocol):
+    """The lease queue, in one unit of work: claims, renewals, checkpoints, and the ends of a worker's turns."""
 
     async def claim(self, kinds: Sequence[WorkKind], worker_id: WorkerId, lease_seconds: float) -> ClaimedWork | None:
         """Lease an item whose lease has expired, or the oldest queued one; None if there is none.
@@ -18,19 +18,11 @@ class WorkQueue(Protocol):
         advances resets the count. An item with too many crashes fails instead.
         """
 
-
-class Renewals(Protocol):
-    """Renews leases before they expire."""
-
     async def renew(self, lease: Lease, lease_seconds: float) -> bool:
         """Renew the lease; returns True if the worker must release the item. Raises LeaseLost.
 
         It must if the job has failed, or if a person has cancelled or paused it.
         """
-
-
-class Checkpoints(Protocol):
-    """Checkpoints of work items."""
 
     async def checkpoint(self, job_id: JobId, number: int) -> bytes | None:
         """The last checkpoint of an item; None if it has none."""
@@ -40,10 +32,6 @@ class Checkpoints(Protocol):
 
         Write the progress figures of the item's kind before, in the same unit of work.
         """
-
-
-class WorkEnds(Protocol):
-    """How a worker ends its turn with an item, and what it reports about the job."""
 
     async def finish(
         self,
@@ -92,7 +80,3 @@ class WorkEnds(Protocol):
 
     async def warn(self, lease: Lease, warning: str) -> None:
         """Add a warning to the item's job. Raises LeaseLost."""
-
-
-class Work(WorkQueue, Renewals, Checkpoints, WorkEnds, Protocol):
-    """The whole lease queue, in one unit of work."""

@@ -2,10 +2,11 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 from service.records.scoring import BackendIdentity, BackendInfo
+from service.scoring.trees.flat_tree import flatten
 from service.scoring.wires.kind import Kind
 from service.scoring.wires.settings import BackendSettings
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
@@ -28,10 +29,9 @@ def hashed_label(text: str, classes: int) -> int:
 class DeterministicScorer:
     """Imitates a language model that knows one true label per row.
 
-    The oracle gives the true label. The demonstrations vote on the cyclic shift of their labels against
-    it; the more they agree, the more certain the scores. So the true labelling is the best optimum and
-    every shift of it a local one, as with a language model. Tokens are words, and token counts assume an
-    ideal prefix cache within a tree.
+    The oracle gives the true label. The demonstrations vote on the cyclic shift of their labels against it; the more
+    they agree, the more certain the scores. So the true labelling is the best optimum and every shift of it a local
+    one, as with a language model. Tokens are words, and token counts assume an ideal prefix cache within a tree.
     """
 
     def __init__(self, *, oracle: Oracle = hashed_label, separator: str = "\n\n", name: str = "default") -> None:
@@ -67,7 +67,7 @@ class DeterministicScorer:
     ) -> TreeScores:
         """Score with log-probabilities over the label set; ignores other spellings and the separator."""
         del all_spellings, separator
-        scores, usage = {}, Usage(tokens_computed=sum(_words(node.text) for node in _nodes(tree)))
+        scores, usage = {}, Usage(tokens_computed=sum(_words(segment.text) for segment in flatten(tree).segments))
         for row, prompt in tree.prompts():
             *demonstrations, query = prompt.split(self._separator)
             scores[row] = self._answer(demonstrations, query, labels)
@@ -92,12 +92,6 @@ class DeterministicScorer:
         logits[0] += _BIAS / (1 + len(demonstrations))
         normalizer = math.log(sum(map(math.exp, logits)))
         return tuple(logit - normalizer for logit in logits)
-
-
-def _nodes(tree: PromptTree) -> Iterator[PromptTree]:
-    yield tree
-    for child in tree.children:
-        yield from _nodes(child)
 
 
 def _words(text: str) -> int:

@@ -111,7 +111,9 @@ class EmbeddedScorer:
         self._loadable = loadable
         self._http, self._executor = server.http, server.executor
         self._counter = BatchTokenCounter(self._http, self._executor)
-        self._examine = EmbeddedExaminer(KIND, self._http, facts=self._facts, score=self.score, detect=server.detect)
+        self._examine = EmbeddedExaminer(
+            name, KIND, self._http, facts=self._facts, score=self.score, detect=server.detect
+        )
         self._recognition = Recognition(KIND.name, self._executor, facts=self._served, canary=self._canary)
 
     def adapted(self, adapter: LoadableAdapter) -> "EmbeddedScorer":
@@ -128,7 +130,7 @@ class EmbeddedScorer:
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
     ) -> BackendInfo:
         """Read `/info` and score small trees repeatedly; errors become problems of the result."""
-        return await self._examine(self._name, labels, all_spellings=all_spellings, separator=separator)
+        return await self._examine(labels, all_spellings=all_spellings, separator=separator)
 
     async def identify(self) -> BackendIdentity:
         """Identify the server by `/info` and by the likeliest tokens' log-probabilities.
@@ -176,10 +178,9 @@ class EmbeddedScorer:
             return facts if self._adapter is None else with_adapter(facts, info, self._adapter)
 
     async def _is_loaded_again(self) -> bool:
-        """After a refusal: whether the adapter was missing, as after a restart, and is there again.
+        """Load the adapter if the server lost it, as in a restart, and so refuses every tree; return whether it did.
 
-        Without it the server refuses every tree, and no row is at fault. Raises BackendError; BackendUnavailable if it
-        is missing still.
+        Raises BackendError; BackendUnavailable if the adapter is still missing.
         """
         loaded = await self._executor.call(self._load_missing, measured=False)
         await self._served()

@@ -8,7 +8,6 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 from service.scoring import deterministic, embedded
 from service.scoring.wires import detection, llamacpp, sglang, tgi, vllm
 from service.scoring.wires.detection import DetectKind
-from service.scoring.wires.kind import Kind
 from service.scoring.wires.settings import BackendSettings
 
 AnyBackend = (
@@ -58,9 +57,4 @@ def backend_of(**given: object) -> AnyBackend:
 
 def detector(url: str, *, api_key: str | None = None) -> DetectKind:
     """A function that detects which kind of server answers at this address."""
-    return detection.detector(url, kinds(), api_key=api_key)
-
-
-def kinds() -> tuple[Kind, ...]:
-    """The record of every kind."""
-    return tuple(backend.of_kind for backend in KINDS.values())
+    return detection.detector(url, [backend.of_kind for backend in KINDS.values()], api_key=api_key)

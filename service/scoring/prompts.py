@@ -6,9 +6,8 @@ these ids. So prompts share exactly the same tokens, whatever the server adds to
 """
 
 from collections.abc import Callable, Coroutine, Sequence
-from copy import copy
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from cachetools import LRUCache
 
@@ -17,7 +16,7 @@ from service.records.scoring import BackendIdentity, BackendInfo
 from service.scoring.calls.executor import CallExecutor
 from service.scoring.calls.gather import together
 from service.scoring.probing.identity import CANARY_PROMPTS, Canary, Recognition
-from service.scoring.probing.probe import examine
+from service.scoring.probing.probe import Examiner
 from service.scoring.tokenization.encoding import Encoder
 from service.scoring.tokenization.labels import LabelTokens, find_label_tokens
 from service.scoring.trees.execution import TreeExecution
@@ -25,31 +24,22 @@ from service.scoring.trees.flat_tree import FlatTree, flatten
 from service.scoring.trees.tree_ids import encode_tree
 from service.scoring.trees.warmup_schedule import WORTH_A_ROUND_CHARACTERS, WarmupSchedule
 from service.scoring.wires.adapters import AdapterWire, LoadableAdapter
+from service.scoring.wires.detection import DetectKind
 from service.scoring.wires.wire import Prompt, Wire
-from service.search.predictions.prompt_tree import ENDING_CHARACTERS, PromptTree, TreeScores, ending
+from service.search.predictions.prompt_tree import (
+    ENDING_CHARACTERS,
+    LogProbabilities,
+    PromptTree,
+    TreeScores,
+    ending,
+)
 
 _REMEMBERED_LABELS = 1_000
 _AHEAD = 2  # groups queued at the executor per slot, so that a free slot never waits for the next group
 
 
-class Probe(Protocol):
-    """Examines a server and tries whether it can score these labels; `examine` of probe.py is one."""
-
-    async def __call__(
-        self,
-        name: str,
-        wire: Wire,
-        executor: CallExecutor,
-        labels: Sequence[str],
-        *,
-        all_spellings: bool,
-        separator: str,
-    ) -> BackendInfo:
-        """Examine the server; errors become problems of the result."""
-
-
 class PromptScorer:
-    """Scores by a server behind a wire; the executor makes every attempt."""
+    """Scores by a server behind a wire; the executor makes every attempt. `detect` is the probe's (see `Examiner`)."""
 
     def __init__(
         self,
@@ -57,13 +47,14 @@ class PromptScorer:
         wire: Wire,
         executor: CallExecutor,
         *,
-        probe: Probe = examine,
+        detect: DetectKind | None = None,
         worth_characters: int = WORTH_A_ROUND_CHARACTERS,
     ) -> None:
         self._name = name
         self._wire = wire
         self._executor = executor
-        self._probe = probe
+        self._detect = detect
+        self._examine = Examiner(name, wire, executor, detect)
         self._worth_characters = worth_characters
         self._encoder = Encoder(wire, executor)
         self._labels = LRUCache[tuple[object, ...], LabelTokens](_REMEMBERED_LABELS)
@@ -82,7 +73,7 @@ class PromptScorer:
             self._name,
             self._wire.adapted(adapter),
             self._executor,
-            probe=copy(self._probe),  # it remembers its findings about one model
+            detect=self._detect,
             worth_characters=self._worth_characters,
         )
 
@@ -90,9 +81,7 @@ class PromptScorer:
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
     ) -> BackendInfo:
         """Examine the server and whether it can score these labels."""
-        return await self._probe(
-            self._name, self._wire, self._executor, labels, all_spellings=all_spellings, separator=separator
-        )
+        return await self._examine(labels, all_spellings=all_spellings, separator=separator)
 
     async def identify(self) -> BackendIdentity:
         """Identify the server by its facts and by the likeliest tokens' log-probabilities. Raises BackendError."""
@@ -124,9 +113,9 @@ class PromptScorer:
         try:
             await schedule.run()
         except BackendError as error:
-            error.answered = execution.answered()
+            error.answered = dict[int, LogProbabilities](execution.answered().items())
             raise
-        return TreeScores(execution.scores(), await execution.tally.usage(self._encoder))
+        return TreeScores(execution.answered(), await execution.tally.usage(self._encoder))
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens by the server's tokenizer, special tokens not counted. Raises BackendError."""

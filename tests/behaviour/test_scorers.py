@@ -60,11 +60,12 @@ async def scorer(request: pytest.FixtureRequest) -> AsyncIterator[Scorer]:
             yield rig.scorer
 
 
-# Of the fake servers, test_wires.py says more: their scores are the language model's own.
+# Of the fake servers test_wires.py, test_probe.py and test_faults.py say more.
 beside_fakes = pytest.mark.parametrize("scorer", ["deterministic", *EMBEDDED], indirect=True)
 
 
-async def test_every_row_asked_for_gets_a_log_probability_for_each_label(scorer: Scorer) -> None:
+@beside_fakes
+async def test_every_query_gets_a_log_probability_for_each_label(scorer: Scorer) -> None:
     found = (await scorer.score(TREE, LABELS)).log_probabilities
     assert list(found) == [7, 3, 5]
     assert all(len(values) == 2 and max(values) <= 0 for values in found.values())
@@ -93,11 +94,12 @@ async def test_a_shared_beginning_is_computed_once(scorer: Scorer) -> None:
     assert 40 <= usage.tokens_computed < usage.tokens_sent / 2
 
 
-async def test_a_tree_that_asks_nothing_costs_nothing(scorer: Scorer) -> None:
+async def test_a_tree_without_queries_costs_nothing(scorer: Scorer) -> None:
     scores = await scorer.score(PromptTree(""), LABELS)
     assert (dict(scores.log_probabilities), scores.usage.prompts, scores.usage.tokens_computed) == ({}, 0, 0)
 
 
+@beside_fakes
 async def test_trees_under_way_at_once_get_their_own_answers(scorer: Scorer) -> None:
     numbers = range(10 if LONG else 4)
     trees = [PromptTree(DEMONSTRATIONS, (Query(Row(number), f"Claim {number}"),)) for number in numbers]
@@ -124,6 +126,7 @@ async def test_a_label_is_likelier_in_all_its_spellings_than_in_one(scorer: Scor
     assert (await scorer.probe(LABELS, all_spellings=True)).ready
 
 
+@beside_fakes
 async def test_a_backend_is_recognised_as_the_one_it_was(scorer: Scorer) -> None:
     first = await scorer.identify()
     await scorer.score(TREE, LABELS)
@@ -133,11 +136,10 @@ async def test_a_backend_is_recognised_as_the_one_it_was(scorer: Scorer) -> None
     assert all(nats <= 0 for nats in first.canary)
 
 
-async def test_the_probe_finds_a_backend_ready_for_labels_it_can_serve(
-    scorer: Scorer, request: pytest.FixtureRequest
-) -> None:
+@beside_fakes
+async def test_the_probe_finds_a_backend_ready_for_labels_it_can_serve(scorer: Scorer) -> None:
     info = await scorer.probe(LABELS)
     assert (info.ready, info.problems) == (True, ())
     assert info.name == "default"
     assert info.context_tokens
-    assert info.reports_tokens_computed is (request.node.callspec.params["scorer"] != "fake tgi")
+    assert info.reports_tokens_computed

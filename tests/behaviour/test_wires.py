@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.errors import BackendRefused, LabelUnreachable
+from service.errors import BackendRefused
 from service.identifiers import Row
 from service.ports.scoring import Scorer
 from service.search.predictions.prompt_tree import PromptTree, Query, TreeScores
@@ -27,7 +27,8 @@ ODD_TEXTS = PromptTree(
     "Zürich — größer als Köln? True\n\n東京 </s> is <s> one. False\n\n",
     (Query(Row(0), "Málaga 🙂 is"), Query(Row(1), "tab\there"), Query(Row(2), "ends so: “")),
 )
-SMALL = PromptTree(SHARED, QUERIES[:2])  # for what takes several calls a query
+FEW = PromptTree(SHARED, QUERIES[:2], TREE.children)
+SMALL = PromptTree(SHARED, QUERIES[:2])  # for labels that take several calls a query
 
 
 def naming_all(kind: str) -> FakeServer:
@@ -36,15 +37,21 @@ def naming_all(kind: str) -> FakeServer:
 
 
 kinds = pytest.mark.parametrize("kind", KINDS)
+ids_and_text = pytest.mark.parametrize("kind", ["vllm", "tgi"])  # the forms in which prompts travel
 
 
 def assert_scores(found: TreeScores, expected: dict[Row, list[float]]) -> None:
     assert dict(found.log_probabilities) == {row: pytest.approx(values, abs=1e-5) for row, values in expected.items()}
 
 
+def tree_for(server: FakeServer) -> PromptTree:
+    """SGLang takes eight queries behind one beginning in one call; the others take them one by one."""
+    return TREE if server.kind == "sglang" else FEW
+
+
 async def scored(
     server: FakeServer,
-    tree: PromptTree = TREE,
+    tree: PromptTree | None = None,
     labels: Sequence[str] = LABELS,
     *,
     all_spellings: bool = False,
@@ -52,13 +59,15 @@ async def scored(
 ) -> TreeScores:
     max_top_tokens = server.max_top_n_tokens if isinstance(server, FakeTgi) else MAX_TOP_TOKENS
     async with rig_of(server.kind, server, max_top_tokens=max_top_tokens) as rig:
-        return await rig.scorer.score(tree, labels, all_spellings=all_spellings, separator=separator)
+        return await rig.scorer.score(
+            tree or tree_for(server), labels, all_spellings=all_spellings, separator=separator
+        )
 
 
 @kinds
 async def test_scores_are_the_language_models_own(kind: str) -> None:
     server = fake_of(kind)
-    assert_scores(await scored(server), own_scores(server.model, TREE, LABELS))
+    assert_scores(await scored(server, TREE), own_scores(server.model, TREE, LABELS))
 
 
 @kinds
@@ -72,7 +81,7 @@ async def test_labels_of_several_tokens_follow_the_chain_rule(kind: str) -> None
 @kinds
 async def test_all_spellings_of_a_label_are_summed(kind: str) -> None:
     server = naming_all(kind)
-    expected = own_scores(server.model, TREE, LABELS, all_spellings=True)
+    expected = own_scores(server.model, tree_for(server), LABELS, all_spellings=True)
     assert_scores(await scored(server, all_spellings=True), expected)
 
 
@@ -80,8 +89,8 @@ async def test_all_spellings_of_a_label_are_summed(kind: str) -> None:
     ("kind", "separator", "all_spellings"),
     [
         *(pytest.param(kind, "\n\n", True, marks=[pytest.mark.long] if kind == "tgi" else []) for kind in KINDS),
-        ("vllm", ";\n", False),
-        ("vllm", "\n\n###\n\n", True),
+        pytest.param("vllm", ";\n", False, marks=pytest.mark.long),
+        pytest.param("vllm", "\n\n###\n\n", True, marks=pytest.mark.long),
     ],
 )
 async def test_labels_that_others_begin_with_are_scored_with_their_end(
@@ -95,7 +104,7 @@ async def test_labels_that_others_begin_with_are_scored_with_their_end(
     assert_scores(found, expected)
 
 
-@kinds
+@ids_and_text
 async def test_a_label_whose_end_merges_with_the_separator_is_scored_as_demonstrations_have_it(kind: str) -> None:
     server = naming_all(kind)
     server.model = ToyLanguageModel(ToyTokenizer(glued=(".\n\n",)))
@@ -107,13 +116,13 @@ async def test_a_label_whose_end_merges_with_the_separator_is_scored_as_demonstr
         assert found[row][0] == pytest.approx(sum(map(float, steps)), abs=1e-5)
 
 
-@kinds
+@ids_and_text
 async def test_a_separator_that_cannot_end_a_label_is_refused_by_name(kind: str) -> None:
     with pytest.raises(BackendRefused, match=r"the label '1' .* the separator ' '.* take another separator"):
         await scored(naming_all(kind), SMALL, ("1", "10"), separator=" ")
 
 
-@kinds
+@ids_and_text
 async def test_a_separator_that_reads_like_a_longer_label_is_read_until_it_does_not(kind: str) -> None:
     server = naming_all(kind)
     found = (await scored(server, SMALL, ("yes", "yes and no"), separator=" and\n\n")).log_probabilities
@@ -124,13 +133,13 @@ async def test_a_separator_that_reads_like_a_longer_label_is_read_until_it_does_
 
 
 @kinds
-async def test_a_tokenizer_that_glues_a_separator_to_what_follows_changes_no_score(kind: str) -> None:
+async def test_a_tokenizer_that_merges_a_separator_with_the_next_word_changes_no_score(kind: str) -> None:
     server = fake_of(kind)
     server.model = ToyLanguageModel(ToyTokenizer(glued=("\n\nL", "\n\nOslo", ".\n\n", " True\n\n")))
-    assert_scores(await scored(server), own_scores(server.model, TREE, LABELS))
+    assert_scores(await scored(server), own_scores(server.model, tree_for(server), LABELS))
 
 
-@kinds
+@ids_and_text
 async def test_a_label_that_merges_with_the_prompt_is_refused(kind: str) -> None:
     server = fake_of(kind)
     server.model = ToyLanguageModel(ToyTokenizer(glued=(". True",)))
@@ -140,7 +149,7 @@ async def test_a_label_that_merges_with_the_prompt_is_refused(kind: str) -> None
 
 @kinds
 @pytest.mark.parametrize("glued", [(), ("\n\nThe", "True\n\n")], ids=["as ids of parts", "as whole texts"])
-async def test_letters_beyond_ascii_are_scored_and_what_looks_like_a_special_token_is_text(
+async def test_letters_beyond_ascii_are_scored_and_lookalikes_of_special_tokens_are_text(
     kind: str, glued: tuple[str, ...]
 ) -> None:
     server = fake_of(kind)
@@ -174,10 +183,12 @@ async def test_labels_beyond_ascii_are_scored(kind: str) -> None:
 async def test_a_tokenizer_without_a_beginning_token_is_scored_without_one(kind: str) -> None:
     server = fake_of(kind)
     server.model = ToyLanguageModel(ToyTokenizer(begins=False))
-    assert_scores(await scored(server), own_scores(server.model, TREE, LABELS))
+    assert_scores(await scored(server), own_scores(server.model, tree_for(server), LABELS))
 
 
-@kinds
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.long] if kind == "sglang" else []) for kind in KINDS]
+)
 async def test_as_many_labels_as_a_task_may_have_are_scored(kind: str) -> None:
     server = naming_all(kind)
     labels = tuple(f"{first}{second}" for first in "abcdefgh" for second in "klmnopqr")
@@ -254,46 +265,22 @@ async def test_other_releases_and_flags_give_the_same_differences(make: object) 
     assert callable(make)
     server: FakeServer = make()
     found = (await scored(server)).log_probabilities
-    for row, (true, false) in own_scores(server.model, TREE, LABELS).items():
+    for row, (true, false) in own_scores(server.model, tree_for(server), LABELS).items():
         assert found[row][0] - found[row][1] == pytest.approx(true - false, abs=1e-5)
-
-
-async def test_a_cap_of_tgi_that_is_lower_than_the_operator_wrote_is_found_out() -> None:
-    server = FakeTgi(max_top_n_tokens=3)
-    async with rig_of("tgi", server) as rig:
-        found = await rig.scorer.score(TREE, LABELS)
-    for row, (true, false) in own_scores(server.model, TREE, LABELS).items():
-        assert found.log_probabilities[row][0] - found.log_probabilities[row][1] == pytest.approx(
-            true - false, abs=1e-5
-        )
 
 
 async def test_tgi_of_few_alternatives_reaches_improbable_labels_by_a_grammar() -> None:
     server = FakeTgi(max_top_n_tokens=5)
     labels = ("green", "one")
     found = (await scored(server, labels=labels)).log_probabilities
-    for row, (green, one) in own_scores(server.model, TREE, labels).items():
+    for row, (green, one) in own_scores(server.model, tree_for(server), labels).items():
         assert found[row][0] - found[row][1] == pytest.approx(green - one, abs=1e-5)
 
 
-async def test_sglang_that_cuts_prompts_is_found_out() -> None:
+async def test_an_sglang_that_cuts_prompts_is_refused() -> None:
     server = FakeSglang(cuts_prompts=True, context_len=12)
     with pytest.raises(BackendRefused, match="must not cut prompts"):
         await scored(server)
-
-
-@kinds
-async def test_labels_that_are_the_same_tokens_are_refused(kind: str) -> None:
-    with pytest.raises(BackendRefused, match="same tokens"):
-        await scored(fake_of(kind), labels=("True", "True"))
-
-
-@kinds
-async def test_a_label_the_server_cannot_name_is_unreachable_for_every_row(kind: str) -> None:
-    server = fake_of(kind)
-    server.model = ToyLanguageModel(ToyTokenizer(), impossible=(" maybe"[:2],))
-    with pytest.raises(LabelUnreachable):
-        await scored(server, labels=("True", "mx"))
 
 
 def test_the_scores_of_the_language_model_sum_to_at_most_one() -> None:

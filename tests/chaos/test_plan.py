@@ -26,7 +26,7 @@ def test_a_seed_draws_the_same_plan_every_time(seed: int, scale: Scale) -> None:
 
 
 @given(SEEDS, SCALES)
-def test_a_plan_can_be_read_back_from_what_it_prints(seed: int, scale: Scale) -> None:
+def test_a_plan_can_be_read_from_its_text(seed: int, scale: Scale) -> None:
     plan = Plan.drawn(seed, scale)
     assert Plan.read(str(plan)) == plan
 

@@ -38,7 +38,7 @@ ADAPTERS = (
         "service/scoring/wires/adapters.py",
         "if names and known and known.isdisjoint(",
         "if not names and known and known.isdisjoint(",
-        (f"{ADAPTED}::test_what_a_server_cannot_serve_is_one_sentence",),
+        (f"{ADAPTED}::test_a_server_that_cannot_serve_an_adapter_says_why",),
     ),
     Mutation(
         "files of an adapter that have changed are served",

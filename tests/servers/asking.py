@@ -1,11 +1,13 @@
 """One scoring call to each kind of server by its documentation, to compare adapters with."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
+from tests.servers.connections import serving
 from tests.servers.fake import FakeServer
 from tests.servers.llamacpp import FakeLlamaCpp
 from tests.servers.sglang import FakeSglang
@@ -21,11 +23,18 @@ KINDS: dict[str, type[FakeServer]] = {
 
 
 @dataclass(frozen=True)
-class Told:
+class TokenScores:
     """The result of a scoring call: values by token, and the number of cached tokens if the server reports it."""
 
     values: dict[int, float]
     cached: int | None
+
+
+@asynccontextmanager
+async def client_of(server: FakeServer) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the server, which runs within the block."""
+    async with serving(server) as url, httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
+        yield client
 
 
 def path_of(kind: str) -> str:
@@ -61,26 +70,26 @@ def body_of(server: FakeServer, text: str, wanted: Sequence[int]) -> dict[str, A
             return {"prompt": ids, "n_predict": 1, "temperature": -1, "n_probs": 200, "cache_prompt": True}
 
 
-def told_by(kind: str, content: Any) -> Told:
+def read_reply(kind: str, content: Any) -> TokenScores:
     """The values of an answer."""
     match kind:
         case "tgi":
-            return Told({token["id"]: token["logprob"] for token in content["details"]["top_tokens"][0]}, None)
+            return TokenScores({token["id"]: token["logprob"] for token in content["details"]["top_tokens"][0]}, None)
         case "vllm":
             row = content["choices"][0]["logprobs"]["top_logprobs"][0]
             values = {int(key.removeprefix("token_id:")): value for key, value in row.items()}
-            return Told(values, content["usage"]["prompt_tokens_details"]["cached_tokens"])
+            return TokenScores(values, content["usage"]["prompt_tokens_details"]["cached_tokens"])
         case "sglang":
             meta = content["meta_info"]
             values = {token: value for value, token, _ in meta["output_token_ids_logprobs"][0]}
-            return Told(values, meta["cached_tokens"])
+            return TokenScores(values, meta["cached_tokens"])
         case _:
             entries = content["completion_probabilities"][0]["top_logprobs"]
-            return Told({entry["id"]: entry["logprob"] for entry in entries}, content["timings"]["cache_n"])
+            return TokenScores({entry["id"]: entry["logprob"] for entry in entries}, content["timings"]["cache_n"])
 
 
-async def ask(client: httpx.AsyncClient, server: FakeServer, text: str, wanted: Sequence[int]) -> Told:
+async def ask(client: httpx.AsyncClient, server: FakeServer, text: str, wanted: Sequence[int]) -> TokenScores:
     """Ask, and read the answer. Raises httpx.HTTPError."""
     reply = await client.post(path_of(server.kind), json=body_of(server, text, wanted))
     reply.raise_for_status()
-    return told_by(server.kind, reply.json())
+    return read_reply(server.kind, reply.json())

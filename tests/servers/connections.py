@@ -7,8 +7,9 @@ servers can come and go in one run of the tests.
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Any, Protocol
 
@@ -57,19 +58,31 @@ class Served(Protocol):
         """Answer one call."""
 
 
+@dataclass
+class Hosted:
+    """Any ASGI application, to be served with connections of its own."""
+
+    app: Callable[[Any, Any, Any], Awaitable[None]]
+    connections: Connections = field(default_factory=Connections)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass one call on."""
+        await self.app(scope, receive, send)
+
+
 class _Protocol(H11Protocol):
     """uvicorn's protocol, which reports connections to the application."""
 
     def __init__(self, config: Config, state: ServerState, connections: Connections) -> None:
         super().__init__(config, state, {})
-        self._told = connections
+        self._open_connections = connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        self._told.add(transport)
+        self._open_connections.add(transport)
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._told.remove(self.transport)
+        self._open_connections.remove(self.transport)
         super().connection_lost(exc)
 
 

@@ -245,8 +245,8 @@ class FakeServer(ABC):
             return reply
         is_date = fault in {Fault.OVERLOADED_DATE, Fault.UNAVAILABLE_DATE}
         after = formatdate(time.time() + RETRY_AFTER_SECONDS, usegmt=True) if is_date else str(RETRY_AFTER_SECONDS)
-        told = {"retry-after": after, "date": formatdate(usegmt=True)}
-        return Reply(reply.content, reply.status, told, reply.media_type)
+        headers = {"retry-after": after, "date": formatdate(usegmt=True)}
+        return Reply(reply.content, reply.status, headers, reply.media_type)
 
     async def _send(self, seen: Seen, reply: Reply, scope: Mapping[str, Any], send: Send) -> None:
         if seen.fault is Fault.RESTARTED:

@@ -210,16 +210,16 @@ class FakeLlamaCpp(FakeServer):
 
     def _probabilities(self, values: Values, token: int, body: Mapping[str, Any]) -> dict[str, Any]:
         after = bool(body.get("post_sampling_probs"))
-        told = top(values, body["n_probs"])
+        likeliest = top(values, body["n_probs"])
         if after:  # those left by the default samplers, as probabilities
-            told = [(other, value) for other, value in told if value > told[0][1] + math.log(0.05)][:40]
-        entries = [self._entry(other, value, as_probability=after) for other, value in told]
+            likeliest = [(other, value) for other, value in likeliest if value > likeliest[0][1] + math.log(0.05)][:40]
+        entries = [self._entry(other, value, as_probability=after) for other, value in likeliest]
         key = "top_probs" if after else "top_logprobs"
         return {**self._entry(token, float(values[token]), as_probability=after), key: entries}
 
     def _entry(self, token: int, value: float, *, as_probability: bool) -> dict[str, Any]:
-        told = {"prob": math.exp(value)} if as_probability else {"logprob": value}
-        return {"id": token, "token": self._text(token), "bytes": list(self.model.tokenizer.bytes_of(token)), **told}
+        score = {"prob": math.exp(value)} if as_probability else {"logprob": value}
+        return {"id": token, "token": self._text(token), "bytes": list(self.model.tokenizer.bytes_of(token)), **score}
 
     def _checked(self, prompt: str | Sequence[int | str]) -> list[int]:
         """The prompt's tokens; the beginning token precedes text alone. Raises Refusal."""

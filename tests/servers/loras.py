@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from tests.servers.language_model import ToyLanguageModel
+from tests.servers.language_model import ToyLanguageModel, ToyTokenizer
 
 
 @dataclass
@@ -39,4 +40,10 @@ class Loras:
     def adapted(self, base: ToyLanguageModel, name: str | None) -> ToyLanguageModel:
         """The language model behind this name: the base, or one with weights of the adapter's own."""
         config = None if name is None else self.config_at(self.loaded.get(name, ""))
-        return base if config is None else ToyLanguageModel(base.tokenizer, seed=1 + int(str(config["r"])))
+        return base if config is None else _model(base.tokenizer, 1 + int(str(config["r"])))
+
+
+@cache
+def _model(tokenizer: ToyTokenizer, seed: int) -> ToyLanguageModel:
+    """The language model with these weights, which takes longer to make than to ask."""
+    return ToyLanguageModel(tokenizer, seed=seed)

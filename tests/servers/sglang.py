@@ -192,12 +192,12 @@ class FakeSglang(FakeServer):
     async def _load(self, seen: Seen) -> Reply:
         """The messages of `TokenizerManager.load_lora_adapter`, `LoRARegistry` and `LoRAManager`."""
         name, path = seen.body["lora_name"], seen.body["lora_path"]
-        told = self._why_not_loaded(name, path)
-        if told is None and self.loras:
+        fault = self._why_not_loaded(name, path)
+        if fault is None and self.loras:
             self.loras.load(name, path)
         loaded = self.loras.loaded if self.loras else {}
-        status = 200 if told is None else 400
-        return Reply({"success": told is None, "error_message": told or "", "loaded_adapters": dict(loaded)}, status)
+        status = 200 if fault is None else 400
+        return Reply({"success": fault is None, "error_message": fault or "", "loaded_adapters": dict(loaded)}, status)
 
     def _why_not_loaded(self, name: str, path: str) -> str | None:
         if not self.loras or not self.loras.at_run_time:
@@ -284,9 +284,9 @@ class FakeSglang(FakeServer):
         temperature = sampling.get("temperature", 1.0)
         model = self.loras.adapted(self.model, request.get("lora_path")) if self.loras else self.model
         values = model.log_probabilities(ids)
-        told = values if temperature in (0, 0.0) else warmed(values, temperature)
+        reported = values if temperature in (0, 0.0) else warmed(values, temperature)
         count = min(1, sampling.get("max_new_tokens", 128))
-        best = top(told, 10)
+        best = top(reported, 10)
         token = best[0 if temperature in (0, 0.0) else len(self.seen) % len(best)][0]
         meta: dict[str, Any] = {
             "id": f"rid-{len(self.seen)}",
@@ -300,7 +300,7 @@ class FakeSglang(FakeServer):
             "e2e_latency": 0.001,
         }
         if request.get("return_logprob"):
-            meta |= logprobs(told, token, request)
+            meta |= logprobs(reported, token, request)
         text = self.model.tokenizer.decode([token]) if count else ""
         return {"text": text, "output_ids": [token] if count else [], "meta_info": meta}
 

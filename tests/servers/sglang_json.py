@@ -74,7 +74,7 @@ def entry(values: Values, token: int) -> list[Any]:
 def hide(meta: dict[str, Any], token: int) -> None:
     """Remove a token from the answer, and generate another one instead."""
     rows = meta.get("output_token_ids_logprobs") or []
-    meta["output_token_ids_logprobs"] = [[told for told in row if told[1] != token] for row in rows]
-    for told in meta.get("output_token_logprobs", []):
-        if told[1] == token:
-            told[:2] = [-30.0, 0]
+    meta["output_token_ids_logprobs"] = [[entry for entry in row if entry[1] != token] for row in rows]
+    for entry in meta.get("output_token_logprobs", []):
+        if entry[1] == token:
+            entry[:2] = [-30.0, 0]

@@ -39,7 +39,7 @@ def test_a_word_of_the_vocabulary_is_one_token_with_its_space_and_any_other_is_s
     assert len(ToyTokenizer(split=(" True", "True")).ids(" True")) > 1
 
 
-def test_the_beginning_token_comes_when_asked_for() -> None:
+def test_the_beginning_token_comes_with_special_tokens_alone() -> None:
     tokenizer = ToyTokenizer()
     begin, *rest = tokenizer.encode("is True", special=True)
     assert (begin.id, begin.start, begin.stop) == (BEGIN, 0, 0)
@@ -47,7 +47,7 @@ def test_the_beginning_token_comes_when_asked_for() -> None:
     assert ToyTokenizer(begins=False).encode("is True", special=True) == rest
 
 
-def test_special_tokens_in_a_text_are_taken_for_what_they_look_like() -> None:
+def test_special_tokens_in_a_text_are_recognised() -> None:
     assert ToyTokenizer().ids("<s>True") == [BEGIN, ToyTokenizer().id_of("True")]
 
 

@@ -11,7 +11,7 @@ PLANS = [
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=["none", "numbered", "once", "drawn"])
-def test_a_plan_can_be_read_back_from_what_it_prints(plan: Plan) -> None:
+def test_a_plan_can_be_read_from_its_text(plan: Plan) -> None:
     again = Plan.read(str(plan))
     assert again == plan
     calls = [(number, b"body %d" % (number % 17), 1 + number // 17) for number in range(1, 200)]

@@ -1,15 +1,13 @@
 """Refusals, limits and behaviour specific to one kind of server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.servers.asking import ask, body_of, path_of
-from tests.servers.connections import serving
+from tests.servers.asking import ask, body_of, client_of, path_of
 from tests.servers.fake import FakeServer
 from tests.servers.llamacpp import FakeLlamaCpp
 from tests.servers.sglang import FakeSglang
@@ -17,12 +15,6 @@ from tests.servers.tgi import FakeTgi
 from tests.servers.vllm import FakeVllm
 
 TEXT = "Paris is in France. True\n\nOslo is in Spain."
-
-
-@asynccontextmanager
-async def client_of(server: FakeServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(server) as url, httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
-        yield client
 
 
 async def posted(server: FakeServer, path: str, body: Any) -> httpx.Response:
@@ -45,7 +37,7 @@ async def statuses_of(server: FakeServer, calls: int) -> list[int]:
     return sorted(reply.status_code for reply in replies)
 
 
-async def test_tgi_refuses_at_once_what_it_cannot_run() -> None:
+async def test_tgi_refuses_calls_over_its_limit_at_once() -> None:
     server = FakeTgi(max_concurrent_requests=2, latency_seconds=0.05)
     assert await statuses_of(server, 5) == [200, 200, 429, 429, 429]
 
@@ -61,7 +53,7 @@ async def test_sglang_queues_and_then_refuses() -> None:
     assert await statuses_of(server, 5) == [200, 200, 503, 503, 503]
 
 
-async def test_llamacpp_defers_what_no_slot_is_free_for() -> None:
+async def test_llamacpp_queues_calls_until_a_slot_is_free() -> None:
     server = FakeLlamaCpp(slots=2, latency_seconds=0.01)
     assert await statuses_of(server, 6) == [200] * 6
     assert server.load.most == 6
@@ -87,12 +79,12 @@ async def test_tgi_shifts_values_behind_a_grammar_by_a_common_amount() -> None:
     tokenizer = server.model.tokenizer
     grammar = {"type": "regex", "value": "( True| False)"}
     reply = await scored(server, parameters={"grammar": grammar, "top_n_tokens": 5})
-    told = {token["id"]: token["logprob"] for token in reply.json()["details"]["top_tokens"][0]}
+    shifted = {token["id"]: token["logprob"] for token in reply.json()["details"]["top_tokens"][0]}
     raw = server.model.log_probabilities(tokenizer.ids(TEXT, special=True))
     true, false = (tokenizer.id_of(text) for text in (" True", " False"))
-    assert told[true] - told[false] == pytest.approx(raw[true] - raw[false])
-    assert tokenizer.id_of(" T") in told
-    assert set(told) <= {tokenizer.id_of(text) for text in (" ", " T", " F", " True", " False")}
+    assert shifted[true] - shifted[false] == pytest.approx(raw[true] - raw[false])
+    assert tokenizer.id_of(" T") in shifted
+    assert set(shifted) <= {tokenizer.id_of(text) for text in (" ", " T", " F", " True", " False")}
 
 
 async def test_tgi_counts_where_tokens_end_in_bytes() -> None:

@@ -129,7 +129,7 @@ async def test_the_embedded_servers_info_has_every_field_of_the_document(embedde
     shape_of("GET", "/info", 200).model_validate(content)
 
 
-async def test_the_embedded_server_is_asked_by_the_document_as_well(embedded_url: str) -> None:
+async def test_requests_to_the_embedded_server_are_those_of_the_document(embedded_url: str) -> None:
     server = FaultyEmbedded(embedded_url)
     async with rig_of("tgi", server, max_top_tokens=ALL_TOKENS) as rig:
         await rig.scorer.probe(("True", "False"))

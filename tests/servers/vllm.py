@@ -31,7 +31,7 @@ class _Sampled:
     """One generated token of a prompt, with the reported values in their order."""
 
     token: int
-    told: Mapping[int, float]
+    values: Mapping[int, float]
 
 
 class FakeVllm(FakeServer):
@@ -263,13 +263,13 @@ class FakeVllm(FakeServer):
     def _choice(self, index: int, body: Mapping[str, Any], sampled: _Sampled) -> dict[str, Any]:
         logprobs = None
         if body.get("logprobs") is not None:
-            limit = len(sampled.told) if body.get("logprob_token_ids") else body["logprobs"] + 1
-            told = list(sampled.told.items())[:limit]
+            limit = len(sampled.values) if body.get("logprob_token_ids") else body["logprobs"] + 1
+            reported = list(sampled.values.items())[:limit]
             logprobs = {
                 "text_offset": [0],
-                "token_logprobs": [sampled.told[sampled.token]],
+                "token_logprobs": [sampled.values[sampled.token]],
                 "tokens": [self._key(sampled.token, body)],
-                "top_logprobs": [{self._key(token, body): value for token, value in told}],
+                "top_logprobs": [{self._key(token, body): value for token, value in reported}],
             }
         return {
             "index": index,

@@ -18,18 +18,9 @@ class CircuitBreaker:
     if the last call was answered.
     """
 
-    def __init__(
-        self,
-        *,
-        failures_to_open: int = FAILURES_TO_OPEN,
-        first_pause_seconds: float = FIRST_PAUSE_SECONDS,
-        longest_pause_seconds: float = LONGEST_PAUSE_SECONDS,
-    ) -> None:
-        self._failures_to_open = failures_to_open
-        self._first_pause_seconds = first_pause_seconds
-        self._longest_pause_seconds = longest_pause_seconds
+    def __init__(self) -> None:
         self._failures = 0  # in a row
-        self._pause_seconds = first_pause_seconds
+        self._pause_seconds = FIRST_PAUSE_SECONDS
         self._closed_until_trial: float | None = None  # when a trial is due; None while the circuit is closed
         self._trying = False
         self.failing_since: float | None = None
@@ -80,9 +71,9 @@ class CircuitBreaker:
         trial = trial and self._trying  # a late answer may have closed the circuit in the meantime
         if trial:
             self._trying = False
-            self._pause_seconds = min(2 * self._pause_seconds, self._longest_pause_seconds)
-        if trial or (self.closed and self._failures >= self._failures_to_open):
-            requested = min(retry_after_seconds or 0.0, self._longest_pause_seconds)
+            self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
+        if trial or (self.closed and self._failures >= FAILURES_TO_OPEN):
+            requested = min(retry_after_seconds or 0.0, LONGEST_PAUSE_SECONDS)
             self._closed_until_trial = now + max(self._pause_seconds, requested)
 
     def abandoned(self, *, trial: bool) -> None:
@@ -103,6 +94,6 @@ class CircuitBreaker:
 
     def _close(self) -> None:
         self._failures = 0
-        self._pause_seconds = self._first_pause_seconds
+        self._pause_seconds = FIRST_PAUSE_SECONDS
         self._closed_until_trial = None
         self._trying = False

@@ -96,9 +96,8 @@ class AdaptiveLimit:
         """Record an answer."""
         self._under_way -= 1
         window, base = self._window, self._base_window
-        if (
-            base is not None and call.window is base is not window
-        ):  # the end of the burst that measured the last good limit
+        # The end of the burst that measured the last good limit comes after the limit has been raised.
+        if base is not None and call.window is base is not window:
             base.answered += 1
             base.measure(now)
         if window is None or call.window is None:
@@ -125,9 +124,8 @@ class AdaptiveLimit:
         if call.cuts == self._cuts:
             self._cut(held=0)
 
-    def dropped(self, call: CallStart) -> None:
+    def dropped(self) -> None:
         """Record a call that ended in a way that says nothing about load."""
-        del call
         self._under_way -= 1
 
     def unused(self) -> None:
@@ -163,9 +161,7 @@ class AdaptiveLimit:
         """Raise the limit further, wait for more rounds, or return to the last good limit."""
         if self._base_window is None:  # the first round of all
             self._accept(window, now)
-        elif self.limit < min(
-            2 * self._base, self._most
-        ):  # small steps: too small to see a gain, but no refusal either
+        elif self.limit < min(2 * self._base, self._most):  # a small step shows no gain, but also met no refusal
             self._raise(2 * self._step)
         else:
             measured = self._measured(window, now)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from random import Random
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from opentelemetry.trace import SpanKind
 
@@ -52,9 +52,11 @@ class _Failed:
 
 
 @dataclass(slots=True)
-class _Call:
-    """A call with its control (see `CallExecutor.call`) and its failures so far."""
+class _Call(Generic[_Answer]):
+    """A call, in the order of its ticket, with its control (see `CallExecutor.call`) and its failures so far."""
 
+    ticket: int
+    attempt: Callable[[], Awaitable[_Answer]]
     control: Callable[[], Awaitable[object]] | None
     measured: bool
     since: float  # the time of the last failure, or of the call's begin
@@ -128,31 +130,21 @@ class CallExecutor:
         The executor makes it when the call fails and no other call shows whether the server is up. So it
         can distinguish a prompt on which the server always fails from an outage.
         """
+        call = _Call(next(self._tickets), attempt, control, measured, self._clock())
         self._calls += 1
         try:
-            return await self._until_answered(attempt, control, measured=measured)
+            return await self._retried(call)
+        except BackendUnavailable as error:
+            error.broke = error.broke or call.broke
+            raise
         finally:
             self._calls -= 1
             if not self._calls:
                 self._circuit.idle()
 
-    async def _until_answered(
-        self,
-        attempt: Callable[[], Awaitable[_Answer]],
-        control: Callable[[], Awaitable[object]] | None,
-        *,
-        measured: bool,
-    ) -> _Answer:
-        call = _Call(control, measured, self._clock())
-        try:
-            return await self._retried(next(self._tickets), attempt, call)
-        except BackendUnavailable as error:
-            error.broke = error.broke or call.broke
-            raise
-
-    async def _retried(self, ticket: int, attempt: Callable[[], Awaitable[_Answer]], call: _Call) -> _Answer:
+    async def _retried(self, call: _Call[_Answer]) -> _Answer:
         while True:
-            outcome = await self._in_slot(ticket, attempt, call)
+            outcome = await self._in_slot(call)
             if not isinstance(outcome, _Failed):
                 return outcome
             error = outcome.error
@@ -170,7 +162,7 @@ class CallExecutor:
             if not isinstance(verdict, Retry):
                 raise self._final_error(verdict) from error
             await self._sleep(verdict.after_seconds)
-            if error.broke and call.control and await self._was_absent(ticket, call.control, outcome.at):
+            if error.broke and call.control and await self._was_absent(call.ticket, call.control, outcome.at):
                 raise crash_error(error) from error
 
     async def _was_absent(self, ticket: int, control: Callable[[], Awaitable[object]], since: float) -> bool:
@@ -182,33 +174,33 @@ class CallExecutor:
         async with self._recovering:
             while self._circuit.answered_at <= since:
                 with suppress(BackendRefused):  # a refusal is an answer, too
-                    outcome = await self._in_slot(ticket, control, _Call(None, measured=False, since=self._clock()))
+                    outcome = await self._in_slot(_Call(ticket, control, None, measured=False, since=self._clock()))
                     if isinstance(outcome, _Failed):
                         if not means_absence(outcome.error) or outcome.outage_seconds >= self._patience_seconds:
                             return False
                         await self._sleep(_CONTROL_PAUSE_SECONDS)
         return self._absent_at > since
 
-    async def _in_slot(self, ticket: int, attempt: Callable[[], Awaitable[_Answer]], call: _Call) -> _Answer | _Failed:
-        await self._slots.take(ticket)
+    async def _in_slot(self, call: _Call[_Answer]) -> _Answer | _Failed:
+        await self._slots.take(call.ticket)
         try:
             await self._wait_for_circuit()
-            outcome = await self._make(ticket, attempt, measured=call.measured)
+            outcome = await self._make(call.ticket, call.attempt, measured=call.measured)
             if isinstance(outcome, _Failed) and call.control is not None and self._is_in_doubt(outcome, call):
-                return await self._with_control(ticket, outcome, call.control)
+                return await self._with_control(call.ticket, call.control, outcome)
             return outcome
         finally:
             self._slots.give_back()
             if self._slots.spare or not self._circuit.closed:
                 self._limit.unused()
 
-    def _is_in_doubt(self, failed: _Failed, call: _Call) -> bool:
+    def _is_in_doubt(self, failed: _Failed, call: _Call[_Answer]) -> bool:
         """Whether it is unclear if the call itself or an outage is the cause."""
         if failed.error.kind is FailureKind.OVERLOADED or failed.others_answered_at > call.since or self._under_way:
             return False
         return call.attempts.failures >= _FAILURES_BEFORE_DOUBT or failed.outage_seconds >= self._patience_seconds
 
-    async def _with_control(self, ticket: int, failed: _Failed, control: Callable[[], Awaitable[object]]) -> _Failed:
+    async def _with_control(self, ticket: int, control: Callable[[], Awaitable[object]], failed: _Failed) -> _Failed:
         """Make the control; if the server answers it, return the failure as one during which others were answered."""
         with suppress(BackendRefused):
             if not isinstance(await self._make(ticket, control, measured=False), _Failed):
@@ -253,11 +245,11 @@ class CallExecutor:
             return self._failed(this, error)
         except BackendRefused:
             end = CallEnd.REFUSED
-            self._limit.dropped(this.limit)
+            self._limit.dropped()
             self._circuit.answered(self._clock())
             raise
         except BaseException:
-            self._limit.dropped(this.limit)
+            self._limit.dropped()
             self._circuit.abandoned(trial=this.trial)
             raise
         else:
@@ -282,7 +274,7 @@ class CallExecutor:
         elif error.kind is FailureKind.TIMED_OUT:
             self._limit.timed_out(this.limit)
         else:
-            self._limit.dropped(this.limit)
+            self._limit.dropped()
         if error.kind is FailureKind.OVERLOADED and len(self._under_way) > 1:
             self._circuit.overloaded(now)
         else:  # a single call cannot overload the server: other clients keep it busy

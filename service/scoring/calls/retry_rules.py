@@ -1,8 +1,7 @@
 """Decides whether a failed call is retried, refused or reported as an outage.
 
-Pure, so that tests can state every rule as a table. The first rules interpret an HTTP answer, the
-others decide about the call. No rule makes a score out of a failure: a call ends with the server's
-answer or with an error.
+Pure, so that tests can state every rule as a table. The first rules interpret an HTTP answer, the others decide about
+the call. No rule makes a score out of a failure: a call ends with the server's answer or with an error.
 """
 
 import math
@@ -42,14 +41,7 @@ def failed_answer(
 
     `where` names the call in the message. Statuses as vLLM, SGLang, TGI and llama.cpp use them, and RFC 9110, 15.
     """
-    message = f"{where} answered {status}: {text[:500]}"
-    if status == 429 or (status == 503 and _full_queue(text)):
-        kind = FailureKind.OVERLOADED
-    elif (status >= 500 and status not in _NEVER) or status in _PASSING:
-        kind = FailureKind.SERVER
-    else:
-        return BackendRefused(message)
-    return BackendUnavailable(message, retry_after_seconds, kind=kind, status=status)
+    return _failure(f"{where} answered {status}: {text[:500]}", status, text, retry_after_seconds)
 
 
 def error_in_body(error: object, text: str, *, where: str) -> BackendUnavailable | BackendRefused:
@@ -59,11 +51,20 @@ def error_in_body(error: object, text: str, *, where: str) -> BackendUnavailable
     """
     code = error.get("code") or error.get("status") if isinstance(error, Mapping) else None
     status = int(code) if isinstance(code, int | str) and str(code).isdecimal() else 500
-    failure = failed_answer(status if 400 <= status < 600 else 500, text, where=where)
     message = f"{where} answered 200 with an error: {text[:500]}"
-    if isinstance(failure, BackendRefused):
+    return _failure(message, status if 400 <= status < 600 else 500, text)
+
+
+def _failure(
+    message: str, status: int, text: str, retry_after_seconds: float | None = None
+) -> BackendUnavailable | BackendRefused:
+    if status == 429 or (status == 503 and _full_queue(text)):
+        kind = FailureKind.OVERLOADED
+    elif (status >= 500 and status not in _NEVER) or status in _PASSING:
+        kind = FailureKind.SERVER
+    else:
         return BackendRefused(message)
-    return BackendUnavailable(message, kind=failure.kind, status=failure.status)
+    return BackendUnavailable(message, retry_after_seconds, kind=kind, status=status)
 
 
 def _full_queue(text: str) -> bool:
@@ -77,23 +78,24 @@ def means_absence(error: BackendUnavailable) -> bool:
     return error.kind is FailureKind.DISCONNECTED or loading
 
 
-def retry_after_seconds(header: str | None, *, now: datetime | None = None) -> float | None:
-    """The seconds of a Retry-After header, which holds seconds or a date (RFC 9110, 10.2.3); None if unusable.
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """The seconds of an answer's Retry-After, which holds seconds or a date (RFC 9110, 10.2.3); None if unusable.
 
-    A date counts from `now`, best the answer's own Date header; without `now` the result is None.
+    `headers` has names in lower case. A date counts from the answer's own Date header, by the same clock.
     """
+    after = headers.get("retry-after", "")
     try:
-        seconds = float(header or "")
+        seconds = float(after)
     except ValueError:
-        then = moment(header)
+        then, now = _time(after), _time(headers.get("date", ""))
         return None if then is None or now is None else max(0.0, (then - now).total_seconds())
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
-def moment(header: str | None) -> datetime | None:
+def _time(header: str) -> datetime | None:
     """The time of an HTTP date (RFC 9110, 5.6.7); None if the header holds none."""
     try:
-        then = parsedate_to_datetime(header or "")
+        then = parsedate_to_datetime(header)
     except ValueError:
         return None
     return then if then.tzinfo else then.replace(tzinfo=UTC)
@@ -101,15 +103,11 @@ def moment(header: str | None) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """The number of failures of one call, by cause.
+    """The number of failures of one call, by cause."""
 
-    `overloads`: the server lower it was overloaded. `failures`: all other failures. `alone`: those of the
-    `failures` during which the server answered other calls.
-    """
-
-    overloads: int = 0
-    failures: int = 0
-    alone: int = 0
+    overloads: int = 0  # refusals because of load
+    failures: int = 0  # all others
+    alone: int = 0  # of the `failures`, those during which the server answered other calls
 
     def with_failure(self, kind: FailureKind, *, others_answered: bool) -> "Attempts":
         """Add one failure. An overload counts apart, since it is not the call's fault."""

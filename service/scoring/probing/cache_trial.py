@@ -14,25 +14,22 @@ from service.scoring.wires.wire import Prompt, Wire
 # If the cache has blocks of b tokens, the second sending of a prompt of n tokens finds floor((n - 1) / b) * b of
 # them. For these lengths the greatest common divisor of the results is b, for b of 1, 8, 16, 32, 64, 128 and 256.
 LENGTHS_TOKENS = (70, 150, 300, 600)
+_LEAST_TOKENS_OF_A_CLAIM = 5  # a claim of `fresh_text` has ten words, of which some tokenizers merge a few
 _SPARE_TOKENS = 2  # of the context: for the generated token, and for a special token that begins a prompt
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The measurement of one prompt sent twice; None for what the server does not report.
+    """The measurement of one prompt sent twice; None for a number that the server does not report."""
 
-    It has the tokens that the server found in its cache the second time, whether it found all that it
-    could, and by how many nats the log-probabilities moved.
-    """
-
-    tokens_found: int | None
-    found_all: bool
-    difference_nats: float | None
+    tokens_found: int | None  # in the cache, the second time
+    found_all: bool  # that it could
+    difference_nats: float | None  # between the log-probabilities of the two
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheFindings:
-    """The properties of a prefix cache that follow from the samples; None for what they leave open."""
+    """The properties of a prefix cache that follow from the samples; None for one that they leave open."""
 
     prefix_cache: bool | None = None
     block_tokens: int | None = None
@@ -96,14 +93,14 @@ async def _sent_twice(wire: Wire, executor: CallExecutor, length: int) -> Sample
 
 async def _fresh_prompt(wire: Wire, executor: CallExecutor, length: int) -> Prompt:
     """A prompt of `length` tokens (as text one more or less) that begins with a text never sent before."""
-    text = fresh_text(length)
+    text = fresh_text(1 + length // _LEAST_TOKENS_OF_A_CLAIM)
     tokens = (await executor.call(lambda: wire.encode(text, special=True), measured=False))[:length]
     ids = tuple(token.id for token in tokens) if wire.takes_token_ids else None
     return Prompt(text[: tokens[-1].end], ids)  # servers that take ids need not say where tokens end
 
 
 def fresh_text(claims: int) -> str:
-    """A text that begins with a random word, never sent before, followed by claims of about ten words."""
+    """A text that begins with a random word, never sent before, followed by this many claims."""
     return f"Notes {uuid4().hex}\n\n" + "".join(_claims(claims))
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from service.errors import BackendRefused, BackendUnavailable
+from service.errors import BackendError, BackendRefused, BackendUnavailable
 from service.identifiers import Row
 from service.records.scoring import BackendInfo, ServerFacts
 from service.scoring.calls.gather import together
 from service.scoring.probing.cache_trial import CacheFindings, Sample, fresh_text, infer_cache
 from service.scoring.probing.identity import not_ready
-from service.scoring.probing.label_trial import PROBE_TEXT, Finder, LabelFindings, TriedLabels
+from service.scoring.probing.label_trial import PROBE_TEXT, LabelFindings, TriedLabels
 from service.scoring.probing.probe import EXAMPLES, server_info, with_findings
 from service.scoring.wires.detection import DetectKind, misconfigured
 from service.scoring.wires.http import JsonHttp
@@ -37,6 +37,7 @@ class EmbeddedExaminer:
 
     def __init__(
         self,
+        name: str,
         kind: Kind,
         http: JsonHttp,
         *,
@@ -44,6 +45,7 @@ class EmbeddedExaminer:
         score: Score,
         detect: DetectKind | None = None,
     ) -> None:
+        self._name = name
         self._kind = kind
         self._http = http
         self._detect = detect
@@ -52,29 +54,32 @@ class EmbeddedExaminer:
         self._fingerprint = ""
         self._cache = CacheFindings()
 
-    async def __call__(self, name: str, labels: Sequence[str], *, all_spellings: bool, separator: str) -> BackendInfo:
+    async def __call__(self, labels: Sequence[str], *, all_spellings: bool, separator: str) -> BackendInfo:
         """Probe the server, and whether it can score these labels; errors become problems of the result."""
         tried = TriedLabels(labels or EXAMPLES, all_spellings, separator, as_text=False)
         try:
             facts = await self._facts()
-            info = server_info(name, self._kind, facts, token_id_prompts=False)
+            info = server_info(self._name, self._kind, facts, token_id_prompts=False)
             if facts.problems:  # without its adapter the server scores nothing
                 return await self._unfit(info)
             found = await self._try_labels(tried)
             if not found.refusals:
                 await self._try_cache(info, tried)
         except BackendUnavailable as error:
-            return not_ready(name, self._kind.name, error)
+            return self._not_ready(error)
         except BackendRefused as error:
-            return await self._unfit(not_ready(name, self._kind.name, error))
+            return await self._unfit(self._not_ready(error))
         if found.refusals and (other_kind := await self._other_kind()) is not None:
-            return not_ready(name, self._kind.name, BackendRefused(other_kind))
+            return self._not_ready(BackendRefused(other_kind))
         return with_findings(self._kind, info, found, self._cache)
 
     async def _unfit(self, info: BackendInfo) -> BackendInfo:
         """The result of a probe that ends here; if another kind of server answers, with this as its problem."""
         other_kind = await self._other_kind()
-        return info if other_kind is None else not_ready(info.name, self._kind.name, BackendRefused(other_kind))
+        return info if other_kind is None else self._not_ready(BackendRefused(other_kind))
+
+    def _not_ready(self, error: BackendError) -> BackendInfo:
+        return not_ready(self._name, self._kind.name, error)
 
     async def _other_kind(self) -> str | None:
         """Advice on the setting to change, if another kind of server gave a refusal."""
@@ -90,9 +95,8 @@ class EmbeddedExaminer:
             found.refusals.append(str(refusal))
             return found
         found.difference_nats = max(_difference(alone, scores) for scores in company)
-        finder = Finder(self._encode, tried)
         try:
-            found.other_endings = await finder.other_endings(await finder.behind())
+            found.other_endings = await tried.other_endings(self._encode, await tried.tokens(self._encode))
         except BackendRefused:  # the server finds the labels' tokens itself; `/tokenize` is optional
             found.other_endings = None
         return found

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 
 from service.errors import BackendError, BackendUnavailable
 from service.records.scoring import BackendIdentity, BackendInfo, ServerFacts
@@ -68,8 +68,7 @@ class Recognition:
 
 def info_from_facts(name: str, kind: str, facts: ServerFacts) -> BackendInfo:
     """The probe result for a server that answers: its facts; ready if these have no problems."""
-    reported = {fact.name: getattr(facts, fact.name) for fact in fields(ServerFacts)}
-    return BackendInfo(name=name, kind=kind, ready=not facts.problems, **reported)
+    return BackendInfo(name=name, kind=kind, ready=not facts.problems, **asdict(facts))
 
 
 def not_ready(name: str, kind: str, error: BackendError) -> BackendInfo:

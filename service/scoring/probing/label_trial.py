@@ -47,33 +47,25 @@ class TriedLabels:
     separator: str
     as_text: bool
 
-
-@dataclass(frozen=True, slots=True)
-class Finder:
-    """Finds the tokens of the labels behind different prompt endings."""
-
-    encode: Encode
-    tried: TriedLabels
-
-    async def behind(self, ending: str = "") -> LabelTokens:
-        """The labels' tokens behind prompts with this ending. Raises BackendError."""
+    async def tokens(self, encode: Encode, behind: str = "") -> LabelTokens:
+        """The labels' tokens behind prompts that end with `behind`. Raises BackendError."""
         return await find_label_tokens(
-            self.encode,
-            self.tried.labels,
-            ending,
-            separator=self.tried.separator,
-            all_spellings=self.tried.all_spellings,
-            as_text=self.tried.as_text,
+            encode,
+            self.labels,
+            behind,
+            separator=self.separator,
+            all_spellings=self.all_spellings,
+            as_text=self.as_text,
         )
 
-    async def other_endings(self, tokens: LabelTokens) -> tuple[str, ...]:
+    async def other_endings(self, encode: Encode, tokens: LabelTokens) -> tuple[str, ...]:
         """Prompt endings behind which the labels have other tokens or none of their own. Raises BackendUnavailable."""
-        agreeing = await together(self._agrees(tokens, ending) for ending in _ENDINGS)
+        agreeing = await together(self._agrees(encode, tokens, ending) for ending in _ENDINGS)
         return tuple(ending for ending, agrees in zip(_ENDINGS, agreeing, strict=True) if not agrees)
 
-    async def _agrees(self, tokens: LabelTokens, ending: str) -> bool:
+    async def _agrees(self, encode: Encode, tokens: LabelTokens, ending: str) -> bool:
         try:
-            return await self.behind(ending) == tokens
+            return await self.tokens(encode, ending) == tokens
         except BackendRefused:
             return False
 
@@ -84,12 +76,11 @@ async def try_labels(wire: Wire, executor: CallExecutor, tried: TriedLabels) -> 
     Costs one prompt of a dozen tokens per call that the labels need, and three more. Raises BackendUnavailable.
     """
     encoder, found = Encoder(wire, executor), LabelFindings()
-    finder = Finder(encoder.tokens, tried)
     trial = _Trial(wire, executor, encoder)
     try:
-        tokens = await finder.behind()
+        tokens = await tried.tokens(encoder.tokens)
         found.calls = len(tokens.calls)
-        found.other_endings = await finder.other_endings(tokens)
+        found.other_endings = await tried.other_endings(encoder.tokens, tokens)
         found.joins = await encoder.joins()
         await trial.reach(tokens, found)
         await trial.repeat(tokens, found)

@@ -1,8 +1,7 @@
 """Probes a server through its wire: which model it serves, and whether it can score a job's labels.
 
-A problem keeps a job from running, advice does not; each says what to change. Every trial costs
-a few tokens. The trial of the prefix cache runs once and is remembered until the server's fingerprint
-changes.
+A problem keeps a job from running, advice does not; each says what to change. Every trial costs a few tokens. The trial
+of the prefix cache runs once and is remembered until the server's fingerprint changes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,85 +26,67 @@ COARSE_BLOCK_TOKENS = 64  # rows are rarely longer, so that with larger blocks t
 _CACHE_TRIAL_SECONDS = 5.0
 
 
-async def examine(
-    name: str,
-    wire: Wire,
-    executor: CallExecutor,
-    labels: Sequence[str] = (),
-    *,
-    all_spellings: bool = False,
-    separator: str = "",
-) -> BackendInfo:
-    """Probe a server once, without results of earlier probes."""
-    return await Examiner()(name, wire, executor, labels, all_spellings=all_spellings, separator=separator)
-
-
 class Examiner:
-    """Probes one server repeatedly; it repeats the costly trials only if the server has changed.
+    """Probes the server behind a wire repeatedly; it repeats the costly trials only if the server has changed.
 
     `detect` finds out which kind of server answers at the wire's address; without it the probe trusts the settings.
     """
 
-    def __init__(self, detect: DetectKind | None = None) -> None:
+    def __init__(self, name: str, wire: Wire, executor: CallExecutor, detect: DetectKind | None = None) -> None:
+        self._name = name
+        self._wire = wire
+        self._kind = wire.kind
+        self._executor = executor
         self._detect = detect
         self._fingerprint = ""
         self._found_kind: Kind | None = None
         self._cache_trial = CacheTrial()
 
     async def __call__(
-        self,
-        name: str,
-        wire: Wire,
-        executor: CallExecutor,
-        labels: Sequence[str] = (),
-        *,
-        all_spellings: bool = False,
-        separator: str = "",
+        self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
     ) -> BackendInfo:
         """Probe the server, and whether it can score these labels; errors become problems of the result."""
         try:
-            facts = await wire.facts()
+            facts = await self._wire.facts()
         except BackendError as error:
-            other_kind = await self._other_kind(wire.kind, error)
-            return not_ready(name, wire.kind.name, error if other_kind is None else BackendRefused(other_kind))
-        info = server_info(name, wire.kind, facts, token_id_prompts=wire.takes_token_ids)
-        if (wrong := await self._check_kind(wire.kind, info)) is not None:
+            other_kind = await self._other_kind(error)
+            return not_ready(self._name, self._kind.name, error if other_kind is None else BackendRefused(other_kind))
+        info = server_info(self._name, self._kind, facts, token_id_prompts=self._wire.takes_token_ids)
+        if (wrong := await self._check_kind(info)) is not None:
             return replace(info, ready=False, problems=(wrong,))
         if info.problems:
             return info
-        tried = TriedLabels(labels or EXAMPLES, all_spellings, separator, as_text=not wire.takes_token_ids)
+        tried = TriedLabels(labels or EXAMPLES, all_spellings, separator, as_text=not self._wire.takes_token_ids)
         try:
-            return await self._run_trials(info, wire, executor, tried)
+            return await self._run_trials(info, tried)
         except BackendError as error:
             reachable = not isinstance(error, BackendUnavailable)
             return replace(info, ready=False, reachable=reachable, problems=(str(error),))
 
-    async def _run_trials(
-        self, info: BackendInfo, wire: Wire, executor: CallExecutor, tried: TriedLabels
-    ) -> BackendInfo:
+    async def _run_trials(self, info: BackendInfo, tried: TriedLabels) -> BackendInfo:
         """Run all trials and add their results to the server's description. Raises BackendError."""
-        found = await try_labels(wire, executor, tried)
+        found = await try_labels(self._wire, self._executor, tried)
         cache = await self._cache_trial.resume(
-            wire, executor, context_tokens=info.context_tokens, seconds=_CACHE_TRIAL_SECONDS
+            self._wire, self._executor, context_tokens=info.context_tokens, seconds=_CACHE_TRIAL_SECONDS
         )
         if info.max_top_tokens is not None:  # a refusal during the trials may have revealed a lower cap
-            info = replace(info, max_top_tokens=(await wire.facts()).max_top_tokens)
-        return with_findings(wire.kind, info, found, cache, found_kind=self._found_kind)
+            info = replace(info, max_top_tokens=(await self._wire.facts()).max_top_tokens)
+        return with_findings(self._kind, info, found, cache, found_kind=self._found_kind)
 
-    async def _other_kind(self, configured: Kind, error: BackendError) -> str | None:
+    async def _other_kind(self, error: BackendError) -> str | None:
         """Advice on the setting to change, if a server of another kind gave the error."""
         answered = isinstance(error, BackendRefused) or (
             isinstance(error, BackendUnavailable) and error.kind is FailureKind.MALFORMED
         )
-        return misconfigured(configured, await self._detect()) if self._detect and answered else None
+        return misconfigured(self._kind, await self._detect()) if self._detect and answered else None
 
-    async def _check_kind(self, configured: Kind, info: BackendInfo) -> str | None:
+    async def _check_kind(self, info: BackendInfo) -> str | None:
         """Advice on the setting to change, if another kind answers; detects it only for a new or changed server."""
         if info.fingerprint != self._fingerprint:
             self._cache_trial = CacheTrial()
             self._found_kind = await self._detect() if self._detect else None
             self._fingerprint = info.fingerprint
-        return misconfigured(configured, self._found_kind)
+        return misconfigured(self._kind, self._found_kind)
 
 
 def server_info(name: str, kind: Kind, facts: ServerFacts, *, token_id_prompts: bool) -> BackendInfo:

@@ -16,16 +16,13 @@ from service.scoring.tokenization.label_paths import EndedPath, Ids, Path, PathF
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """A text that stands for a label (given by its number), and the text's tokens behind the prompt.
+    """A text that stands for a label, and the text's tokens behind the prompt."""
 
-    `ended` is set once separator tokens are appended.
-    """
-
-    label: int
+    label: int  # its number
     text: str
     path: Path
     is_own: bool
-    ended: EndedPath | None = None
+    ended: EndedPath | None = None  # set once separator tokens are appended
 
 
 async def made_distinct(finder: PathFinder, spellings: Sequence[Spelling]) -> list[Spelling]:

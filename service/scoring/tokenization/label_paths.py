@@ -119,9 +119,9 @@ def ids_of(tokens: Sequence[Token | LabelToken]) -> Ids:
 
 
 def _least(tokens: Sequence[Token], own: Path, end: int) -> int:
-    """How many of these tokens are needed to go past a spelling that ends at this character.
+    """The number of these tokens that reach past a spelling that ends at this character.
 
-    If the tokenizer merges its end with the separator and the server does not say where tokens end: all of them.
+    It is all of them if the tokenizer merges the end with the separator and the server reports no offsets.
     """
     if ids_of(tokens[: len(own)]) == ids_of(own):
         return len(own) + 1

@@ -33,8 +33,7 @@ class BatchTokenCounter:
         batches = _batches(text for text in dict.fromkeys(texts) if text not in counts)
         for counted in await together(map(self._count, batches)):
             counts |= counted
-            for text, count in counted.items():
-                self._counts[text] = count
+            self._counts.update(counted)
         return [counts[text] for text in texts]
 
     async def _count(self, batch: list[str]) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Makes the calls that score one prompt tree, and collects their answers."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -24,10 +25,7 @@ _MOST_TOGETHER = 64  # so that a failed call does not lose much, and concurrency
 
 
 class TreeExecution:
-    """Scores the leaves of a prompt tree, in the groups that `WarmupSchedule` gives.
-
-    `labels` has the label tokens of each leaf. `ids` is None if the prompts are sent as text.
-    """
+    """Scores the leaves of a prompt tree, with the label tokens of each; without `ids` it sends the prompts as text."""
 
     def __init__(
         self,
@@ -46,27 +44,19 @@ class TreeExecution:
         self._known: list[dict[Ids, Mapping[int, float]]] = [{} for _ in tree.leaves]
         self.tally = CostTally(tree)
 
-    def scores(self) -> dict[Row, LogProbabilities]:
-        """The log-probabilities of every leaf's labels."""
+    def answered(self) -> dict[Row, LogProbabilities]:
+        """The log-probabilities of the labels, for each leaf whose calls have all been answered."""
         return {
             leaf.row: labels.log_probabilities(known)
             for leaf, labels, known in zip(self._tree.leaves, self._labels, self._known, strict=True)
-        }
-
-    def answered(self) -> dict[int, LogProbabilities]:
-        """The log-probabilities of those leaves whose calls have all been answered."""
-        complete = zip(self._tree.leaves, self._labels, self._known, strict=True)
-        return {
-            leaf.row: labels.log_probabilities(known)
-            for leaf, labels, known in complete
             if all(call.ids in known for call in labels.calls)
         }
 
     def grouped(self, leaves: Group) -> list[Group]:
         """Group the leaves behind one segment: many per call if the server and the labels allow it."""
-        by_labels: dict[LabelTokens, list[int]] = {}
+        by_labels = defaultdict[LabelTokens, list[int]](list)
         for leaf in leaves:
-            by_labels.setdefault(self._labels[leaf], []).append(leaf)
+            by_labels[self._labels[leaf]].append(leaf)
         groups = list[Group]()
         for labels, own in by_labels.items():
             together_at_most = _MOST_TOGETHER if len(own) >= FEWEST_TOGETHER and self._takes_many(labels) else 1

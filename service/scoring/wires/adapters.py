@@ -25,10 +25,7 @@ class LoadableAdapter:
         return self.trained.sha256
 
     async def relative_path(self) -> str:
-        """Put the files into the shared folder; return their path below it.
-
-        Raises AdapterRefused and BackendUnavailable.
-        """
+        """Put the files into the shared folder; return their path there. Raises AdapterRefused, BackendUnavailable."""
         try:
             return await self.files.place(self.trained)
         except ArtifactMissing as error:

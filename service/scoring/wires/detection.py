@@ -12,28 +12,23 @@ DetectKind = Callable[[], Awaitable[Kind | None]]
 _TIMEOUT_SECONDS = 5.0  # for answers that need no computation
 
 
-async def kind_at(http: JsonHttp, kinds: Iterable[Kind]) -> Kind | None:
-    """The kind that recognises the server; None if none does.
+def detector(url: str, kinds: Iterable[Kind], *, api_key: str | None = None) -> DetectKind:
+    """A function that detects which of these kinds answers at this address, over a separate connection.
 
     Tries one kind after the other. Kinds that also speak another kind's wire come first, since the other
-    kind would recognise their servers, too. Requests each document only once.
+    kind would recognise their servers, too.
     """
-    get = _documents(http)
-    for kind in sorted(kinds, key=lambda kind: not kind.speaks):
-        if kind.recognises is not None and await kind.recognises(get):
-            return kind
-    return None
-
-
-def detector(url: str, kinds: Iterable[Kind], *, api_key: str | None = None) -> DetectKind:
-    """A function that detects which of these kinds answers at this address, over a connection of its own."""
 
     async def detect() -> Kind | None:
         http = JsonHttp(url, timeout_seconds=_TIMEOUT_SECONDS, connections=1, api_key=api_key)
+        get = _documents(http)
         try:
-            return await kind_at(http, kinds)
+            for kind in sorted(kinds, key=lambda kind: not kind.speaks):
+                if kind.recognises is not None and await kind.recognises(get):
+                    return kind
         finally:
             await http.close()
+        return None
 
     return detect
 

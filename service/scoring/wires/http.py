@@ -4,14 +4,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 import httpx
 import orjson
 import structlog
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind
-from service.scoring.calls.retry_rules import error_in_body, failed_answer, moment, retry_after_seconds
+from service.scoring.calls.retry_rules import error_in_body, failed_answer, retry_after_seconds
 
 logger = structlog.get_logger(__name__)
 
@@ -26,26 +26,33 @@ BROKEN_CONNECTION = "the connection to the inference server broke before a whole
 _SENT = "http11.send_request_body.complete"  # httpcore's event for a request fully sent
 
 
+class Connection(TypedDict):
+    """The settings of a connection, which every wire passes on."""
+
+    timeout_seconds: float
+    connections: int
+    api_key: NotRequired[str | None]
+
+
 class JsonHttp:
     """Sends and receives JSON over a pool of connections to one server; failures become backend errors.
 
-    The pool reuses connections. The executor limits the number of calls, so waiting for a connection has no
-    time-out. Cancelling a call closes its connection, which tells the server to stop. The client sends
-    `api_key` as a bearer token (RFC 6750), and removes it from every error text. Raises ValueError for a key
-    that no header can hold.
+    The pool reuses connections. The executor limits the number of calls, so waiting for a connection has no time-out.
+    Cancelling a call closes its connection, which tells the server to stop. The client sends `api_key` as a bearer
+    token (RFC 6750), and removes it from every error text. Raises ValueError for a key that no header can hold.
     """
 
-    def __init__(self, url: str, *, timeout_seconds: float, connections: int, api_key: str | None = None) -> None:
-        self._timeout_seconds = timeout_seconds
-        self._secret = (api_key or "").strip()
+    def __init__(self, url: str, **connection: Unpack[Connection]) -> None:
+        self._timeout_seconds = connection["timeout_seconds"]
+        self._secret = (connection.get("api_key") or "").strip()
         if not (self._secret.isascii() and self._secret.isprintable()):
             raise ValueError("the API key has characters that an HTTP header cannot hold")
         self._client = httpx.AsyncClient(
             base_url=url,
             headers={"Authorization": f"Bearer {self._secret}"} if self._secret else {},
             limits=httpx.Limits(
-                max_connections=connections,
-                max_keepalive_connections=connections,
+                max_connections=connection["connections"],
+                max_keepalive_connections=connection["connections"],
                 keepalive_expiry=_KEEPALIVE_SECONDS,
             ),
             trust_env=False,
@@ -55,14 +62,14 @@ class JsonHttp:
 
     async def get(self, path: str) -> Any:
         """The JSON document at this path. Raises BackendUnavailable, BackendRefused."""
-        return await self._send("GET", path, None, None)
+        return self._read(path, await self._request("GET", path, None, None))
 
     async def post(self, path: str, body: object, *, timeout_seconds: float | None = None) -> Any:
         """The JSON answer to this body; `timeout_seconds` replaces the client's time-out.
 
         Raises BackendUnavailable, BackendRefused.
         """
-        return await self._send("POST", path, orjson.dumps(body), timeout_seconds)
+        return self._read(path, await self._request("POST", path, orjson.dumps(body), timeout_seconds))
 
     async def order(self, path: str, body: object) -> str | None:
         """Post a command whose answer is no JSON; None if the server did it, else the words of its refusal.
@@ -79,9 +86,6 @@ class JsonHttp:
     async def close(self) -> None:
         """Close every connection."""
         await self._client.aclose()
-
-    async def _send(self, method: str, path: str, body: bytes | None, timeout_seconds: float | None) -> Any:
-        return self._read(path, await self._request(method, path, body, timeout_seconds))
 
     async def _request(
         self, method: str, path: str, body: bytes | None, timeout_seconds: float | None
@@ -104,8 +108,7 @@ class JsonHttp:
     def _read(self, path: str, reply: httpx.Response) -> Any:
         """The JSON of an answer. Raises BackendUnavailable, BackendRefused."""
         if not reply.is_success:
-            now = moment(reply.headers.get("date"))
-            after = retry_after_seconds(reply.headers.get("retry-after"), now=now)
+            after = retry_after_seconds(reply.headers)
             raise failed_answer(reply.status_code, self._excerpt(reply), where=path, retry_after_seconds=after)
         try:
             content = _parse(reply.content)

@@ -7,19 +7,19 @@ for ten times as many, up to the vocabulary; the prompt is in the server's cache
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 from service.errors import BackendRefused, BackendUnavailable
 from service.records.scoring import ServerFacts
-from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.http import Connection, JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
-    Completion,
     check_not_truncated,
+    checked,
+    combined,
     computed_tokens,
     count,
     log_probability,
-    next_token,
     positive_or_none,
     reading,
     text_or_none,
@@ -63,8 +63,8 @@ class LlamaCppWire:
     kind = KIND
     takes_token_ids = True
 
-    def __init__(self, url: str, *, timeout_seconds: float, connections: int, api_key: str | None = None) -> None:
-        self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
+    def __init__(self, url: str, **connection: Unpack[Connection]) -> None:
+        self._http = JsonHttp(url, **connection)
 
     async def facts(self) -> ServerFacts:
         """Read `/props` and `/v1/models`. Raises BackendError."""
@@ -94,14 +94,7 @@ class LlamaCppWire:
                 break
             alternatives = min(alternatives * _GROWTH, vocabulary)
             answers += await self._complete(prompt, alternatives, wanted)
-        computed = [answer.computed for answer in answers if answer.computed is not None]
-        return next_token(
-            answers[-1].by_id,
-            wanted,
-            sent=sum(answer.sent for answer in answers),
-            computed=sum(computed) if len(computed) == len(answers) else None,
-            requests=len(answers),
-        )
+        return checked(combined(answers), wanted)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -114,7 +107,7 @@ class LlamaCppWire:
             model = models["data"][0]
             return {"id": model["id"], **(model.get("meta") or {})}
 
-    async def _complete(self, prompt: Prompt, alternatives: int, wanted: Sequence[int]) -> list[Completion]:
+    async def _complete(self, prompt: Prompt, alternatives: int, wanted: Sequence[int]) -> list[NextToken]:
         """The answers of one or two calls; only the last one counts for log-probabilities.
 
         The server withholds log-probabilities if the generated token is a part of a character. Then the second
@@ -135,12 +128,12 @@ class LlamaCppWire:
             return [first]
         return [first, await self._post({**body, "logit_bias": [[wanted[0], _FORCED]]}, given)]
 
-    async def _post(self, body: Mapping[str, Any], given: int | None) -> Completion:
+    async def _post(self, body: Mapping[str, Any], given: int | None) -> NextToken:
         reply = await self._http.post("/completion", body)
         with reading("/completion"):
             answer = read_completion(reply)
         if given is not None:
-            check_not_truncated(given, answer.sent)
+            check_not_truncated(given, answer.tokens_sent)
         return answer
 
 
@@ -156,7 +149,7 @@ class LlamaCppBackend(WireBackend):
         return LlamaCppWire(url, **self.connection)
 
 
-def read_completion(reply: Any) -> Completion:
+def read_completion(reply: Any) -> NextToken:
     """Read a reply to `/completion`; its `tokens_cached` counts the cache after the call, so it is not used.
 
     Raises what `reading` translates; BackendRefused if the server truncated the prompt, BackendUnavailable if it
@@ -170,7 +163,7 @@ def read_completion(reply: Any) -> Completion:
     computed = computed_tokens(sent, timings.get("cache_n"))
     if computed is None and timings.get("prompt_n") is not None:
         computed = count(timings["prompt_n"])
-    return Completion(dict(_pairs(reply)), sent, computed)
+    return NextToken(dict(_pairs(reply)), sent, computed)
 
 
 def _pairs(reply: Mapping[str, Any]) -> Iterator[tuple[int, float]]:

@@ -1,9 +1,9 @@
 """Reads and checks values in the replies of inference servers; a missing or wrong value becomes an error."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
@@ -13,18 +13,6 @@ _PROBABILITIES_SUM_TO = 1.01  # upper bound of a sum of probabilities, with a se
 # JSON has no infinity: vLLM writes -9999 for the logarithm of 0, llama.cpp the lowest float. No language model gives a
 # token so little that it can say at all.
 IMPOSSIBLE_NATS = -9999.0
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """The answer to one call: log-probabilities by token (nats), empty if the server withholds them, and token counts.
-
-    `computed` is None if the server does not report the tokens found in its prefix cache.
-    """
-
-    by_id: Mapping[int, float]
-    sent: int
-    computed: int | None
 
 
 @contextmanager
@@ -68,7 +56,7 @@ def positive_or_none(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-def check_not_truncated(given: int, read: int) -> None:
+def check_not_truncated(given: int, read: int | None) -> None:
     """Raises BackendRefused if the server read another number of tokens than it was given: it truncates prompts."""
     if read != given:
         raise BackendRefused(f"the server was given {given} tokens and read {read}: it must not cut prompts")
@@ -83,21 +71,31 @@ def computed_tokens(sent: int, cached: object) -> int | None:
     return sent - count(cached)
 
 
+def combined(answers: Sequence[NextToken]) -> NextToken:
+    """The last of the answers to several requests, with the cost of all."""
+    return replace(
+        answers[-1],
+        tokens_sent=_total(answer.tokens_sent for answer in answers),
+        tokens_computed=_total(answer.tokens_computed for answer in answers),
+        requests=sum(answer.requests for answer in answers),
+    )
+
+
+def _total(counts: Iterable[int | None]) -> int | None:
+    """The sum; None if a count is unknown."""
+    known = list(counts)
+    return None if None in known else sum(filter(None, known))
+
+
 def check_one_distribution(values: Iterable[float]) -> None:
     """Raises BackendRefused if the probabilities of different tokens sum to more than 1."""
     if sum(math.exp(min(value, 1.0)) for value in values) > _PROBABILITIES_SUM_TO:
         raise BackendRefused("the server's log-probabilities are not those of the whole vocabulary: they sum to over 1")
 
 
-def next_token(
-    by_id: Mapping[int, float],
-    wanted: Iterable[int],
-    *,
-    sent: int | None = None,
-    computed: int | None = None,
-    requests: int = 1,
-) -> NextToken:
+def checked(answer: NextToken, wanted: Iterable[int]) -> NextToken:
     """Check that every wanted token has a score. Raises LabelUnreachable, BackendRefused, BackendUnavailable."""
+    by_id = answer.by_id
     for token in wanted:
         if by_id.get(token, -math.inf) == -math.inf:
             why = "the language model considers it impossible" if token in by_id else "the server left it out"
@@ -106,7 +104,7 @@ def next_token(
     if not known:
         raise BackendUnavailable("the server gave no log-probability at all", kind=FailureKind.MALFORMED)
     check_one_distribution(known.values())
-    return NextToken(known, sent, computed, requests=requests)
+    return replace(answer, by_id=known)
 
 
 def token_ids(values: Any) -> list[int]:

@@ -1,11 +1,12 @@
 """The operator's settings for a scoring backend of any kind; each kind adds its own settings and its wire."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, ClassVar, Self, TypedDict
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from service.scoring.wires.http import Connection
 from service.scoring.wires.kind import Kind
 from service.scoring.wires.wire import Wire
 
@@ -16,14 +17,6 @@ AdapterFolderAtServer = Annotated[
     OptionalText, Field(description="the folder of trained adapters as the server sees it; else as the service does")
 ]
 ServedModel = Annotated[OptionalText, Field(description="the served model's name; else the first one listed")]
-
-
-class Connection(TypedDict):
-    """Keyword arguments that every wire takes."""
-
-    timeout_seconds: float
-    connections: int
-    api_key: str | None
 
 
 class BackendSettings(BaseModel):

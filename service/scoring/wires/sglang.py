@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 from cachetools import LRUCache
 
@@ -17,14 +17,14 @@ from service.errors import BackendRefused, BackendUnavailable
 from service.records.scoring import ServerFacts
 from service.scoring.calls.retry_rules import failed_answer
 from service.scoring.wires.adapters import LoadableAdapter
-from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.http import Connection, JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
     check_not_truncated,
+    checked,
     computed_tokens,
     count,
     log_probability,
-    next_token,
     positive_or_none,
     reading,
     text_or_none,
@@ -70,16 +70,8 @@ class SglangWire:
     kind = KIND
     takes_token_ids = True
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        timeout_seconds: float,
-        connections: int,
-        model: str | None = None,
-        api_key: str | None = None,
-    ) -> None:
-        self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
+    def __init__(self, url: str, *, model: str | None = None, **connection: Unpack[Connection]) -> None:
+        self._http = JsonHttp(url, **connection)
         self._model = model
         self._adapter: LoadableAdapter | None = None
         self._scores_items = True
@@ -95,10 +87,7 @@ class SglangWire:
         return wire
 
     async def facts(self) -> ServerFacts:
-        """Read `/model_info`, `/server_info` and `/v1/models`; loads the adapter if the server lacks it.
-
-        Raises BackendError.
-        """
+        """Read `/model_info`, `/server_info`, `/v1/models`; loads a missing adapter. Raises BackendError."""
         model, server = await self._about("model_info"), await self._about("server_info")
         models = await self._http.get("/v1/models")
         with reading("/model_info"):
@@ -142,17 +131,14 @@ class SglangWire:
         `/v1/score` gives no log-probabilities. Raises BackendError.
         """
         tries_items = self._scores_items and bool(wanted)
-        if tries_items:
-            scored = await self._score(beginning, items, list(dict.fromkeys(wanted)))
-            if scored is not None:
-                return scored
+        if tries_items and (scored := await self._score(beginning, items, list(dict.fromkeys(wanted)))) is not None:
+            return scored
         prompts = [[*beginning, *item] for item in items]
         reply = await self._generate({"input_ids": prompts, **_generating(wanted)})
         with reading("/generate"):
             answers = [read_generated(one, wanted, len(ids)) for ids, one in zip(prompts, reply, strict=True)]
-        self._scores_items = (
-            self._scores_items and not tries_items
-        )  # `/generate` works, so this release has no usable `/v1/score`
+        if tries_items:  # `/generate` works, so this release has no usable `/v1/score`
+            self._scores_items = False
         return answers
 
     async def close(self) -> None:
@@ -258,7 +244,7 @@ def read_generated(reply: Any, wanted: Iterable[int], given: int | None) -> Next
     sent = count(meta["prompt_tokens"])
     if given is not None:
         check_not_truncated(given, sent)
-    return next_token(dict(_pairs(meta)), wanted, sent=sent, computed=computed_tokens(sent, meta.get("cached_tokens")))
+    return checked(NextToken(dict(_pairs(meta)), sent, computed_tokens(sent, meta.get("cached_tokens"))), wanted)
 
 
 def read_scored(reply: Any, wanted: Sequence[int], items: int, given: int) -> list[NextToken]:
@@ -267,7 +253,7 @@ def read_scored(reply: Any, wanted: Sequence[int], items: int, given: int) -> li
     check_not_truncated(given, sent)
     counts = [sent] + [0] * (items - 1)
     rows = [dict(zip(wanted, map(_value, row), strict=True)) for row in reply["token_logprobs"]]
-    return [next_token(row, wanted, sent=each) for row, each in zip(rows, counts, strict=True)]
+    return [checked(NextToken(row, each), wanted) for row, each in zip(rows, counts, strict=True)]
 
 
 def _pairs(meta: Mapping[str, Any]) -> Iterator[tuple[int, float]]:

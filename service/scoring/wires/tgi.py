@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 import httpx2
 from cachetools import LRUCache
@@ -21,10 +21,10 @@ from pydantic import Field
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
 from service.records.scoring import ServerFacts
-from service.scoring.calls.retry_rules import failed_answer, moment, retry_after_seconds
-from service.scoring.wires.http import BROKEN_CONNECTION, NO_CONNECTION, JsonHttp
+from service.scoring.calls.retry_rules import failed_answer, retry_after_seconds
+from service.scoring.wires.http import BROKEN_CONNECTION, NO_CONNECTION, Connection, JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
-from service.scoring.wires.replies import check_one_distribution, count, log_probability, reading
+from service.scoring.wires.replies import check_one_distribution, combined, count, log_probability, reading
 from service.scoring.wires.server_info import read_info
 from service.scoring.wires.settings import WireBackend
 from service.scoring.wires.token_offsets import whole_characters
@@ -67,11 +67,10 @@ class TgiWire:
     kind = KIND
     takes_token_ids = False
 
-    def __init__(
-        self, url: str, *, timeout_seconds: float, connections: int, max_top_tokens: int, api_key: str | None = None
-    ) -> None:
+    def __init__(self, url: str, *, max_top_tokens: int, **connection: Unpack[Connection]) -> None:
+        timeout_seconds, api_key = connection["timeout_seconds"], connection.get("api_key")
         self._client = AsyncInferenceClient(model=f"{url}/generate", timeout=timeout_seconds, token=api_key)
-        self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
+        self._http = JsonHttp(url, **connection)
         self._cap = max_top_tokens
         self._needed = LRUCache[tuple[int, ...], int](_REMEMBERED)  # alternatives, by the wanted tokens
         self._texts = LRUCache[int, str](_REMEMBERED)
@@ -106,11 +105,11 @@ class TgiWire:
             answers.append(answer)
             if not _missing(answer, wanted):
                 self._needed[key] = max(_SPARE_TOP_TOKENS * _rank(answer, wanted), int(_KEPT_TOP_TOKENS * top))
-                return _sum_up(answers)
+                return combined(answers)
             if top >= self._cap:
                 self._needed[key] = self._cap
                 answers.append(await self._by_grammar(prompt.text, wanted, top))
-                return _sum_up(answers)
+                return combined(answers)
             top = min(top * _TOP_TOKENS_GROWTH, self._cap)
 
     async def close(self) -> None:
@@ -147,7 +146,7 @@ class TgiWire:
             raise LabelUnreachable(f"{missing} (nor does the server take a grammar: {refusal})") from refusal
         if _missing(answer, wanted):
             raise LabelUnreachable(f"{missing} (nor does a grammar help)")
-        return NextToken(answer.by_id, answer.tokens_sent, answer.tokens_computed, relative=True)
+        return replace(answer, relative=True)
 
     async def _generate(self, text: str, top: int, grammar: TextGenerationInputGrammarType | None = None) -> NextToken:
         with reading("/generate"):
@@ -213,23 +212,6 @@ def _rank(answer: NextToken, wanted: Sequence[int]) -> int:
     return sum(value >= least for value in answer.by_id.values())
 
 
-def _sum_up(answers: Sequence[NextToken]) -> NextToken:
-    """The last answer, with the summed cost of all."""
-    last = answers[-1]
-    return NextToken(
-        last.by_id,
-        _sum([answer.tokens_sent for answer in answers]),
-        _sum([answer.tokens_computed for answer in answers]),
-        last.relative,
-        len(answers),
-    )
-
-
-def _sum(counts: Sequence[int | None]) -> int | None:
-    known = [number for number in counts if number is not None]
-    return sum(known) if len(known) == len(counts) else None
-
-
 @asynccontextmanager
 async def _translate_errors() -> AsyncIterator[None]:
     """Translate the public client's errors to backend errors; the HTTP answer may be the error's cause."""
@@ -247,10 +229,6 @@ async def _translate_errors() -> AsyncIterator[None]:
         answered = error if isinstance(error, HfHubHTTPError) else error.__cause__
         if not isinstance(answered, HfHubHTTPError):
             raise BackendUnavailable(f"/generate: {error}", kind=FailureKind.MALFORMED) from error
-        raise _failure(answered.response) from error
-
-
-def _failure(response: httpx2.Response) -> BackendUnavailable | BackendRefused:
-    now = moment(response.headers.get("date"))
-    after = retry_after_seconds(response.headers.get("retry-after"), now=now)
-    return failed_answer(response.status_code, response.text, where="/generate", retry_after_seconds=after)
+        reply = answered.response
+        after = retry_after_seconds(reply.headers)
+        raise failed_answer(reply.status_code, reply.text, where="/generate", retry_after_seconds=after) from error

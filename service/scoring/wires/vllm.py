@@ -1,29 +1,28 @@
 """Speaks to vLLM (a wire): scores chosen tokens by `POST /v1/completions`, with prompts as token ids.
 
 Source: vLLM 0.32 (`entrypoints/openai/completion`, `entrypoints/serve/tokenize`). Servers older than
-`logprob_token_ids` (pull request 43463 of vllm-project/vllm) ignore that field and answer with their
-likeliest tokens. For each wanted token that is not among these, the wire makes one call that allows
-only this token.
+`logprob_token_ids` (pull request 43463 of vllm-project/vllm) ignore that field and answer with their likeliest tokens.
+For each wanted token that is not among these, the wire makes one call that allows only this token.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 from service.errors import BackendRefused, BackendUnavailable
 from service.records.scoring import ServerFacts
 from service.scoring.wires.adapters import LoadableAdapter
-from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.http import Connection, JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
-    Completion,
     check_not_truncated,
+    checked,
+    combined,
     computed_tokens,
     count,
     log_probability,
-    next_token,
     positive_or_none,
     reading,
     text_or_none,
@@ -72,16 +71,8 @@ class VllmWire:
     kind = KIND
     takes_token_ids = True
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        timeout_seconds: float,
-        connections: int,
-        model: str | None = None,
-        api_key: str | None = None,
-    ) -> None:
-        self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
+    def __init__(self, url: str, *, model: str | None = None, **connection: Unpack[Connection]) -> None:
+        self._http = JsonHttp(url, **connection)
         self._of_model: dict[str, Any] = {} if model is None else {"model": model}
         self._base = model
         self._adapter: LoadableAdapter | None = None
@@ -95,7 +86,7 @@ class VllmWire:
         return wire
 
     async def facts(self) -> ServerFacts:
-        """Read `/v1/models` and `/version`; loads the adapter if the server lacks it. Raises BackendError."""
+        """Read `/v1/models` and `/version`; loads a missing adapter. Raises BackendError."""
         models = await self._http.get("/v1/models")
         try:
             version = await self._http.get("/version")
@@ -128,10 +119,7 @@ class VllmWire:
         left_out = [token for token in wanted if not any(token in answer.by_id for answer in answers)]
         answers += [await self._complete(prompt, {"allowed_token_ids": [token]}) for token in left_out]
         by_id = {token: value for answer in answers for token, value in answer.by_id.items()}
-        sent = sum(answer.sent for answer in answers)
-        computed = [answer.computed for answer in answers if answer.computed is not None]
-        known = sum(computed) if len(computed) == len(answers) else None
-        return next_token(by_id, wanted, sent=sent, computed=known, requests=len(answers))
+        return checked(replace(combined(answers), by_id=by_id), wanted)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -177,7 +165,7 @@ class VllmWire:
             spellings = (list(map(spell, pieces)) for spell in (byte_level, sentence_piece))
             return with_offsets(text, token_ids(reply["tokens"]), spellings), pieces
 
-    async def _named(self, prompt: Prompt, tokens: Sequence[int]) -> Completion:
+    async def _named(self, prompt: Prompt, tokens: Sequence[int]) -> NextToken:
         """The log-probabilities of these tokens, or of the likeliest; retries once within the server's cap."""
         fields = {"logprob_token_ids": list(tokens)} if tokens else {}
         tried = self._alternatives
@@ -190,7 +178,7 @@ class VllmWire:
             self._alternatives = int(allowed[1])
         return await self._complete(prompt, fields)
 
-    async def _complete(self, prompt: Prompt, fields: Mapping[str, Any]) -> Completion:
+    async def _complete(self, prompt: Prompt, fields: Mapping[str, Any]) -> NextToken:
         body = {
             "prompt": prompt.text if prompt.token_ids is None else list(prompt.token_ids),
             "max_tokens": 1,
@@ -203,9 +191,9 @@ class VllmWire:
         reply = await self._post("/v1/completions", body)
         with reading("/v1/completions"):
             answer = read_completion(reply, tells_cached=self._tells_cached)
-        self._tells_cached = answer.computed is not None
+        self._tells_cached = answer.tokens_computed is not None
         if prompt.token_ids is not None:
-            check_not_truncated(len(prompt.token_ids), answer.sent)
+            check_not_truncated(len(prompt.token_ids), answer.tokens_sent)
         return answer
 
 
@@ -223,7 +211,7 @@ class VllmBackend(WireBackend):
         return VllmWire(url, model=self.model, **self.connection)
 
 
-def read_completion(reply: Any, *, tells_cached: bool = False) -> Completion:
+def read_completion(reply: Any, *, tells_cached: bool = False) -> NextToken:
     """Read a reply to `/v1/completions`. Raises what `reading` translates, and BackendError.
 
     Older servers with the option to report cached tokens leave the field out if there are none. So for a
@@ -235,7 +223,7 @@ def read_completion(reply: Any, *, tells_cached: bool = False) -> Completion:
     usage = reply["usage"]
     details = usage.get("prompt_tokens_details") or ({"cached_tokens": 0} if tells_cached else {})
     sent = count(usage["prompt_tokens"])
-    return Completion(_read_tokens(choice["logprobs"]), sent, computed_tokens(sent, details.get("cached_tokens")))
+    return NextToken(_read_tokens(choice["logprobs"]), sent, computed_tokens(sent, details.get("cached_tokens")))
 
 
 def _read_tokens(log_probabilities: Any) -> dict[int, float]:

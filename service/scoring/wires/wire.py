@@ -1,8 +1,7 @@
 """The interface of a wire, which translates single calls to the requests and replies of one kind of server.
 
-`executor.py` decides how many calls are in flight, when to retry and when to stop calling a server.
-`prompts.py` decides what to ask, and computes label scores from the answers. So both work for every
-kind of server.
+`executor.py` decides how many calls are in flight, when to retry and when to stop calling a server. `prompts.py`
+decides what to ask, and computes label scores from the answers. So both work for every kind of server.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +16,7 @@ from service.scoring.wires.kind import Kind
 class Prompt:
     """A prompt as text, and as token ids if the server takes them and its tokenizer allows joining them.
 
-    The ids are complete: they include the special tokens in front of a prompt. A server that gets text
-    adds these itself.
+    The ids include the special tokens in front of a prompt, which a server that receives text adds itself.
     """
 
     text: str
@@ -29,11 +27,10 @@ class Prompt:
 class NextToken:
     """The log-probabilities of the token after a prompt.
 
-    `by_id` has log p(token | prompt) in nats, over the whole vocabulary, for every wanted token and for
-    all others that the server names, the likeliest token among them. `tokens_sent` and `tokens_computed`
-    (not found in the prefix cache) are the server's own counts, None if it reports none; they are sums
-    over all `requests` of the wire. `relative` says that an unknown constant shifts all values, so
-    that only their differences count.
+    `by_id` has log p(token | prompt) in nats, over the whole vocabulary, for every wanted token and for all others that
+    the server names, the likeliest token among them. `tokens_sent` and `tokens_computed` (not found in the prefix
+    cache) are the server's own counts, None if it reports none; they are sums over all `requests` of the wire.
+    `relative` says that an unknown constant shifts all values, so that only their differences count.
     """
 
     by_id: Mapping[int, float]
@@ -45,13 +42,10 @@ class NextToken:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token of a text; `end` is the number of the text's characters up to its end.
-
-    `end` is None if the server does not report it, which is allowed for servers that take token ids.
-    """
+    """One token of a text."""
 
     id: int
-    end: int | None = None
+    end: int | None = None  # characters of the text up to its end; servers that take token ids need not report it
 
 
 class Wire(Protocol):

@@ -3,7 +3,6 @@ from typing import Any
 
 from service.errors import BackendUnavailable
 from service.scoring.calls.executor import CallExecutor
-from service.scoring.probing.probe import Examiner
 from service.scoring.prompts import PromptScorer
 from service.scoring.wires import tgi
 from tests.support.running.harness import CONFIG, Service, pairs
@@ -13,7 +12,7 @@ from tests.unit.scoring.twin_wire import FACTS, TwinWire
 
 def service_over(wire: TwinWire) -> Service:
     """A service whose backend is this server."""
-    return Service(ScratchStore(), PromptScorer("default", wire, CallExecutor(concurrency=4), probe=Examiner()))
+    return Service(ScratchStore(), PromptScorer("default", wire, CallExecutor(concurrency=4)))
 
 
 async def submitted(service: Service, path: str = "/v1/jobs") -> tuple[int, dict[str, Any]]:
@@ -82,7 +81,7 @@ async def test_a_submission_is_refused_while_the_server_is_unavailable() -> None
 
 
 async def test_a_server_that_hides_its_context_is_refused_with_the_flag_to_set() -> None:
-    status, problem = await submitted(service_over(TwinWire(told=replace(FACTS, context_tokens=None))))
+    status, problem = await submitted(service_over(TwinWire(server_facts=replace(FACTS, context_tokens=None))))
     assert status == 422
     assert "--max-model-len" in problem["detail"]
 

@@ -1,10 +1,13 @@
-"""Fixtures for the tests of the wires."""
+"""Servers that the tests of the scorers share."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from inference.app import create_app
+from inference.settings import Limits
 from tests.support.inference.served import served
+from tests.support.inference.tiny import engine_of, llama
 from tests.unit.scoring.loopback import Loopback
 
 
@@ -14,3 +17,10 @@ def loopback() -> Iterator[Loopback]:
     made = Loopback()
     with served(made.app()) as made.url:
         yield made
+
+
+@pytest.fixture(scope="session")
+def embedded_url() -> Iterator[str]:
+    """The real embedded server over a tiny language model."""
+    with served(create_app(engine_of(llama()), Limits(max_top_n_tokens=400))) as url:
+        yield url

@@ -131,7 +131,7 @@ REFUSALS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("kind", "launched", "trained", "why"), REFUSALS)
-async def test_what_a_server_cannot_serve_is_one_sentence(
+async def test_a_server_that_cannot_serve_an_adapter_says_why(
     kind: str, launched: dict[str, Any], trained: dict[str, Any], why: str, place: Path
 ) -> None:
     server, _ = fake(kind, **launched)
@@ -162,7 +162,7 @@ async def test_files_that_are_gone_or_have_changed_are_not_served(kind: str, pla
 
 
 @pytest.mark.parametrize(("kind", "instead"), [("tgi", "merge the adapter"), ("llamacpp", "convert the adapter")])
-async def test_servers_that_load_none_while_they_run_say_what_to_do_instead(
+async def test_servers_that_load_no_adapters_at_run_time_name_the_alternative(
     kind: str, instead: str, place: Path
 ) -> None:
     adapter = LoadableAdapter(await stored(place), files_in(place))

@@ -27,10 +27,10 @@ class Clock:
 
 class Observer:
     def __init__(self) -> None:
-        self.told = list[tuple[CallEnd, bool]]()
+        self.calls = list[tuple[CallEnd, bool]]()
 
     def called(self, seconds: float, how: CallEnd) -> None:
-        self.told.append((how, seconds > 0))
+        self.calls.append((how, seconds > 0))
 
 
 def driven(observer: Observer) -> CallExecutor:
@@ -52,7 +52,7 @@ async def answers() -> str:
 async def test_an_answer_is_observed() -> None:
     observer = Observer()
     assert await driven(observer).call(answers) == "yes"
-    assert observer.told == [(CallEnd.ANSWERED, True)]
+    assert observer.calls == [(CallEnd.ANSWERED, True)]
 
 
 @pytest.mark.parametrize("kind", list(FailureKind), ids=lambda kind: kind.value)
@@ -60,7 +60,7 @@ async def test_every_kind_of_failure_is_observed_by_its_name(kind: FailureKind) 
     observer = Observer()
     with pytest.raises(BackendError):
         await driven(observer).call(fails(BackendUnavailable("no", kind=kind)))
-    assert set(observer.told) == {(CallEnd(kind.value), True)}
+    assert set(observer.calls) == {(CallEnd(kind.value), True)}
 
 
 async def test_a_refusal_and_an_abandoned_attempt_are_observed_separately() -> None:
@@ -69,7 +69,7 @@ async def test_a_refusal_and_an_abandoned_attempt_are_observed_separately() -> N
         await driven(observer).call(fails(BackendRefused("never")))
     with pytest.raises(RuntimeError):
         await driven(observer).call(fails(RuntimeError("ours")))
-    assert [how for how, _ in observer.told] == [CallEnd.REFUSED, CallEnd.DROPPED]
+    assert [how for how, _ in observer.calls] == [CallEnd.REFUSED, CallEnd.DROPPED]
 
 
 async def test_an_executor_with_an_open_circuit_says_so() -> None:

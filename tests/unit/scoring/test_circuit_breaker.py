@@ -91,7 +91,7 @@ def test_an_abandoned_trial_makes_room_for_another() -> None:
     assert circuit.start_call()
 
 
-def test_an_overloaded_server_is_there_though_it_has_not_answered() -> None:
+def test_an_overload_closes_the_circuit_but_counts_as_outage() -> None:
     circuit = opened(100.0)
     circuit.start_call()
     circuit.overloaded(101.0)
@@ -101,8 +101,9 @@ def test_an_overloaded_server_is_there_though_it_has_not_answered() -> None:
 
 @pytest.mark.parametrize(("asked", "obeyed"), [(3.0, 3.0), (0.1, FIRST_PAUSE_SECONDS), (900.0, LONGEST_PAUSE_SECONDS)])
 def test_a_server_that_names_a_pause_is_not_called_for_that_long_within_limits(asked: float, obeyed: float) -> None:
-    circuit = CircuitBreaker(failures_to_open=1)
-    circuit.failed(100.0, trial=False, retry_after_seconds=asked)
+    circuit = CircuitBreaker()
+    for _ in range(FAILURES_TO_OPEN):
+        circuit.failed(100.0, trial=False, retry_after_seconds=asked)
     assert circuit.wait_seconds(100.0) == pytest.approx(obeyed)
 
 
@@ -115,7 +116,7 @@ def test_it_can_be_opened_by_hand() -> None:
     assert circuit.wait_seconds(160.5) == 0
 
 
-def test_failures_of_long_ago_do_not_count_where_nobody_asked_in_between() -> None:
+def test_old_failures_do_not_count_after_a_time_without_calls() -> None:
     circuit = CircuitBreaker()
     circuit.failed(100.0, trial=False)
     circuit.idle()

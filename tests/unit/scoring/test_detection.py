@@ -3,8 +3,6 @@ from typing import Any
 
 import pytest
 
-from inference.app import create_app
-from inference.settings import Limits
 from service.scoring import embedded
 from service.scoring.calls.executor import CallExecutor
 from service.scoring.kinds import KINDS, detector
@@ -13,8 +11,6 @@ from service.scoring.wires import vllm
 from service.scoring.wires.detection import misconfigured
 from service.scoring.wires.settings import BackendSettings
 from service.scoring.wires.vllm import VllmWire
-from tests.support.inference.served import served
-from tests.support.inference.tiny import engine_of, llama
 from tests.unit.scoring.loopback import Loopback
 
 # What each kind answers without computing anything, as its sources and documents have it.
@@ -48,7 +44,7 @@ STRANGE = {"/info": ["router"], "/version": {"version": "1"}, "/v1/models": {"da
     ],
     ids=["tgi", "sglang", "old-sglang", "llamacpp", "vllm", "proxy", "strange", "nothing"],
 )
-async def test_each_kind_is_known_by_what_it_alone_serves(
+async def test_each_kind_is_recognised_by_documents_that_it_alone_serves(
     loopback: Loopback, replies: Mapping[str, Any], kind: str | None
 ) -> None:
     loopback.plan({path: [reply] for path, reply in replies.items()})
@@ -56,9 +52,8 @@ async def test_each_kind_is_known_by_what_it_alone_serves(
     assert (found and found.name) == kind
 
 
-async def test_the_embedded_server_is_distinguished_from_text_generation_inference() -> None:
-    with served(create_app(engine_of(llama()), Limits())) as url:
-        assert await detector(url)() is embedded.KIND
+async def test_the_embedded_server_is_distinguished_from_text_generation_inference(embedded_url: str) -> None:
+    assert await detector(embedded_url)() is embedded.KIND
 
 
 async def test_where_nothing_answers_no_kind_is_found() -> None:
@@ -96,18 +91,17 @@ def test_a_server_that_speaks_the_configured_wire_as_well_is_right(
 async def test_a_vllm_backend_whose_address_is_a_llama_server_says_which_setting_to_change(loopback: Loopback) -> None:
     loopback.plan({path: [reply] for path, reply in LLAMACPP.items()})
     wire = VllmWire(loopback.url, timeout_seconds=5, connections=1)
-    info = await Examiner(detector(loopback.url))("default", wire, CallExecutor(concurrency=1))
+    info = await Examiner("default", wire, CallExecutor(concurrency=1), detector(loopback.url))()
     await wire.close()
     assert (info.ready, info.reachable) == (False, True)
     assert "`kind` to 'llamacpp'" in info.problems[0]
     assert "BACKEND_KIND" in info.problems[0]
 
 
-async def test_the_embedded_server_through_its_vllm_wire_is_ready_and_measured() -> None:
-    with served(create_app(engine_of(llama()), Limits())) as url:
-        wire = VllmWire(url, timeout_seconds=10, connections=8)
-        info = await Examiner(detector(url))("default", wire, CallExecutor(concurrency=8), ["True", "False"])
-        await wire.close()
+async def test_the_embedded_server_through_its_vllm_wire_is_ready_and_measured(embedded_url: str) -> None:
+    wire = VllmWire(embedded_url, timeout_seconds=10, connections=8)
+    info = await Examiner("default", wire, CallExecutor(concurrency=8), detector(embedded_url))(["True", "False"])
+    await wire.close()
     assert (info.ready, info.problems) == (True, ())
     assert (info.prefix_cache, info.cache_block_tokens, info.reports_tokens_computed) == (True, 1, True)
     assert info.repeat_difference_nats is not None

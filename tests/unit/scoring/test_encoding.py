@@ -14,7 +14,7 @@ def encoder_of(wire: ToyWire, *, remembered_tokens: int = 10_000) -> Encoder:
     return Encoder(wire, CallExecutor(concurrency=4), remembered_tokens=remembered_tokens)
 
 
-async def test_a_text_is_encoded_once_and_nothing_is_asked_for_an_empty_one() -> None:
+async def test_a_text_is_encoded_once_and_an_empty_one_needs_no_call() -> None:
     wire = ToyWire()
     encoder = encoder_of(wire)
     assert await encoder.ids(["a b", "", "a b", "c"]) == [
@@ -50,7 +50,7 @@ async def test_a_text_longer_than_all_that_is_remembered_pushes_nothing_out() ->
     assert wire.encoded.count("a") == 1
 
 
-async def test_the_beginning_is_what_a_prompt_as_text_begins_with() -> None:
+async def test_the_beginning_has_the_special_tokens_in_front_of_a_text() -> None:
     wire = ToyWire()
     encoder = encoder_of(wire)
     assert await encoder.beginning() == await encoder.beginning() == array("I", [BEGINNING])

@@ -125,9 +125,7 @@ def test_the_servers_retry_after_is_obeyed() -> None:
     in_simulated_time(scenario())
 
 
-@pytest.mark.parametrize(
-    ("slots", "refuses", "retry_after"), [(1, False, None), (8, True, None), (64, False, None), (64, True, 1.0)]
-)
+@pytest.mark.parametrize(("slots", "refuses", "retry_after"), [(1, False, None), (8, True, None), (64, True, 1.0)])
 def test_throughput_is_near_ideal(slots: int, retry_after: float | None, *, refuses: bool) -> None:
     async def scenario() -> None:
         server, driving = Server(slots, 0.5, refuses, retry_after), executor(concurrency=128)
@@ -143,7 +141,7 @@ def test_throughput_is_near_ideal(slots: int, retry_after: float | None, *, refu
 def test_no_more_calls_are_under_way_than_the_operator_allows(concurrency: int) -> None:
     async def scenario() -> None:
         server, driving = Server(slots=1000), executor(concurrency)
-        await asyncio.gather(*(driving.call(server.answer) for _ in range(2000)))
+        await asyncio.gather(*(driving.call(server.answer) for _ in range(600)))
         assert server.most_under_way == concurrency
 
     in_simulated_time(scenario())
@@ -169,17 +167,17 @@ def test_calls_are_served_in_the_order_they_came_also_when_tried_again() -> None
 def test_every_call_is_answered_after_an_outage_within_the_patience(kind: FailureKind) -> None:
     async def scenario() -> None:
         server, driving = Server(64, 0.5, down=until(602, kind, start=2)), executor(patience_seconds=3600)
-        assert await asyncio.gather(*(driving.call(server.answer) for _ in range(1000))) == ["answer"] * 1000
+        assert await asyncio.gather(*(driving.call(server.answer) for _ in range(300))) == ["answer"] * 300
         assert 602 < now() < 602 + LONGEST_PAUSE_SECONDS + 25
 
     in_simulated_time(scenario())
 
 
 @pytest.mark.parametrize("kind", [FailureKind.DISCONNECTED, FailureKind.OVERLOADED])
-def test_a_server_that_is_down_or_busy_with_others_is_asked_rarely(kind: FailureKind) -> None:
+def test_a_server_that_is_down_or_busy_with_others_gets_few_calls(kind: FailureKind) -> None:
     async def scenario() -> None:
         server, driving = Server(down=until(602, kind, start=2)), executor(patience_seconds=3600)
-        await asyncio.gather(*(driving.call(server.answer) for _ in range(1000)))
+        await asyncio.gather(*(driving.call(server.answer) for _ in range(300)))
         assert sum(60 < call < 600 for call in server.calls) <= 540 / LONGEST_PAUSE_SECONDS
 
     in_simulated_time(scenario())
@@ -374,7 +372,7 @@ def test_calls_of_another_sort_use_slots_but_do_not_raise_their_number() -> None
     in_simulated_time(scenario())
 
 
-def test_a_clock_and_a_sleep_of_its_own_scale_time_down() -> None:
+def test_a_replaced_clock_and_sleep_scale_time_down() -> None:
     async def scenario() -> None:
         async def sleep(seconds: float) -> None:
             await asyncio.sleep(seconds / 1000)

@@ -40,7 +40,7 @@ async def test_bodies_travel_as_json_both_ways() -> None:
     assert orjson.loads(body) == {"prompt": list(range(50_000)), "text": "naïve 東京"}
 
 
-async def test_a_document_can_be_asked_for() -> None:
+async def test_a_document_is_read_by_get() -> None:
     async with http_to(reply(body=b'{"model_id": "m"}')) as (http, server):
         assert await http.get("/info") == {"model_id": "m"}
     assert server.requests[0][0].startswith("GET /info HTTP/1.1\r\n")
@@ -168,7 +168,7 @@ async def test_a_refusal_quotes_the_server() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "told", "error"),
+    ("body", "message", "error"),
     [
         (b'{"error": {"message": "out of memory", "code": 500}}', "out of memory", BackendUnavailable),
         (b'{"error": "CUDA error"}', "CUDA error", BackendUnavailable),
@@ -179,20 +179,22 @@ async def test_a_refusal_quotes_the_server() -> None:
         (b'{"detail": "no model is loaded"}', "no model is loaded", BackendUnavailable),
     ],
 )
-async def test_an_error_in_a_good_answer_quotes_the_server(body: bytes, told: str, error: type[BackendError]) -> None:
+async def test_an_error_in_a_good_answer_quotes_the_server(
+    body: bytes, message: str, error: type[BackendError]
+) -> None:
     async with http_to(reply("200 OK", body)) as (http, _):
-        with pytest.raises(error, match=f"/generate answered 200 with an error: {told}"):
+        with pytest.raises(error, match=f"/generate answered 200 with an error: {message}"):
             await http.post("/generate", {})
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [(KeyError("choices"), "it has no 'choices'"), (TypeError("'NoneType' object"), "a part of it is missing or")],
 )
-def test_an_incomplete_answer_is_reported_in_plain_words(error: Exception, told: str) -> None:
+def test_an_incomplete_answer_is_reported_in_plain_words(error: Exception, message: str) -> None:
     with pytest.raises(BackendUnavailable) as raised, reading("/generate"):
         raise error
-    assert str(raised.value).startswith(f"/generate gave an answer that cannot be read: {told}")
+    assert str(raised.value).startswith(f"/generate gave an answer that cannot be read: {message}")
 
 
 async def test_an_answer_without_an_error_in_its_error_is_good() -> None:
@@ -200,10 +202,10 @@ async def test_an_answer_without_an_error_in_its_error_is_good() -> None:
         assert await http.post("/generate", {}) == {"error": None, "text": "x"}
 
 
-@pytest.mark.parametrize(("key", "told"), [(None, "api_key is not set"), (KEY, "api_key is not the right one")])
-async def test_a_server_that_wants_a_key_says_what_to_set(key: str | None, told: str) -> None:
+@pytest.mark.parametrize(("key", "message"), [(None, "api_key is not set"), (KEY, "api_key is not the right one")])
+async def test_a_server_that_wants_a_key_says_what_to_set(key: str | None, message: str) -> None:
     async with http_to(reply("401 Unauthorized", b'{"error":"Unauthorized"}'), api_key=key) as (http, _):
-        with pytest.raises(BackendRefused, match=told):
+        with pytest.raises(BackendRefused, match=message):
             await http.get("/v1/models")
 
 

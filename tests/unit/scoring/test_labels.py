@@ -117,7 +117,7 @@ async def test_as_text_several_tokens_must_have_ends() -> None:
         ("a" + "." * 30, "." * 16),
     ],
 )
-def test_an_ending_is_what_stands_behind_the_last_letter_or_digit(prompt: str, expected: str) -> None:
+def test_an_ending_has_the_characters_behind_the_last_letter_or_digit(prompt: str, expected: str) -> None:
     assert ending(prompt) == expected
 
 
@@ -171,7 +171,7 @@ async def test_where_a_labels_end_merges_with_the_separator_the_merged_token_end
     assert whole.paths[0][0][0].id == token_id(" no\n")
 
 
-async def test_a_separator_that_merges_with_what_follows_ends_no_label() -> None:
+async def test_a_separator_that_merges_with_the_next_text_ends_no_label() -> None:
     with pytest.raises(BackendRefused, match=r"the label '1' .* no token of the separator ' ' ends it"):
         await found(ToyWire(splits=TENS), ["1", "10"], separator=" ")
 

@@ -54,7 +54,7 @@ async def asking(
         await wire.close()
 
 
-async def test_the_likeliest_tokens_are_asked_for_in_one_call(loopback: Loopback) -> None:
+async def test_one_call_requests_the_likeliest_tokens(loopback: Loopback) -> None:
     answer, bodies = await asking(loopback, [completion({107: -0.8, 267: -1.7, 263: -2.4})], [263, 267])
     assert bodies == [
         {
@@ -89,7 +89,7 @@ async def test_a_missing_label_is_never_a_number(loopback: Loopback) -> None:
         await asking(loopback, [completion({107: -0.8})], [263])
 
 
-async def test_a_server_that_does_not_report_its_vocabulary_is_asked_once(loopback: Loopback) -> None:
+async def test_a_server_that_does_not_report_its_vocabulary_gets_one_call(loopback: Loopback) -> None:
     with pytest.raises(LabelUnreachable, match="263"):
         await asking(loopback, [completion({107: -0.8})], [263], models={"data": [{"id": "small.gguf", "meta": None}]})
 
@@ -181,8 +181,8 @@ def test_values_that_are_no_numbers_are_refused() -> None:
 
 
 def test_without_cached_tokens_all_tokens_of_the_prompt_count_as_computed() -> None:
-    assert read_completion(completion({263: -1.0}, cached=None)).computed == 3
-    assert read_completion(without("timings")).computed is None
+    assert read_completion(completion({263: -1.0}, cached=None)).tokens_computed == 3
+    assert read_completion(without("timings")).tokens_computed is None
 
 
 def test_probabilities_are_read_under_either_name() -> None:

@@ -10,23 +10,27 @@ from service.scoring.calls.executor import CallExecutor
 from service.scoring.kinds import KINDS
 from service.scoring.probing.cache_trial import LENGTHS_TOKENS
 from service.scoring.probing.label_trial import PROBE_TEXT
-from service.scoring.probing.probe import EXAMPLES, Examiner, examine
+from service.scoring.probing.probe import EXAMPLES, Examiner
+from service.scoring.wires.detection import DetectKind
 from service.scoring.wires.kind import Kind
 from tests.unit.scoring.twin_wire import FACTS, TwinWire
 
-SERVERS = ("vllm", "sglang", "llamacpp", "tgi", "embedded")
-TEXT_KINDS = ("tgi", "embedded")
+ids_and_text = pytest.mark.parametrize("kind", ["vllm", "tgi"])  # the forms in which prompts travel
 
 
 def twin(kind: str, **defects: object) -> TwinWire:
-    return replace(TwinWire(KINDS[kind].of_kind, takes_token_ids=kind not in TEXT_KINDS), **defects)  # type: ignore[arg-type]  # fields of every type
+    return replace(TwinWire(KINDS[kind].of_kind, takes_token_ids=kind != "tgi"), **defects)  # type: ignore[arg-type]  # fields of every type
+
+
+def examiner_of(wire: TwinWire, detect: DetectKind | None = None) -> Examiner:
+    return Examiner("default", wire, CallExecutor(concurrency=8), detect)
 
 
 async def probed(wire: TwinWire, *labels: str, all_spellings: bool = False) -> BackendInfo:
-    return await examine("default", wire, CallExecutor(concurrency=8), labels, all_spellings=all_spellings)
+    return await examiner_of(wire)(labels, all_spellings=all_spellings)
 
 
-@pytest.mark.parametrize("kind", SERVERS)
+@ids_and_text
 async def test_a_server_without_defects_is_ready_and_fully_described(kind: str) -> None:
     info = await probed(twin(kind), "True", "False")
     assert info == BackendInfo(
@@ -39,7 +43,7 @@ async def test_a_server_without_defects_is_ready_and_fully_described(kind: str) 
         context_tokens=4096,
         max_concurrent_requests=64,
         reports_tokens_computed=True,
-        token_id_prompts=kind not in TEXT_KINDS,
+        token_id_prompts=kind != "tgi",
         tokenizer_agrees=True,
         max_top_tokens=20,
         prefix_cache=True,
@@ -49,9 +53,7 @@ async def test_a_server_without_defects_is_ready_and_fully_described(kind: str) 
     )
 
 
-@pytest.mark.parametrize(
-    ("kind", "block"), [*((kind, 32) for kind in SERVERS), *((SERVERS[0], block) for block in (1, 8, 64, 128))]
-)
+@pytest.mark.parametrize(("kind", "block"), [("tgi", 32), *(("vllm", block) for block in (1, 8, 64, 128))])
 async def test_the_size_of_cache_blocks_is_found(kind: str, block: int) -> None:
     info = await probed(twin(kind, block=block))
     assert (info.prefix_cache, info.cache_block_tokens) == (True, block)
@@ -68,7 +70,7 @@ async def test_a_server_that_counts_nothing_is_ready_and_its_costs_are_modelled(
 
 @pytest.mark.parametrize(
     ("kind", "flag"),
-    [("vllm", "--enable-prefix-caching"), ("sglang", "--disable-radix-cache"), ("llamacpp", "--cache-prompt")],
+    [("vllm", "--enable-prefix-caching"), ("sglang", "--disable-radix-cache")],
 )
 async def test_a_server_without_a_prefix_cache_is_ready_with_advice_how_to_turn_it_on(kind: str, flag: str) -> None:
     info = await probed(twin(kind, block=0))
@@ -76,17 +78,8 @@ async def test_a_server_without_a_prefix_cache_is_ready_with_advice_how_to_turn_
     assert any(flag in advice for advice in info.advice)
 
 
-@pytest.mark.parametrize(
-    ("kind", "change"),
-    [
-        ("vllm", "--max-logprobs"),
-        ("sglang", "token_ids_logprob"),
-        ("llamacpp", "n_probs"),
-        ("tgi", "--max-top-n-tokens"),
-        ("embedded", "--max-top-n-tokens"),
-    ],
-)
-async def test_labels_without_a_log_probability_are_named_with_what_to_change_once(kind: str, change: str) -> None:
+@pytest.mark.parametrize(("kind", "change"), [("vllm", "--max-logprobs"), ("tgi", "--max-top-n-tokens")])
+async def test_labels_without_a_log_probability_are_named_with_one_remedy(kind: str, change: str) -> None:
     info = await probed(twin(kind, unreachable=frozenset({" False", " Perhaps"})), "True", "False", "Perhaps")
     assert not info.ready
     assert info.reachable
@@ -107,29 +100,25 @@ async def test_examples_are_tried_where_no_labels_are_given() -> None:
     assert EXAMPLES[1] in problem
 
 
-@pytest.mark.parametrize("kind", SERVERS)
-async def test_differences_of_half_precision_between_cold_and_warm_are_advice(kind: str) -> None:
-    info = await probed(twin(kind, shift_warm=0.06))
+async def test_differences_of_half_precision_between_cold_and_warm_are_advice() -> None:
+    info = await probed(twin("vllm", shift_warm=0.06))
     assert info.ready
     assert info.warm_difference_nats == pytest.approx(0.06)
     [advice] = info.advice
     assert "0.06 nats" in advice
-    assert KINDS[kind].of_kind.remedies.differing_calls in advice
+    assert KINDS["vllm"].of_kind.remedies.differing_calls in advice
 
 
 @pytest.mark.parametrize(
     ("defect", "field"), [("shift_warm", "warm_difference_nats"), ("shift_in_company", "repeat_difference_nats")]
 )
-@pytest.mark.parametrize(
-    ("kind", "switch"), [("vllm", "VLLM_BATCH_INVARIANT=1"), ("sglang", "--enable-deterministic-inference")]
-)
-async def test_differences_beyond_rounding_are_a_problem(kind: str, switch: str, defect: str, field: str) -> None:
-    info = await probed(twin(kind, **{defect: 0.3}))
+async def test_differences_beyond_rounding_are_a_problem(defect: str, field: str) -> None:
+    info = await probed(twin("sglang", **{defect: 0.3}))
     assert not info.ready
     assert getattr(info, field) == pytest.approx(0.3)
     [problem] = info.problems
     assert "0.3 nats" in problem
-    assert switch in problem
+    assert "--enable-deterministic-inference" in problem
 
 
 async def test_rounding_of_single_precision_gets_no_advice() -> None:
@@ -182,16 +171,15 @@ async def test_labels_of_the_same_tokens_are_a_problem() -> None:
     assert "same tokens" in (await probed(twin("vllm"), "True", "True")).problems[0]
 
 
-@pytest.mark.parametrize(("kind", "flag"), [("vllm", "--max-model-len"), ("llamacpp", "--ctx-size")])
-async def test_the_problem_of_a_hidden_context_says_how_to_report_it(kind: str, flag: str) -> None:
-    wire = twin(kind, told=replace(FACTS, context_tokens=None))
+async def test_the_problem_of_a_hidden_context_says_how_to_report_it() -> None:
+    wire = twin("vllm", server_facts=replace(FACTS, context_tokens=None))
     [problem] = (await probed(wire)).problems
-    assert flag in problem
+    assert "--max-model-len" in problem
     assert wire.asked == []
 
 
 async def test_problems_that_the_server_reports_are_passed_on() -> None:
-    info = await probed(twin("vllm", told=replace(FACTS, problems=("no such model",), advice=("use another",))))
+    info = await probed(twin("vllm", server_facts=replace(FACTS, problems=("no such model",), advice=("use another",))))
     assert (info.ready, info.problems, info.advice) == (False, ("no such model",), ("use another",))
 
 
@@ -201,7 +189,7 @@ async def test_a_server_that_is_away_is_not_reachable(method: str) -> None:
         return BackendUnavailable("gone", kind=FailureKind.DISCONNECTED) if name == method else None
 
     wire = twin("vllm", fail=fail)
-    info = await examine("default", wire, _Impatient(concurrency=8))
+    info = await Examiner("default", wire, _Impatient(concurrency=8))()
     assert (info.ready, info.reachable, info.problems) == (False, False, ("gone",))
 
 
@@ -213,33 +201,36 @@ async def test_a_refusal_is_a_problem_of_a_server_that_answers(method: str) -> N
 
 
 async def test_the_prefix_cache_is_examined_once_for_a_server() -> None:
-    wire, examiner = twin("vllm"), Examiner()
-    first = await examiner("default", wire, CallExecutor(concurrency=8))
+    wire = twin("vllm")
+    probe = examiner_of(wire)
+    first = await probe()
     asked = len(wire.asked)
-    assert await examiner("default", wire, CallExecutor(concurrency=8)) == first
+    assert await probe() == first
     assert asked - 2 * len(LENGTHS_TOKENS) == len(wire.asked) - asked
 
 
 async def test_a_server_that_has_changed_is_examined_anew() -> None:
-    wire, examiner = twin("vllm"), Examiner()
-    await examiner("default", wire, CallExecutor(concurrency=8))
-    other = twin("vllm", told=replace(FACTS, revision="def"), block=32)
-    assert (await examiner("default", other, CallExecutor(concurrency=8))).cache_block_tokens == 32
+    wire = twin("vllm")
+    probe = examiner_of(wire)
+    await probe()
+    wire.server_facts, wire.block = replace(FACTS, revision="def"), 32
+    assert (await probe()).cache_block_tokens == 32
 
 
 async def test_an_interrupted_cache_trial_resumes() -> None:
     longest = LENGTHS_TOKENS[-1]
-    wire, examiner = twin("vllm"), Examiner()
+    wire = twin("vllm")
+    probe = Examiner("default", wire, _Impatient(concurrency=8))
 
     def busy(name: str) -> BackendError | None:
         tokens = [len(prompt.token_ids or ()) for prompt, _ in wire.asked]
         return BackendUnavailable("busy") if name == "encode" and LENGTHS_TOKENS[0] in tokens else None
 
     wire.fail = busy
-    info = await examiner("default", wire, _Impatient(concurrency=8))
+    info = await probe()
     assert (info.ready, info.prefix_cache, info.cache_block_tokens) == (True, True, None)
     wire.fail = lambda _: None
-    info = await examiner("default", wire, CallExecutor(concurrency=8))
+    info = await probe()
     assert (info.ready, info.cache_block_tokens) == (True, 16)
     tokens = [len(prompt.token_ids or ()) for prompt, _ in wire.asked]
     assert [tokens.count(length) for length in LENGTHS_TOKENS] == [2] * len(LENGTHS_TOKENS)
@@ -247,14 +238,13 @@ async def test_an_interrupted_cache_trial_resumes() -> None:
 
 
 async def test_prompts_of_the_cache_trial_fit_a_small_context() -> None:
-    wire = twin("vllm", told=replace(FACTS, context_tokens=160))
+    wire = twin("vllm", server_facts=replace(FACTS, context_tokens=160))
     info = await probed(wire)
     assert (info.ready, info.prefix_cache, info.cache_block_tokens) == (True, True, 16)
     assert max(len(prompt.token_ids or ()) for prompt, _ in wire.asked) <= 160
 
 
-@pytest.mark.parametrize(("configured", "found"), [("vllm", "sglang"), ("tgi", "vllm"), ("llamacpp", "embedded")])
-@pytest.mark.parametrize("answers", [True, False])
+@pytest.mark.parametrize(("configured", "found", "answers"), [("vllm", "sglang", True), ("tgi", "vllm", False)])
 async def test_a_server_of_another_kind_is_named_with_the_setting_to_change(
     configured: str, found: str, answers: bool
 ) -> None:
@@ -262,7 +252,7 @@ async def test_a_server_of_another_kind_is_named_with_the_setting_to_change(
         return KINDS[found].of_kind
 
     wire = twin(configured, fail=lambda _: None if answers else BackendRefused("404"))
-    info = await Examiner(detect)("default", wire, CallExecutor(concurrency=8))
+    info = await examiner_of(wire, detect)()
     [problem] = info.problems
     assert (info.ready, info.reachable) == (False, True)
     assert f"`kind` to {found!r}" in problem
@@ -278,9 +268,9 @@ async def test_a_server_of_the_right_or_an_unknown_kind_is_tried(configured: str
         looked += 1
         return KINDS[found].of_kind if found else None
 
-    examiner, wire = Examiner(detect), twin(configured)
-    assert (await examiner("default", wire, CallExecutor(concurrency=8))).ready
-    assert (await examiner("default", wire, CallExecutor(concurrency=8))).ready
+    probe = examiner_of(twin(configured), detect)
+    assert (await probe()).ready
+    assert (await probe()).ready
     assert looked == 1
 
 
@@ -288,7 +278,7 @@ async def test_the_embedded_server_by_the_tgi_wire_is_ready_with_advice_to_use_i
     async def detect() -> Kind | None:
         return embedded.KIND
 
-    info = await Examiner(detect)("default", twin("tgi"), CallExecutor(concurrency=8))
+    info = await examiner_of(twin("tgi"), detect)()
     assert info.ready
     assert "'embedded'" in info.advice[0]
 
@@ -298,7 +288,7 @@ async def test_a_kind_is_not_looked_for_where_nothing_answers() -> None:
         raise AssertionError
 
     wire = twin("vllm", fail=lambda _: BackendUnavailable("gone", kind=FailureKind.DISCONNECTED))
-    assert not (await Examiner(detect)("default", wire, CallExecutor(concurrency=8))).reachable
+    assert not (await examiner_of(wire, detect)()).reachable
 
 
 class _Impatient(CallExecutor):

@@ -20,7 +20,7 @@ def test_every_flag_in_a_problem_or_advice_is_on_the_page_about_the_probe(kind: 
     assert {flag for flag in told if flag not in PAGE and flag != "max_model_len"} == set()
 
 
-def test_every_kind_is_configured_by_its_name_and_called_by_one_of_its_own() -> None:
+def test_every_kind_is_configured_by_its_name_and_has_a_distinct_title() -> None:
     assert {name: backend_of(kind=name).of_kind.name for name in KINDS} == {name: name for name in KINDS}
     assert len({backend.of_kind.title for backend in KINDS.values()}) == len(KINDS)
 

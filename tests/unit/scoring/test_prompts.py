@@ -14,6 +14,7 @@ from service.scoring.probing.identity import CANARY_PROMPTS, Recognition
 from service.scoring.prompts import PromptScorer
 from service.scoring.wires.wire import Prompt
 from service.search.predictions.prompt_tree import PromptTree, Query, TreeScores
+from tests.long import examples
 from tests.support.inference.tiny import until
 from tests.unit.scoring.toy_trees import chained, halves, trees
 from tests.unit.scoring.toy_wire import BEGINNING, ToyManyWire, ToyWire
@@ -34,7 +35,7 @@ def scored(
     return asyncio.run(scorer_of(wire, worth_characters=worth).score(tree, labels, all_spellings=all_spellings))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(tree=trees(), takes_ids=st.booleans(), all_spellings=st.booleans(), merges=st.sampled_from([(), ("\n\nN1",)]))
 def test_a_tree_scores_as_its_prompts_do_by_themselves(
     tree: PromptTree, takes_ids: bool, all_spellings: bool, merges: Sequence[str]
@@ -52,7 +53,7 @@ def test_a_tree_scores_as_its_prompts_do_by_themselves(
         assert found == alone
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(tree=trees(), counts=st.booleans())
 def test_token_ids_and_text_give_the_same_scores_at_the_same_cost(tree: PromptTree, counts: bool) -> None:
     ids, text = (
@@ -61,7 +62,7 @@ def test_token_ids_and_text_give_the_same_scores_at_the_same_cost(tree: PromptTr
     assert ids == text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(tree=trees(), concurrency=st.integers(1, 8))
 def test_with_warm_up_no_token_is_computed_twice_though_a_prefix_is_kept_only_at_the_end(
     tree: PromptTree, concurrency: int
@@ -80,7 +81,7 @@ def ids_of(prompt: Prompt) -> tuple[int, ...]:
     return prompt.token_ids
 
 
-def test_without_warm_up_what_is_shared_is_computed_again_and_again() -> None:
+def test_without_warm_up_shared_prefixes_are_computed_again_and_again() -> None:
     tree = halves(range(16))
     warm, cold = ToyWire(), ToyWire()
     scored(warm, tree)
@@ -136,13 +137,13 @@ def test_differences_are_enough_where_one_call_decides_and_only_there() -> None:
         scored(ToyWire(relative=True, splits=SPLITS), FLAT, ("True", "False"))
 
 
-def test_a_tree_that_asks_nothing_makes_no_call() -> None:
+def test_a_tree_without_queries_makes_no_call() -> None:
     wire = ToyWire()
     assert scored(wire, PromptTree("text", (), (PromptTree("more"),))) == TreeScores({})
     assert (wire.prompts, wire.encoded) == ([], [])
 
 
-def test_ids_begin_with_what_the_server_puts_before_a_text() -> None:
+def test_ids_begin_with_the_special_tokens_of_a_prompt() -> None:
     wire = ToyWire()
     scored(wire, FLAT)
     assert all(ids_of(prompt)[0] == BEGINNING and BEGINNING not in ids_of(prompt)[1:] for prompt in wire.prompts)

@@ -240,15 +240,15 @@ async def test_an_identity_is_found_without_a_replica_that_is_down() -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "message"),
     [
         (BackendIdentity("n", (-0.5,)), "replicas 1 and 2 are not the same: m and n"),
         (BackendIdentity("m", (-2.5,)), "replicas 1 and 2 are not the same: their log-probabilities of fixed prompts"),
     ],
     ids=["name", "canary"],
 )
-async def test_replicas_that_are_not_the_same_are_never_mixed(other: BackendIdentity, told: str) -> None:
-    with pytest.raises(BackendChanged, match=told):
+async def test_replicas_that_are_not_the_same_are_never_mixed(other: BackendIdentity, message: str) -> None:
+    with pytest.raises(BackendChanged, match=message):
         await replicated(Replica(), Replica(identity=other)).identify()
 
 

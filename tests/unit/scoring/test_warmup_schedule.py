@@ -60,7 +60,7 @@ def rounds_of(tree: PromptTree, *, slots: int = 1_000, worth_characters: int = 0
 
 @settings(max_examples=examples(100), deadline=None)
 @given(tree=trees(), slots=st.integers(1, 5), worth=st.sampled_from([0, 30, 10**9]))
-def test_every_leaf_is_asked_for_once(tree: PromptTree, slots: int, worth: int) -> None:
+def test_every_leaf_is_requested_once(tree: PromptTree, slots: int, worth: int) -> None:
     rounds = rounds_of(tree, slots=slots, worth_characters=worth)
     count = len(flatten(tree).leaves)
     assert sorted(leaf for asked in rounds for leaf in asked) == list(range(count))

@@ -47,7 +47,9 @@ class ToyWire:
     relative: bool = False
     requests: int = 1
     unreachable: frozenset[str] = frozenset()
-    told: ServerFacts = field(default_factory=lambda: ServerFacts(model="toy", revision="1", server_version="2"))
+    server_facts: ServerFacts = field(
+        default_factory=lambda: ServerFacts(model="toy", revision="1", server_version="2")
+    )
     shift: float = 0.0  # nats; other values stand for other weights
     held: Callable[[Prompt], bool] = lambda prompt: False
     failure: Exception | None = None  # raised instead of an answer
@@ -60,7 +62,7 @@ class ToyWire:
     _cache: dict[int, "_Node"] = field(default_factory=dict)
 
     async def facts(self) -> ServerFacts:
-        return self.told
+        return self.server_facts
 
     async def encode(self, text: str, *, special: bool = False) -> list[Token]:
         self.encoded.append(text)

@@ -30,7 +30,7 @@ class TwinWire:
 
     kind: Kind = vllm.KIND
     takes_token_ids: bool = True
-    told: ServerFacts = FACTS
+    server_facts: ServerFacts = FACTS
     block: int = 16  # of the prefix cache; 0 means none
     counts: bool = True  # reports tokens sent and computed
     merges: str | None = None  # a text that is always one token
@@ -50,7 +50,7 @@ class TwinWire:
 
     async def facts(self) -> ServerFacts:
         self._fail("facts")
-        return self.told
+        return self.server_facts
 
     async def encode(self, text: str, *, special: bool = False) -> list[Token]:
         self._fail("encode")
