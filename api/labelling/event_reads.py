@@ -15,7 +15,7 @@ from service.records.access import Quotas
 from service.records.jobs import Event, Job
 from service.records.trainings import Training
 
-_AT_ONCE = 2  # maximum of the process's connections to the database for streams
+READS_AT_ONCE = 2  # maximum of the process's connections to the database for streams, of all logs together
 _PAGE = 200  # events; handling them takes a few milliseconds, during which the process serves nobody else
 
 _Wanted = tuple[ProjectName, JobId, int]
@@ -40,11 +40,6 @@ class EventsRead:
     job_has_ended: bool
 
 
-def read_turns() -> asyncio.Semaphore:
-    """So many may read at once, of all logs together that share it."""
-    return asyncio.Semaphore(_AT_ONCE)
-
-
 class EventReads:
     """Read pages one after the other: one event may wake hundreds of streams, and others need the database, too."""
 
@@ -56,7 +51,7 @@ class EventReads:
     ) -> None:
         self._listed = listed
         self._quotas_for = quotas_for
-        self._turns = turns or read_turns()
+        self._turns = turns or asyncio.Semaphore(READS_AT_ONCE)
         self._waiting: dict[_Wanted, asyncio.Task[EventsRead]] = {}
 
     async def after(self, store: ProjectStore, job_id: JobId, sequence: int) -> EventsRead:
