@@ -189,20 +189,13 @@ async def _on_http_error(request: Request, error: HTTPException) -> Response:
     phrase = HTTPStatus(error.status_code).phrase
     kind = ProblemKind(status=error.status_code, slug=re.sub(r"[^a-z]+", "-", phrase.lower()))
     headers, detail = dict(error.headers or {}), error.detail
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(allowed_methods(request.app, request.scope))
-    if detail == phrase:  # the framework's own
-        detail = _in_words(error.status_code, request, headers) or detail
-    return problem(request.state.request_id, kind, detail, headers=headers)
-
-
-def _in_words(status: int, request: Request, headers: Mapping[str, str]) -> str | None:
-    match status:
+    match error.status_code:
         case HTTPStatus.NOT_FOUND:
-            return "there is nothing at this address; /docs lists all addresses"
+            detail = "there is nothing at this address; /docs lists all addresses"
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            return f"this address does not take {request.method}; it takes {headers['Allow']}"
-    return None
+            headers["Allow"] = ", ".join(allowed_methods(request.app, request.scope))
+            detail = f"this address does not take {request.method}; it takes {headers['Allow']}"
+    return problem(request.state.request_id, kind, detail, headers=headers)
 
 
 async def _on_invalid_request(request: Request, error: RequestValidationError) -> Response:

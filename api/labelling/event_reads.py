@@ -22,12 +22,12 @@ _Wanted = tuple[ProjectName, JobId, int]
 
 
 class ListsEvents(Protocol):
-    """Reads what a log is of, and then a page of it."""
+    """Reads the job or training of a log, and then a page of the log."""
 
     async def __call__(
         self, store: ProjectStore, job_id: JobId, /, *, after: int, limit: int
     ) -> tuple[Job | Training, Slice[Event]]:
-        """The events behind a sequence number. Raises JobNotFound, or what stands for it."""
+        """The events after a sequence number. Raises JobNotFound or TrainingNotFound."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ async def create(request: Request, application: TheApplication, store: TheStore,
 
 @router.post("/v1/trainings/estimate", openapi_extra=_BODY, responses=problems(400, 408, 413, 415, 503))
 async def estimate(request: Request, application: TheApplication, store: TheStore) -> TrainingEstimateBody:
-    """Check jobs as for a training and estimate its cost, as far as earlier trainings tell; stores nothing."""
+    """Check jobs as for a training and estimate its cost by earlier trainings; stores nothing."""
     wanted = parse_request(await read_json(request, _MAX_BYTES))
     bases = BasesOnDisk(application.settings.training.bases)
     return TrainingEstimateBody.model_validate(await estimate_training(wanted, store, application.scorers, bases))
