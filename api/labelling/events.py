@@ -24,9 +24,6 @@ from service.ports.store import EventSubscription, ProjectStore
 
 router = APIRouter(tags=["events"])
 
-
-_TheEventReads = Annotated[EventReads, Depends(of_app("event_reads"))]
-
 KEEPALIVE_SECONDS = 15.0
 CONFIRM_SECONDS = 15.0  # after which a stream ends if its key was revoked
 RECONNECT_MILLISECONDS = 2_000
@@ -36,6 +33,7 @@ _LastEventId = Annotated[
     str | None,
     Header(description="id of the last event that you have received", json_schema_extra={"pattern": _EVENT_ID}),
 ]
+_TheEventReads = Annotated[EventReads, Depends(of_app("event_reads"))]
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -57,9 +55,8 @@ class EventsRequest:
             events = await reads.page(self.project_store, job_id, after=self.after, limit=self.limit)
             page = EventPage(data=[EventBody.model_validate(event) for event in events.items], has_more=events.has_more)
             return Response(page.model_dump_json(), media_type="application/json")
-        counted = self.streams.counted(
-            self.project_store.caller.project, await reads.quotas(self.project_store, job_id)
-        )
+        quotas = await reads.quotas(self.project_store, job_id)
+        counted = self.streams.counted(self.project_store.caller.project, quotas)
         content = _live(self.project_store, job_id, reads, self.after, self.stopping)
         return _CountedStream(content, counted, self.metrics.streams.track_inprogress())
 
