@@ -60,7 +60,7 @@ async def serve(settings: Settings, sockets: list[socket.socket] | None = None) 
     """
     application = build_application(settings)
     try:
-        await _tell_of_missing_keys(application)
+        await _warn_without_keys(application)
         app = create_app(application)
         config = uvicorn.Config(
             app,
@@ -76,7 +76,7 @@ async def serve(settings: Settings, sockets: list[socket.socket] | None = None) 
         await application.close()
 
 
-async def _tell_of_missing_keys(application: Application) -> None:
+async def _warn_without_keys(application: Application) -> None:
     """Log how to make the first key if requests need one and there is none."""
     settings = application.settings
     if not needs_key(settings.host, required=settings.access.required):

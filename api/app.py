@@ -16,7 +16,7 @@ from api.edge.limits import BodyLimit, BodyPace, ConnectionLimit, HeadLimit
 from api.edge.middleware import RequestContext
 from api.errors import install_handlers
 from api.labelling import events, jobs, results
-from api.labelling.event_reads import EventReads, read_turns
+from api.labelling.event_reads import READS_AT_ONCE, EventReads
 from api.labelling.submissions import rooms_of
 from api.metrics import ApiMetrics
 from api.openapi.documentation import install_openapi
@@ -60,23 +60,23 @@ def create_app(application: Application) -> FastAPI:
         separate_input_output_schemas=False,
         telemetry=_NO_TELEMETRY,
     )
+    server = application.settings.server
     metrics = ApiMetrics(application.metrics)
     app.state.application = application
     app.state.metrics = metrics
     app.state.models = ModelDirectory(application.scorers)
     app.state.signer = CursorSigner(application.settings.database_url.get_secret_value())
     app.state.streams = StreamCounter()
-    turns = read_turns()
+    turns = asyncio.Semaphore(READS_AT_ONCE)
     app.state.event_reads = EventReads(turns=turns)
     app.state.training_event_reads = EventReads(control.list_events, control.read_stream_quotas, turns)
     app.state.downloads = asyncio.Semaphore(_DOWNLOADS_AT_ONCE)
-    app.state.rooms = rooms_of(application.settings.server)
-    app.state.first_answer = FirstAnswer(application.scorers, is_awaited=application.settings.server.ready_with_backend)
+    app.state.rooms = rooms_of(server)
+    app.state.first_answer = FirstAnswer(application.scorers, is_awaited=server.ready_with_backend)
     app.state.stopping = asyncio.Event()
     labelling = (jobs.router, results.router, events.router)
     for router in (*labelling, trainings.router, scoring.router, webhooks.router, operations.router, docs_page.router):
         app.include_router(router)
-    server = application.settings.server
     app.add_middleware(BodyLimit, max_bytes=application.settings.upload.max_bytes + _FORM_BYTES)
     app.add_middleware(BodyPace, seconds=server.body_seconds, min_bytes=server.min_bytes)
     app.add_middleware(AccessControl, application=application)

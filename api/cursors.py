@@ -19,13 +19,14 @@ class CursorSigner:
         signed = self._serializer(scope).dumps(values)
         return signed if isinstance(signed, str) else signed.decode()
 
-    def read(self, scope: str, cursor: str) -> list[Any]:
-        """Return the values in a cursor. Raises InvalidCursor without a signature of this service for this list."""
+    def read(self, scope: str, cursor: str | None) -> tuple[Any, ...] | None:
+        """Return the values in a cursor, if there is one. Raises InvalidCursor if it is none of this list."""
+        if cursor is None:
+            return None
         try:
-            values: list[Any] = self._serializer(scope).loads(cursor)
+            return tuple(self._serializer(scope).loads(cursor))
         except (BadData, UnicodeError) as error:
             raise InvalidCursor("the cursor was not handed out by this service for this list") from error
-        return values
 
     def _serializer(self, scope: str) -> URLSafeSerializer:
         """The list's name is the salt, so that its signatures hold for no other list."""

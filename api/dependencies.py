@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from typing import Annotated, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Header, Path, Query, Request
 
@@ -49,56 +50,45 @@ class Application(Protocol):
         """Metrics of this process that both doors have."""
 
 
-def _application(request: Request) -> Application:
-    application: Application = request.app.state.application
-    return application
+# Dependencies are coroutines, since FastAPI runs a plain function in another thread.
+def of_app(name: str) -> Callable[[Request], Awaitable[Any]]:
+    """A dependency on the part of this name that `create_app` put into the application's state."""
+
+    async def part(request: Request) -> Any:
+        return getattr(request.app.state, name)
+
+    return part
 
 
-def _store(request: Request) -> ProjectStore:
+TheApplication = Annotated[Application, Depends(of_app("application"))]
+
+
+async def _store(request: Request, application: TheApplication) -> ProjectStore:
     """The store narrowed to the caller, whom `AccessControl` has authenticated."""
-    application = _application(request)
     quotas = Quotas(**application.settings.quota.model_dump())
     return CallerStore(application.store, request.state.caller, quotas)
 
 
-def _signer(request: Request) -> CursorSigner:
-    signer: CursorSigner = request.app.state.signer
-    return signer
+TheStore = Annotated[ProjectStore, Depends(_store)]
 
 
-def _metrics(request: Request) -> ApiMetrics:
-    metrics: ApiMetrics = request.app.state.metrics
-    return metrics
+async def _download_store(
+    store: TheStore,
+    application: TheApplication,
+    downloads: Annotated[asyncio.Semaphore, Depends(of_app("downloads"))],
+) -> ProjectStore:
+    """The store for downloads, of which few read at once, to leave database connections for other requests."""
+    return CallerStore(application.store, store.caller, store.quotas, turns=downloads)
 
 
-def _models(request: Request) -> ModelDirectory:
-    models: ModelDirectory = request.app.state.models
-    return models
-
-
-def _first_answer(request: Request) -> FirstAnswer:
-    first_answer: FirstAnswer = request.app.state.first_answer
-    return first_answer
-
-
-def _streams(request: Request) -> StreamCounter:
-    streams: StreamCounter = request.app.state.streams
-    return streams
-
-
-def _stopping(request: Request) -> asyncio.Event:
-    event: asyncio.Event = request.app.state.stopping
-    return event
-
-
-def _job_id(job_id: Annotated[str, Path(description="the job's id", examples=["job_" + "0" * 32])]) -> JobId:
+async def _job_id(job_id: Annotated[str, Path(description="the job's id", examples=["job_" + "0" * 32])]) -> JobId:
     """Refuse malformed ids before they reach the database."""
     if not JOB_ID.fullmatch(job_id):
         raise JobNotFound(f"there is no job {job_id!r}")
     return JobId(job_id)
 
 
-def _idempotency_key(
+async def _idempotency_key(
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -113,14 +103,13 @@ def _idempotency_key(
     return idempotency_key
 
 
-TheApplication = Annotated[Application, Depends(_application)]
-TheStore = Annotated[ProjectStore, Depends(_store)]
-TheSigner = Annotated[CursorSigner, Depends(_signer)]
-TheModels = Annotated[ModelDirectory, Depends(_models)]
-TheMetrics = Annotated[ApiMetrics, Depends(_metrics)]
-TheFirstAnswer = Annotated[FirstAnswer, Depends(_first_answer)]
-TheStreams = Annotated[StreamCounter, Depends(_streams)]
-Stopping = Annotated[asyncio.Event, Depends(_stopping)]
+TheDownloadStore = Annotated[ProjectStore, Depends(_download_store)]
+TheSigner = Annotated[CursorSigner, Depends(of_app("signer"))]
+TheModels = Annotated[ModelDirectory, Depends(of_app("models"))]
+TheMetrics = Annotated[ApiMetrics, Depends(of_app("metrics"))]
+TheFirstAnswer = Annotated[FirstAnswer, Depends(of_app("first_answer"))]
+TheStreams = Annotated[StreamCounter, Depends(of_app("streams"))]
+Stopping = Annotated[asyncio.Event, Depends(of_app("stopping"))]
 TheJobId = Annotated[JobId, Depends(_job_id)]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="maximum number of items on a page")]

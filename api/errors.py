@@ -176,47 +176,35 @@ def _headers(error: errors.ServiceError, kind: ProblemKind) -> dict[str, str]:
 
 def install_handlers(app: FastAPI) -> None:
     """Answer every error with a problem document; the middleware catches unforeseen ones."""
-    app.add_exception_handler(errors.ServiceError, _on_service_error)
-    app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.exception_handler(errors.ServiceError)(_on_service_error)
+    app.exception_handler(HTTPException)(_on_http_error)
+    app.exception_handler(RequestValidationError)(_on_invalid_request)
 
 
-async def _on_service_error(request: Request, error: Exception) -> Response:
-    if not isinstance(error, errors.ServiceError):
-        raise error
+async def _on_service_error(request: Request, error: errors.ServiceError) -> Response:
     return service_problem(request.state.request_id, error)
 
 
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
+async def _on_http_error(request: Request, error: HTTPException) -> Response:
     phrase = HTTPStatus(error.status_code).phrase
     kind = ProblemKind(status=error.status_code, slug=re.sub(r"[^a-z]+", "-", phrase.lower()))
     headers, detail = dict(error.headers or {}), error.detail
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(allowed_methods(request.app, request.scope))
-    if detail == phrase:  # the framework's own
-        detail = _in_words(error.status_code, request, headers) or detail
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            detail = "there is nothing at this address; /docs lists all addresses"
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(allowed_methods(request.app, request.scope))
+            detail = f"this address does not take {request.method}; it takes {headers['Allow']}"
     return problem(request.state.request_id, kind, detail, headers=headers)
 
 
-def _in_words(status: int, request: Request, headers: Mapping[str, str]) -> str | None:
-    match status:
-        case HTTPStatus.NOT_FOUND:
-            return "there is nothing at this address; /docs lists all addresses"
-        case HTTPStatus.METHOD_NOT_ALLOWED:
-            return f"this address does not take {request.method}; it takes {headers['Allow']}"
-    return None
-
-
-async def _on_invalid_request(request: Request, error: Exception) -> Response:
-    if not isinstance(error, RequestValidationError):
-        raise error
+async def _on_invalid_request(request: Request, error: RequestValidationError) -> Response:
     faults = [
         errors.Fault(
-            sentence(e["type"], str(e["msg"]), e.get("ctx", {})), field=".".join(map(str, e["loc"][1:])) or None
+            sentence(found["type"], found["msg"], found.get("ctx", {})),
+            field=".".join(map(str, found["loc"][1:])) or None,
         )
-        for e in error.errors()
+        for found in error.errors()
     ]
     return problem(request.state.request_id, _INVALID_REQUEST, "the request cannot be used", faults=faults)
 

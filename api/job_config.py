@@ -25,10 +25,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 SHARE_TOLERANCE = 1e-9  # by which sums of shares may be off, as floats
 _LARGEST = 1e6  # of a parameter that is a number with a fraction: far beyond use, and products of two stay finite
-_LAST = 2**63 - 1  # longer integers are not read
-_MOST_ROUNDS = 100  # of anything that is done again and again: an estimate rehearses all of them
-_MOST_ROWS = 10_000  # that are searched together: far beyond what a context holds
-MAX_LABEL_CHARACTERS = 300  # each token of a label is asked for in every prompt; `parse_config` says it in words
+_LAST = 2**63 - 1  # the largest integer that the service reads
+_MOST_ROUNDS = 100  # of anything that the search repeats: an estimate simulates every repetition
+_MOST_ROWS = 10_000  # of one search: far more than a context holds
+MAX_LABEL_CHARACTERS = 300  # every prompt requests each token of a label; `parse_config` checks it
 LabelText = Annotated[str, Field(json_schema_extra={"pattern": r"^\S(.*\S)?$", "maxLength": MAX_LABEL_CHARACTERS})]
 _NEW = domain.SearchConfig()  # the defaults of new jobs
 
@@ -123,7 +123,7 @@ class Task(StrictModel):
 
 
 def _default_objectives() -> str:
-    """Which strategies raise what by default, in words."""
+    """The default objective of each strategy, in words."""
     defaults: dict[Objective, list[str]] = {}
     for strategy in StrategyName:
         defaults.setdefault(strategy.approach.default_objective, []).append(f"`{strategy.value}`")
@@ -232,7 +232,7 @@ class SearchConfig(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _without_gone(cls, values: Any) -> Any:
-        """Pass over parameters that are gone if they ask for nothing else: answers of earlier releases show them."""
+        """Ignore removed parameters that have their only value: answers of earlier releases show them."""
         if not isinstance(values, dict):
             return values
         return {name: value for name, value in values.items() if name not in GONE or value != getattr(_NEW, name)}
@@ -288,7 +288,7 @@ class JobConfig(StrictModel):
 
     @classmethod
     def showing(cls, config: domain.JobConfig) -> Self:
-        """The configuration of a stored job, as it is: an earlier release may have taken what this one refuses."""
+        """The configuration of a stored job, unchecked: an earlier release may have accepted what this one refuses."""
         parts = {"task": _shown(Task, config.task), "search": _shown(SearchConfig, config.search)}
         return _shown(cls, config, **parts, limits=_shown(Limits, config.limits))
 

@@ -108,7 +108,7 @@ class ListedJobBody(JobBody):
     """A job of a list."""
 
     name: str
-    config: JobConfig | None  # type: ignore[assignment]  # a list also has jobs that one cannot ask for
+    config: JobConfig | None  # type: ignore[assignment]  # a list also has jobs that this release cannot read
     unreadable: str | None = Field(
         description="why this release cannot read the job's configuration, which is null then: another one stored it"
     )

@@ -24,13 +24,8 @@ from service.errors import HostNotAllowed, NotAuthenticated, ServiceError
 from service.records.access import Caller
 
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)
-_OTHER_HEADERS = (
-    "x-api-key",
-    "api-key",
-    "x-auth-token",
-    "x-access-token",
-    "x-api-token",
-)  # where other services look for keys
+# Headers from which other services read keys.
+_OTHER_HEADERS = ("x-api-key", "api-key", "x-auth-token", "x-access-token", "x-api-token")
 _HOW_TO_SEND = "send `Authorization: Bearer icm_...`, the key without quotes"
 _QUERY_NAMES = re.compile(r"(?:^|&)(?:api[_-]?key|access[_-]?token)=", re.IGNORECASE)
 
@@ -74,19 +69,16 @@ class AccessControl:
         try:
             caller = await self._caller(scope)
             state["caller"] = caller  # from here on the request's log line names the project
-            standing = self._counted(caller)
+            if caller.key_id is not None:
+                standing = self._rates.take(caller.key_id)
             if standing is not None:
                 standing.check()
             permit(caller, needed)
         except ServiceError as error:
-            await service_problem(state["request_id"], error)(scope, receive, _telling(standing, send))
+            await service_problem(state["request_id"], error)(scope, receive, _with_rate(standing, send))
             return
         with structlog.contextvars.bound_contextvars(project=caller.project, key_id=caller.key_id):
-            await self._app(scope, receive, _telling(standing, send))
-
-    def _counted(self, caller: Caller) -> Standing | None:
-        """Count the request against the caller's key, if there is one."""
-        return None if caller.key_id is None else self._rates.take(caller.key_id)
+            await self._app(scope, receive, _with_rate(standing, send))
 
     async def _caller(self, scope: Scope) -> Caller:
         _refuse_key_in_address(scope)
@@ -152,17 +144,17 @@ def _refuse_foreign_page(scope: Scope) -> None:
         raise NotAuthenticated("a request from a web page needs an API key, unless the page is this service's own")
 
 
-def _telling(standing: Standing | None, send: Send) -> Send:
-    """Add the key's rate limit, and the rest of it, to the answer's headers."""
+def _with_rate(standing: Standing | None, send: Send) -> Send:
+    """Send the answer with headers about the key's rate limit."""
     if standing is None:
         return send
 
-    async def telling(message: Message) -> None:
+    async def send_with_rate(message: Message) -> None:
         if message["type"] == "http.response.start":
             MutableHeaders(scope=message).update(standing.headers())
         await send(message)
 
-    return telling
+    return send_with_rate
 
 
 def _refuse_key_in_address(scope: Scope) -> None:

@@ -26,7 +26,7 @@ def parse_config(raw: Any) -> JobConfig:
 
 
 def _validated(raw: Any) -> JobConfig:
-    """The configuration, if every field by itself is as its schema says. Raises InvalidConfig."""
+    """The configuration, with each field checked against its schema. Raises InvalidConfig."""
     try:
         return job_config.JobConfig.model_validate(raw).checked()
     except ValidationError as error:

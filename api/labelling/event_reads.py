@@ -15,19 +15,19 @@ from service.records.access import Quotas
 from service.records.jobs import Event, Job
 from service.records.trainings import Training
 
-_AT_ONCE = 2  # maximum of the process's connections to the database for streams
+READS_AT_ONCE = 2  # maximum of the process's connections to the database for streams, of all logs together
 _PAGE = 200  # events; handling them takes a few milliseconds, during which the process serves nobody else
 
 _Wanted = tuple[ProjectName, JobId, int]
 
 
 class ListsEvents(Protocol):
-    """Reads what a log is of, and then a page of it."""
+    """Reads the job or training of a log, and then a page of the log."""
 
     async def __call__(
         self, store: ProjectStore, job_id: JobId, /, *, after: int, limit: int
     ) -> tuple[Job | Training, Slice[Event]]:
-        """The events behind a sequence number. Raises JobNotFound, or what stands for it."""
+        """The events after a sequence number. Raises JobNotFound or TrainingNotFound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,6 @@ class EventsRead:
     last: int | None  # sequence number of the last event, if there was one
     has_more: bool
     job_has_ended: bool
-
-
-def read_turns() -> asyncio.Semaphore:
-    """So many may read at once, of all logs together that share it."""
-    return asyncio.Semaphore(_AT_ONCE)
 
 
 class EventReads:
@@ -56,7 +51,7 @@ class EventReads:
     ) -> None:
         self._listed = listed
         self._quotas_for = quotas_for
-        self._turns = turns or read_turns()
+        self._turns = turns or asyncio.Semaphore(READS_AT_ONCE)
         self._waiting: dict[_Wanted, asyncio.Task[EventsRead]] = {}
 
     async def after(self, store: ProjectStore, job_id: JobId, sequence: int) -> EventsRead:

@@ -6,62 +6,85 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractContextManager, ExitStack, aclosing, suppress
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
-from api.dependencies import Limit, Stopping, TheJobId, TheMetrics, TheStore, TheStreams
+from api.dependencies import Limit, Stopping, TheJobId, TheMetrics, TheStore, TheStreams, of_app
 from api.labelling.event_reads import EventReads
 from api.metrics import ApiMetrics
 from api.openapi.documentation import problems
 from api.schemas import EventBody, EventPage
 from service.access.streams import StreamCounter
 from service.errors import InvalidCursor, StorageUnavailable
-from service.identifiers import JobId, ProjectName
+from service.identifiers import JobId
 from service.ports.store import EventSubscription, ProjectStore
-from service.records.access import Quotas
 
 router = APIRouter(tags=["events"])
-
-
-def _event_reads(request: Request) -> EventReads:
-    reads: EventReads = request.app.state.event_reads
-    return reads
-
-
-_TheEventReads = Annotated[EventReads, Depends(_event_reads)]
 
 KEEPALIVE_SECONDS = 15.0
 CONFIRM_SECONDS = 15.0  # after which a stream ends if its key was revoked
 RECONNECT_MILLISECONDS = 2_000
 _LAST = 2**31 - 1  # beyond any event
 _EVENT_ID = r"^[0-9]{0,19}$"
-LastEventId = Annotated[
+_LastEventId = Annotated[
     str | None,
     Header(description="id of the last event that you have received", json_schema_extra={"pattern": _EVENT_ID}),
 ]
+_TheEventReads = Annotated[EventReads, Depends(of_app("event_reads"))]
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Count open streams, for the quotas of their projects and for the metrics."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsRequest:
+    """A request for the events of a log, as a stream or as a page."""
 
+    project_store: ProjectStore
+    after: int
+    limit: int
+    wants_json: bool
     streams: StreamCounter
     metrics: ApiMetrics
+    stopping: asyncio.Event
 
-    def taken(self, project: ProjectName, quotas: Quotas) -> tuple[AbstractContextManager[object], ...]:
-        """Hold a place of each kind while the context lasts. Raises QuotaExhausted on entering."""
-        return self.streams.counted(project, quotas), self.metrics.streams.track_inprogress()
+    async def answer(self, job_id: JobId, reads: EventReads) -> Response:
+        """A page of the log, or a stream of it. Raises JobNotFound, and QuotaExhausted for a surplus stream."""
+        if self.wants_json:
+            events = await reads.page(self.project_store, job_id, after=self.after, limit=self.limit)
+            page = EventPage(data=[EventBody.model_validate(event) for event in events.items], has_more=events.has_more)
+            return Response(page.model_dump_json(), media_type="application/json")
+        quotas = await reads.quotas(self.project_store, job_id)
+        counted = self.streams.counted(self.project_store.caller.project, quotas)
+        content = _live(self.project_store, job_id, reads, self.after, self.stopping)
+        return _CountedStream(content, counted, self.metrics.streams.track_inprogress())
 
 
-def _places(streams: TheStreams, metrics: TheMetrics) -> _Places:
-    return _Places(streams, metrics)
+async def _events_request(
+    request: Request,
+    store: TheStore,
+    stopping: Stopping,
+    *,
+    streams: TheStreams,
+    metrics: TheMetrics,
+    limit: Limit = 100,
+    last_event_id: _LastEventId = None,
+) -> EventsRequest:
+    """Read the request. Raises InvalidCursor."""
+    accepted = request.headers.get("accept", "")
+    return EventsRequest(
+        project_store=store,
+        after=_sequence(last_event_id),
+        limit=limit,
+        wants_json="application/json" in accepted and "text/event-stream" not in accepted,
+        streams=streams,
+        metrics=metrics,
+        stopping=stopping,
+    )
 
 
-ThePlaces = Annotated[_Places, Depends(_places)]
+TheEventsRequest = Annotated[EventsRequest, Depends(_events_request)]
 
 
 @router.get(
@@ -72,60 +95,16 @@ ThePlaces = Annotated[_Places, Depends(_places)]
         200: {"description": "Events after Last-Event-ID", "content": {"text/event-stream": {}}},
     },
 )
-async def get_events(
-    request: Request,
-    job_id: TheJobId,
-    store: TheStore,
-    stopping: Stopping,
-    *,
-    places: ThePlaces,
-    reads: _TheEventReads,
-    limit: Limit = 100,
-    last_event_id: LastEventId = None,
-) -> Response:
+async def get_events(job_id: TheJobId, wanted: TheEventsRequest, reads: _TheEventReads) -> Response:
     """Stream events until the job has ended; with `Accept: application/json` list those so far."""
-    wanted = EventsRequest.of(request, limit, last_event_id)
-    return await answer(store, job_id, wanted, reads=reads, places=places, stopping=stopping)
-
-
-@dataclass(frozen=True, slots=True)
-class EventsRequest:
-    """A request for events of a log."""
-
-    after: int
-    limit: int
-    wants_json: bool
-
-    @classmethod
-    def of(cls, request: Request, limit: int, last_event_id: str | None) -> Self:
-        """Read the request. Raises InvalidCursor."""
-        return cls(_sequence(last_event_id), limit, wants_json=_wants_json(request))
-
-
-async def answer(
-    store: ProjectStore,
-    job_id: JobId,
-    wanted: EventsRequest,
-    *,
-    reads: EventReads,
-    places: _Places,
-    stopping: asyncio.Event,
-) -> Response:
-    """A page of the log, or a stream of it that holds a place for as long as it lasts."""
-    if not wanted.wants_json:
-        quotas = await reads.quotas(store, job_id)
-        taken = places.taken(store.caller.project, quotas)
-        return _CountedStream(_live(store, job_id, reads, wanted.after, stopping), *taken)
-    events = await reads.page(store, job_id, after=wanted.after, limit=wanted.limit)
-    page = EventPage(data=[EventBody.model_validate(event) for event in events.items], has_more=events.has_more)
-    return Response(page.model_dump_json(), media_type="application/json")
+    return await wanted.answer(job_id, reads)
 
 
 class _CountedStream(EventSourceResponse):
     """Hold a place among the project's streams until the response has ended in whatever way.
 
-    Constructing it takes the place, so that a surplus stream is refused; afterwards the server
-    surely calls it.
+    The constructor takes the place, so that a surplus stream is refused. Afterwards the server surely calls the
+    response.
     """
 
     def __init__(self, content: AsyncIterator[bytes], *places: AbstractContextManager[object]) -> None:
@@ -138,11 +117,6 @@ class _CountedStream(EventSourceResponse):
         """Send the stream."""
         with self._place:
             await super().__call__(scope, receive, send)
-
-
-def _wants_json(request: Request) -> bool:
-    accepted = request.headers.get("accept", "")
-    return "application/json" in accepted and "text/event-stream" not in accepted
 
 
 def _sequence(last_event_id: str | None) -> int:

@@ -1,7 +1,7 @@
 """Routes of jobs: create, read, list, pause, resume, cancel, delete, estimate."""
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response, status
 
@@ -34,6 +34,11 @@ _CREATED = documented_headers(
     Retry_After="seconds until you should read it",
     ETag="identifies this state of the job",
 )
+_CONTROLLED: dict[str, Any] = {  # routes that change a job's status
+    "status_code": status.HTTP_202_ACCEPTED,
+    "response_model": JobBody,
+    "responses": problems(404, 409, 503),
+}
 
 
 @router.post(
@@ -51,20 +56,15 @@ async def create_job(
     metrics: TheMetrics,
 ) -> Response:
     """Check a data set, store it and queue its labelling. The service stores nothing if any row is bad."""
-    receipt = await submit(
-        submission.config,
-        submission.source,
-        store,
-        application.scorers,
-        idempotency_key=key,
-    )
-    headers = {"Location": f"/v1/jobs/{receipt.job.id}", "Retry-After": _POLL_SECONDS}
+    receipt = await submit(submission.config, submission.source, store, application.scorers, idempotency_key=key)
+    answer = _accepted(receipt.job)
+    answer.headers["Location"] = f"/v1/jobs/{receipt.job.id}"
     if receipt.replayed:
-        headers["Idempotency-Replayed"] = "true"
+        answer.headers["Idempotency-Replayed"] = "true"
     else:
         metrics.jobs.inc()
         metrics.rows.inc(receipt.job.progress.rows)
-    return _answer(receipt.job, status.HTTP_202_ACCEPTED, headers)
+    return answer
 
 
 @router.post("/v1/jobs/estimate", openapi_extra=SUBMISSION_BODY, responses=problems(400, 408, 413, 415, 503, 507))
@@ -90,12 +90,8 @@ async def get_jobs(
     job_status: Annotated[JobStatus | None, Query(alias="status")] = None,
 ) -> Page[ListedJobBody]:
     """List jobs, newest first."""
-    before = None
     scope = f"jobs {store.caller.project}"
-    if cursor is not None:
-        created_at, job_id = signer.read(scope, cursor)
-        before = (created_at, job_id)
-    found = await list_jobs(store, limit=limit, before=before, status=job_status)
+    found = await list_jobs(store, limit=limit, before=signer.read(scope, cursor), status=job_status)
     last = found.items[-1] if found.has_more else None
     return Page(
         data=[ListedJobBody.model_validate(job) for job in found.items],
@@ -111,41 +107,26 @@ async def get_jobs(
 )
 async def get_job(request: Request, job_id: TheJobId, store: TheStore) -> Response:
     """Read a job; with `If-None-Match` only if it has changed."""
-    answer = _answer(await read_job(store, job_id), status.HTTP_200_OK, {})
+    answer = _answer(await read_job(store, job_id))
     return not_modified(request, answer.headers["ETag"]) or answer
 
 
-@router.post(
-    "/v1/jobs/{job_id}/pause",
-    status_code=status.HTTP_202_ACCEPTED,
-    response_model=JobBody,
-    responses=problems(404, 409, 503),
-)
+@router.post("/v1/jobs/{job_id}/pause", **_CONTROLLED)
 async def pause_job(job_id: TheJobId, store: TheStore) -> Response:
     """Pause a job at once, until somebody resumes it; workers save their current steps."""
-    return _answer(await control.pause(store, job_id), status.HTTP_202_ACCEPTED, {"Retry-After": _POLL_SECONDS})
+    return _accepted(await control.pause(store, job_id))
 
 
-@router.post(
-    "/v1/jobs/{job_id}/resume",
-    status_code=status.HTTP_202_ACCEPTED,
-    response_model=JobBody,
-    responses=problems(404, 409, 503),
-)
+@router.post("/v1/jobs/{job_id}/resume", **_CONTROLLED)
 async def resume_job(job_id: TheJobId, store: TheStore) -> Response:
     """Resume a paused job; workers retry a job that waits for its backend or for tokens at once."""
-    return _answer(await control.resume(store, job_id), status.HTTP_202_ACCEPTED, {"Retry-After": _POLL_SECONDS})
+    return _accepted(await control.resume(store, job_id))
 
 
-@router.post(
-    "/v1/jobs/{job_id}/cancel",
-    status_code=status.HTTP_202_ACCEPTED,
-    response_model=JobBody,
-    responses=problems(404, 409, 503),
-)
+@router.post("/v1/jobs/{job_id}/cancel", **_CONTROLLED)
 async def cancel_job(job_id: TheJobId, store: TheStore) -> Response:
     """Cancel a job; it keeps its labels so far."""
-    return _answer(await control.cancel(store, job_id), status.HTTP_202_ACCEPTED, {"Retry-After": _POLL_SECONDS})
+    return _accepted(await control.cancel(store, job_id))
 
 
 @router.delete("/v1/jobs/{job_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409, 503))
@@ -154,10 +135,18 @@ async def delete_job(job_id: TheJobId, store: TheStore) -> None:
     await control.remove(store, job_id)
 
 
-def _answer(job: Job, code: int, headers: dict[str, str]) -> Response:
+def _accepted(job: Job) -> Response:
+    """The job after a change that workers still have to carry out."""
+    answer = _answer(job)
+    answer.status_code = status.HTTP_202_ACCEPTED
+    answer.headers["Retry-After"] = _POLL_SECONDS
+    return answer
+
+
+def _answer(job: Job) -> Response:
     body = JobBody.model_validate(job).model_dump_json().encode()
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    return Response(body, code, {**headers, "ETag": etag, "Cache-Control": "no-cache"}, "application/json")
+    return Response(body, headers={"ETag": etag, "Cache-Control": "no-cache"}, media_type="application/json")
 
 
 def not_modified(request: Request, etag: str) -> Response | None:

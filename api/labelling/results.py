@@ -2,20 +2,21 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel
 from starlette.responses import HTMLResponse, StreamingResponse
 
-from api.dependencies import Cursor, Limit, TheJobId, TheSigner, TheStore
+from api.dependencies import Cursor, Limit, TheDownloadStore, TheJobId, TheSigner, TheStore
 from api.labelling.jobs import not_modified
 from api.openapi.documentation import problems
 from api.page.render import content_security_policy, render_report
 from api.schemas import JobBody, LabelBody, Page, ReportBody
-from service.access.caller_store import LimitedProjectStore
 from service.errors import Fault, InvalidInput
 from service.jobs.export.results import Result, find_result, note_download, stream_result
 from service.jobs.listing import list_labels
@@ -65,10 +66,7 @@ async def get_labels(
 ) -> Page[LabelBody]:
     """List the present label states."""
     scope = f"labels {job_id} {order}"
-    after = None
-    if cursor is not None:
-        confidence, position = signer.read(scope, cursor)
-        after = (confidence, position)
+    after = signer.read(scope, cursor)
     by_confidence = order is Order.CONFIDENCE
     job, found = await list_labels(store, job_id, limit=limit, after=after, by_confidence=by_confidence)
     last = found.items[-1][1] if found.has_more else None
@@ -92,6 +90,7 @@ async def get_result(
     request: Request,
     job_id: TheJobId,
     store: TheStore,
+    download_store: TheDownloadStore,
     form: Annotated[ResultFormat, Query(alias="format")] = ResultFormat.JSONL,
     *,
     partial: Annotated[bool, Query(description="accept a failed or cancelled job with its labels so far")] = False,
@@ -110,8 +109,7 @@ async def get_result(
         if unchanged is not None:
             return unchanged
     await note_download(store, result)
-    in_turn = LimitedProjectStore(store, request.app.state.downloads)
-    parts = stream_result(in_turn, result, form, formula_safe=formula_safe)
+    parts = stream_result(download_store, result, form, formula_safe=formula_safe)
     return StreamingResponse(parts, headers=headers, media_type=form.media_type)
 
 
@@ -121,30 +119,36 @@ REPORT_ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/v1/jobs/{job_id}/report", response_model=ReportBody, responses=REPORT_ANSWERS)
-async def get_report(
+async def _report_format(
     request: Request,
-    job_id: TheJobId,
-    store: TheStore,
     form: Annotated[
         ReportFormat | None, Query(alias="format", description="default: the format that Accept names")
     ] = None,
-) -> Response:
+) -> ReportFormat:
+    """The format of the query; without one JSON, unless the request accepts only HTML of the two, as browsers do."""
+    accepted = request.headers.get("accept", "")
+    wants_html = "text/html" in accepted and "application/json" not in accepted
+    return form or (ReportFormat.HTML if wants_html else ReportFormat.JSON)
+
+
+TheReportFormat = Annotated[ReportFormat, Depends(_report_format)]
+
+
+@router.get("/v1/jobs/{job_id}/report", response_model=ReportBody, responses=REPORT_ANSWERS)
+async def get_report(job_id: TheJobId, store: TheStore, form: TheReportFormat) -> Response:
     """Read how far you can trust the labels, and why."""
     found = await report(store, job_id)
     body = ReportBody.model_validate(found)
+    return await report_answer(form, body, lambda: render_report(JobBody.model_validate(found.job), body))
+
+
+async def report_answer(form: ReportFormat, body: BaseModel, rendered: Callable[[], str]) -> Response:
+    """A report as JSON, or as the page that `rendered` builds in a thread."""
     headers = {"Vary": "Accept"}
-    if (form or preferred(request)) is ReportFormat.JSON:
+    if form is ReportFormat.JSON:
         return Response(body.model_dump_json(), headers=headers, media_type="application/json")
-    page = await to_thread.run_sync(render_report, JobBody.model_validate(found.job), body)
-    return HTMLResponse(page, headers=headers | {"Content-Security-Policy": content_security_policy()})
-
-
-def preferred(request: Request) -> ReportFormat:
-    """JSON, unless the request names HTML, as browsers do."""
-    accepted = request.headers.get("accept", "")
-    wants_html = "text/html" in accepted and "application/json" not in accepted
-    return ReportFormat.HTML if wants_html else ReportFormat.JSON
+    headers["Content-Security-Policy"] = content_security_policy()
+    return HTMLResponse(await to_thread.run_sync(rendered), headers=headers)
 
 
 def _etag(result: Result, form: str) -> str:

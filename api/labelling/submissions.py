@@ -11,7 +11,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 from starlette.datastructures import FormData, UploadFile
 
-from api.dependencies import TheApplication, TheStore
+from api.dependencies import TheApplication, TheStore, of_app
 from api.edge.bodies import media_type, read_within
 from api.labelling.configuration import parse_config
 from api.labelling.forms import read_form
@@ -24,7 +24,7 @@ from service.intake.formats import Upload
 from service.intake.sources import FileSource, InlineSource
 from service.intake.text.strict_json import BadJson, parse
 from service.jobs.checks.rows import RowSource
-from service.settings import ServerSettings, UploadSettings
+from service.settings import ServerSettings
 
 T = TypeVar("T")
 
@@ -81,10 +81,11 @@ def rooms_of(server: ServerSettings) -> Rooms:
     )
 
 
-async def _read_submission(request: Request, application: TheApplication, store: TheStore) -> AsyncIterator[Submission]:
+async def _read_submission(
+    request: Request, application: TheApplication, store: TheStore, rooms: Annotated[Rooms, Depends(of_app("rooms"))]
+) -> AsyncIterator[Submission]:
     """Yield the submission of this request at its turn; its file exists until the endpoint returns."""
-    limits = _limits(application.settings.upload)
-    rooms: Rooms = request.app.state.rooms
+    limits = Limits(**application.settings.upload.model_dump())
     project = store.caller.project
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedFormat("Content-Encoding is not read here; send a .gz file as it is")
@@ -109,15 +110,6 @@ async def _read_submission(request: Request, application: TheApplication, store:
 
 # The turn and the file end with the endpoint, since a slow reader may take long for the answer.
 TheSubmission = Annotated[Submission, Depends(_read_submission, scope="function")]
-
-
-def _limits(upload: UploadSettings) -> Limits:
-    return Limits(
-        max_bytes=upload.max_bytes,
-        max_rows=upload.max_rows,
-        max_row_bytes=upload.max_row_bytes,
-        max_parquet_memory_bytes=upload.max_parquet_memory_bytes,
-    )
 
 
 async def _body(request: Request) -> bytes:
@@ -153,12 +145,8 @@ async def _noticed_leaving(request: Request) -> AsyncIterator[asyncio.Event]:
             pass
         gone.set()
 
-    noticing = asyncio.create_task(notice())
-    try:
+    async with _meanwhile(notice()):
         yield gone
-    finally:
-        noticing.cancel()
-        await asyncio.wait({noticing})
 
 
 @asynccontextmanager
@@ -169,12 +157,19 @@ async def _cancelled_when(gone: asyncio.Event, source: FileSource | InlineSource
         await gone.wait()
         source.cancel()
 
-    cancelling = asyncio.create_task(cancel())
+    async with _meanwhile(cancel()):
+        yield
+
+
+@asynccontextmanager
+async def _meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do the work as long as the context lasts."""
+    task = asyncio.create_task(work)
     try:
         yield
     finally:
-        cancelling.cancel()
-        await asyncio.wait({cancelling})
+        task.cancel()
+        await asyncio.wait({task})
 
 
 @asynccontextmanager

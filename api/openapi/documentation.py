@@ -46,7 +46,7 @@ def documented_headers(**described: str) -> dict[str, Any]:
 
 
 _RETRY_AFTER = documented_headers(Retry_After="seconds until you should repeat the request")
-_TOLD_WITH = {
+_HEADERS_OF = {
     401: documented_headers(WWW_Authenticate="asks for an API key"),
     429: _RETRY_AFTER,
     503: _RETRY_AFTER,
@@ -94,6 +94,13 @@ SUBMISSION_BODY: dict[str, Any] = {
 }
 
 
+def documented(body: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+    """Document the JSON body of a request."""
+    schema = {"$ref": _REFERENCE.format(model=body.__name__)}
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The possible problem documents of an endpoint; 503 implies 507, since the database's disk can be full."""
     full_disk = (507,) if 503 in statuses else ()
@@ -103,7 +110,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def _problem(status: int) -> dict[str, Any]:
     content = {PROBLEM_JSON: {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
     answer = {"description": "A problem (RFC 9457)", "content": content}
-    return {**answer, "headers": _TOLD_WITH[status]} if status in _TOLD_WITH else answer
+    return {**answer, "headers": _HEADERS_OF[status]} if status in _HEADERS_OF else answer
 
 
 def install_openapi(app: FastAPI, *bodies: type[BaseModel]) -> None:
@@ -125,7 +132,7 @@ def install_openapi(app: FastAPI, *bodies: type[BaseModel]) -> None:
                 schemas.update(schema.pop("$defs", {}))
                 schemas[body.__name__] = schema
             _leave_out_null(document)
-            _tell_who_may_ask(document)
+            _add_scopes(document)
             add_links(document)
             app.openapi_schema = document
         return app.openapi_schema
@@ -135,16 +142,18 @@ def install_openapi(app: FastAPI, *bodies: type[BaseModel]) -> None:
 
 def _leave_out_null(document: dict[str, Any]) -> None:
     """Remove null from the types of parameters: queries and headers have no null."""
-    for operations in document["paths"].values():
-        for parameter in (
-            parameter for operation in operations.values() for parameter in operation.get("parameters", ())
-        ):
+    operations = (operation for methods in document["paths"].values() for operation in methods.values())
+    for operation in operations:
+        for parameter in operation.get("parameters", ()):
             schema = parameter["schema"]
             kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
-            parameter["schema"] = {**schema, **(kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})}
+            if len(kinds) == 1:
+                schema.update(kinds[0])
+            elif kinds:
+                schema["anyOf"] = kinds
 
 
-def _tell_who_may_ask(document: dict[str, Any]) -> None:
+def _add_scopes(document: dict[str, Any]) -> None:
     """Add every operation's scope, and the refusals without it or for another host, from the enforced rules."""
     schemes = document["components"].setdefault("securitySchemes", {})
     schemes["ApiKey"] = {"type": "http", "scheme": "bearer", "description": _ABOUT_KEYS}

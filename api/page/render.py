@@ -44,7 +44,7 @@ def render_report(job: JobBody, report: ReportBody) -> str:
 
 def render_training(found: TrainingReport) -> str:
     """Render the page about a training; it escapes every text from outside."""
-    config = found.training.config  # as it was stored: another release may have taken what this one refuses
+    config = found.training.config  # as stored: another release may have accepted what this one refuses
     page = TrainingPage.of(found.report, config)
     template = _environment().get_template("training.html")
     base = found.manifest.get("base") or {}

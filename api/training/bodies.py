@@ -69,7 +69,7 @@ class TrainingBody(Body):
 class ListedTrainingBody(TrainingBody):
     """A training of a list."""
 
-    config: Annotated[  # type: ignore[assignment]  # a list also has trainings that one cannot ask for
+    config: Annotated[  # type: ignore[assignment]  # a list also has trainings that this release cannot read
         Mapping[str, Any] | None, PlainValidator(_unchecked, json_schema_input_type=TrainingRequest | None)
     ]
     unreadable: str | None = Field(

@@ -1,29 +1,27 @@
 """Routes of trainings: create, estimate, read, list, follow, pause, resume, cancel and remove; report and adapter."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
-from starlette.responses import HTMLResponse, StreamingResponse
+from starlette.responses import StreamingResponse
 
 from api.dependencies import (
     Cursor,
     IdempotencyKey,
     Limit,
-    Stopping,
     TheApplication,
     TheSigner,
     TheStore,
+    of_app,
 )
 from api.edge.bodies import read_json
 from api.labelling.event_reads import EventReads
-from api.labelling.events import EventsRequest, LastEventId, ThePlaces, answer
-from api.labelling.results import REPORT_ANSWERS, ReportFormat, preferred
-from api.openapi.documentation import documented_headers, problems
-from api.page.render import content_security_policy, render_training
+from api.labelling.events import TheEventsRequest
+from api.labelling.results import REPORT_ANSWERS, TheReportFormat, report_answer
+from api.openapi.documentation import documented, documented_headers, problems
+from api.page.render import render_training
 from api.schemas import EventPage, Page
 from api.training.bodies import ListedTrainingBody, TrainingBody, TrainingEstimateBody, TrainingReportBody
-from api.webhooks.bodies import documented
 from service.errors import TrainingNotFound
 from service.identifiers import JobId, is_training_id
 from service.records.jobs import JobStatus
@@ -42,9 +40,14 @@ _POLL_SECONDS = "1"
 _TAR = "application/x-tar"
 _BODY = documented(TrainingRequest, {"job_ids": ["job_" + "0" * 32], "epochs": 3, "rows": {"min_confidence": 0.9}})
 _CREATED = documented_headers(Location="where the training is", Retry_After="seconds after which to look at it")
+_CONTROLLED: dict[str, Any] = {  # routes that change a training's status
+    "status_code": status.HTTP_202_ACCEPTED,
+    "response_model": TrainingBody,
+    "responses": problems(404, 409, 503),
+}
 
 
-def _training_id(
+async def _training_id(
     training_id: Annotated[str, Path(description="the training's id", examples=["train_" + "0" * 32])],
 ) -> JobId:
     """Refuse ids in another form than the service's before they reach the database. Raises TrainingNotFound."""
@@ -53,13 +56,8 @@ def _training_id(
     return JobId(training_id)
 
 
-def _event_reads(request: Request) -> EventReads:
-    reads: EventReads = request.app.state.training_event_reads
-    return reads
-
-
 TheTrainingId = Annotated[JobId, Depends(_training_id)]
-_TheEventReads = Annotated[EventReads, Depends(_event_reads)]
+_TheEventReads = Annotated[EventReads, Depends(of_app("training_event_reads"))]
 
 
 @router.post(
@@ -74,13 +72,16 @@ async def create(request: Request, application: TheApplication, store: TheStore,
     wanted = parse_request(await read_json(request, _MAX_BYTES))
     bases = BasesOnDisk(application.settings.training.bases)
     receipt = await create_training(wanted, store, application.artifacts, bases, idempotency_key=key)
-    headers = {"Location": f"/v1/trainings/{receipt.training.id}"}
-    return _accepted(receipt.training, headers | ({"Idempotency-Replayed": "true"} if receipt.replayed else {}))
+    answer = _accepted(receipt.training)
+    answer.headers["Location"] = f"/v1/trainings/{receipt.training.id}"
+    if receipt.replayed:
+        answer.headers["Idempotency-Replayed"] = "true"
+    return answer
 
 
 @router.post("/v1/trainings/estimate", openapi_extra=_BODY, responses=problems(400, 408, 413, 415, 503))
 async def estimate(request: Request, application: TheApplication, store: TheStore) -> TrainingEstimateBody:
-    """Check jobs as for a training and estimate its cost, as far as earlier trainings tell; stores nothing."""
+    """Check jobs as for a training and estimate its cost by earlier trainings; stores nothing."""
     wanted = parse_request(await read_json(request, _MAX_BYTES))
     bases = BasesOnDisk(application.settings.training.bases)
     return TrainingEstimateBody.model_validate(await estimate_training(wanted, store, application.scorers, bases))
@@ -96,10 +97,7 @@ async def get_trainings(
 ) -> Page[ListedTrainingBody]:
     """Trainings, newest first."""
     scope = f"trainings {store.caller.project}"
-    before = None
-    if cursor is not None:
-        created_at, training_id = signer.read(scope, cursor)
-        before = (created_at, training_id)
+    before = signer.read(scope, cursor)
     found = await control.list_trainings(store, limit=limit, before=before, status=training_status)
     last = found.items[-1] if found.has_more else None
     return Page(
@@ -123,20 +121,9 @@ async def get_training(training_id: TheTrainingId, store: TheStore) -> TrainingB
         200: {"description": "Events behind Last-Event-ID", "content": {"text/event-stream": {}}},
     },
 )
-async def get_training_events(
-    request: Request,
-    training_id: TheTrainingId,
-    store: TheStore,
-    stopping: Stopping,
-    *,
-    places: ThePlaces,
-    reads: _TheEventReads,
-    limit: Limit = 100,
-    last_event_id: LastEventId = None,
-) -> Response:
+async def get_training_events(training_id: TheTrainingId, wanted: TheEventsRequest, reads: _TheEventReads) -> Response:
     """Events as they happen until the training has ended; with `Accept: application/json`, the events so far."""
-    wanted = EventsRequest.of(request, limit, last_event_id)
-    return await answer(store, training_id, wanted, reads=reads, places=places, stopping=stopping)
+    return await wanted.answer(training_id, reads)
 
 
 @router.get(
@@ -144,22 +131,10 @@ async def get_training_events(
     response_model=TrainingReportBody,
     responses={**problems(409), **REPORT_ANSWERS},
 )
-async def get_training_report(
-    request: Request,
-    training_id: TheTrainingId,
-    store: TheStore,
-    form: Annotated[
-        ReportFormat | None, Query(alias="format", description="default: the format that Accept names")
-    ] = None,
-) -> Response:
+async def get_training_report(training_id: TheTrainingId, store: TheStore, form: TheReportFormat) -> Response:
     """The report of a training that has succeeded, with its manifest and its lineage."""
     found = await control.read_report(store, training_id)
-    body = TrainingReportBody.model_validate(found)
-    headers = {"Vary": "Accept"}
-    if (form or preferred(request)) is ReportFormat.JSON:
-        return Response(body.model_dump_json(), headers=headers, media_type="application/json")
-    page = await to_thread.run_sync(render_training, found)
-    return HTMLResponse(page, headers=headers | {"Content-Security-Policy": content_security_policy()})
+    return await report_answer(form, TrainingReportBody.model_validate(found), lambda: render_training(found))
 
 
 @router.get(
@@ -178,34 +153,19 @@ async def get_adapter(training_id: TheTrainingId, application: TheApplication, s
     return StreamingResponse(tar_stream(application.artifacts, download), headers=headers, media_type=_TAR)
 
 
-@router.post(
-    "/v1/trainings/{training_id}/pause",
-    status_code=status.HTTP_202_ACCEPTED,
-    response_model=TrainingBody,
-    responses=problems(404, 409, 503),
-)
+@router.post("/v1/trainings/{training_id}/pause", **_CONTROLLED)
 async def pause_training(training_id: TheTrainingId, store: TheStore) -> Response:
     """Pause a training until a person resumes it; it then continues from its last checkpoint to the same bytes."""
     return _accepted(await control.pause(store, training_id))
 
 
-@router.post(
-    "/v1/trainings/{training_id}/resume",
-    status_code=status.HTTP_202_ACCEPTED,
-    response_model=TrainingBody,
-    responses=problems(404, 409, 503),
-)
+@router.post("/v1/trainings/{training_id}/resume", **_CONTROLLED)
 async def resume_training(training_id: TheTrainingId, store: TheStore) -> Response:
     """Resume a paused training."""
     return _accepted(await control.resume(store, training_id))
 
 
-@router.post(
-    "/v1/trainings/{training_id}/cancel",
-    status_code=status.HTTP_202_ACCEPTED,
-    response_model=TrainingBody,
-    responses=problems(404, 409, 503),
-)
+@router.post("/v1/trainings/{training_id}/cancel", **_CONTROLLED)
 async def cancel_training(training_id: TheTrainingId, store: TheStore) -> Response:
     """Cancel a training; the service keeps none of its files."""
     return _accepted(await control.cancel(store, training_id))
@@ -217,7 +177,6 @@ async def delete_training(training_id: TheTrainingId, application: TheApplicatio
     await control.remove(store, application.artifacts, training_id)
 
 
-def _accepted(training: Training, headers: dict[str, str] | None = None) -> Response:
+def _accepted(training: Training) -> Response:
     body = TrainingBody.model_validate(training).model_dump_json()
-    all_headers = {"Retry-After": _POLL_SECONDS, **(headers or {})}
-    return Response(body, status.HTTP_202_ACCEPTED, all_headers, "application/json")
+    return Response(body, status.HTTP_202_ACCEPTED, {"Retry-After": _POLL_SECONDS}, "application/json")

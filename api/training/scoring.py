@@ -7,9 +7,8 @@ from pydantic import Field
 
 from api.dependencies import TheApplication, TheStore
 from api.edge.bodies import read_json
-from api.openapi.documentation import problems
+from api.openapi.documentation import documented, problems
 from api.schemas import Body, read_at
-from api.webhooks.bodies import documented
 from service.trainings.scoring.request import ScoringRequest, parse_scoring_request
 from service.trainings.scoring.score import score_texts
 

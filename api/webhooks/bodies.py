@@ -1,8 +1,7 @@
 """Bodies of requests and answers about webhooks."""
 
-import json
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, ValidationError
@@ -114,13 +113,6 @@ def unique(events: list[WebhookEvent]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(event.value for event in events))
 
 
-def documented(body: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
-    """Document a request's body for OpenAPI."""
-    schema = {"$ref": f"#/components/schemas/{body.__name__}"}
-    content = {"application/json": {"schema": schema, "example": example}}
-    return {"requestBody": {"required": True, "content": content}}
-
-
 async def read_body(request: Request, body: type[M]) -> M:
     """Read the JSON body of a request, within limits.
 
@@ -128,7 +120,7 @@ async def read_body(request: Request, body: type[M]) -> M:
     """
     content = await read_json(request, _MAX_BYTES)
     try:
-        return body.model_validate_json(json.dumps(content))
+        return body.model_validate(content)
     except ValidationError as error:
         faults = [
             Fault(_words(found, body), field=".".join(map(str, found["loc"])) or "body") for found in error.errors()

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request, Response, status
 
 from api.dependencies import Cursor, Limit, TheApplication, TheSigner, TheStore
-from api.openapi.documentation import problems
+from api.openapi.documentation import documented, problems
 from api.schemas import Page
 from api.webhooks.bodies import (
     DeliveryBody,
@@ -15,7 +15,6 @@ from api.webhooks.bodies import (
     WebhookChangeBody,
     WebhookList,
     WebhookWithSecret,
-    documented,
     read_body,
     unique,
 )
@@ -34,7 +33,7 @@ _CREATE = documented(NewWebhookBody, {"url": "https://example.com/icm", "events"
 _CHANGE = documented(WebhookChangeBody, {"description": "the archive", "enabled": True})
 
 
-def _webhook_id(
+async def _webhook_id(
     webhook_id: Annotated[str, Path(description="the webhook's id", examples=["wh_" + "0" * 32])],
 ) -> WebhookId:
     """Refuse malformed ids before they reach the database."""
@@ -43,7 +42,7 @@ def _webhook_id(
     return WebhookId(webhook_id)
 
 
-def _delivery_id(
+async def _delivery_id(
     delivery_id: Annotated[str, Path(description="the delivery's id", examples=["msg_" + "0" * 32])],
 ) -> DeliveryId:
     if not _DELIVERY_ID.fullmatch(delivery_id):
@@ -51,7 +50,7 @@ def _delivery_id(
     return DeliveryId(delivery_id)
 
 
-def _policy(application: TheApplication) -> AddressPolicy:
+async def _policy(application: TheApplication) -> AddressPolicy:
     """The policy of webhook addresses. Workers apply the same settings again when they send."""
     settings = application.settings.webhooks
     return AddressPolicy(allowed=settings.networks, allow_http=settings.allow_http)
@@ -128,11 +127,8 @@ async def get_deliveries(
     webhook_id: TheWebhookId, store: TheStore, signer: TheSigner, limit: Limit = 20, cursor: Cursor = None
 ) -> Page[DeliveryBody]:
     """List the webhook's messages, sent and pending, newest first."""
-    before = None
     scope = f"deliveries {webhook_id}"
-    if cursor is not None:
-        created_at, delivery_id = signer.read(scope, cursor)
-        before = (created_at, delivery_id)
+    before = signer.read(scope, cursor)
     found, has_more = await log.list_deliveries(store, webhook_id, limit=limit, before=before)
     last = found[-1] if has_more else None
     return Page(

@@ -19,12 +19,10 @@ async def refuse_early(unit: ProjectUnit, quotas: Quotas, size: Size) -> None:
 
 
 async def admit(unit: ProjectUnit, quotas: Quotas, size: Size, dataset_id: DatasetId | None = None) -> None:
-    """Refuse a job beyond the quotas, or reserve its share of them until the commit.
+    """Refuse a job beyond the quotas, or reserve its share of them until the commit. Raises QuotaExceeded.
 
-    The caller has stored the data set already, if the job has one.
-
-    The transaction locks the project from here on, so that concurrent jobs cannot exceed the quotas together.
-    Raises QuotaExceeded.
+    The caller has stored the data set already, if the job has one. The transaction now locks the project, so that
+    concurrent jobs cannot exceed the quotas together.
     """
     quotas = await quotas_of(unit, quotas)
     if limits_jobs(quotas):

@@ -54,14 +54,13 @@ async def _note_use(store: Store, key_id: KeyId) -> None:
             await unit.keys.touch(key_id)
 
 
-async def confirm(store: Store, caller: Caller) -> None:
-    """Check during a long answer that the caller's key is still valid. Raises NotAuthenticated."""
+async def is_still_valid(store: Store, caller: Caller) -> bool:
+    """Whether the caller, during a long answer, still has a valid key or needs none."""
     if caller.key_id is None:
-        return
+        return True
     async with store.access_unit() as unit:
         stored = await unit.keys.find(caller.key_id)
-    if stored is None or not stored.key.is_good(stored.now):
-        raise NotAuthenticated(_REFUSED, key_was_sent=True)
+    return stored is not None and stored.key.is_good(stored.now)
 
 
 def permit(caller: Caller, scope: Scope) -> None:

@@ -57,17 +57,17 @@ async def _claim(store: PostgresStore) -> Any:
 
 
 async def test_a_compressed_data_set_comes_back_labelled(api: ApiProcess, database_url: str) -> None:
-    job = (await upload(api, gzip.compress(jsonl(pairs(600))), "pairs.jsonl.gz")).json()
+    job = (await upload(api, gzip.compress(jsonl(pairs(100))), "pairs.jsonl.gz")).json()
     await work(database_url)
     finished = (await api.client.get(job["links"]["self"])).json()
-    assert (finished["status"], finished["progress"]["labeled"]) == ("succeeded", 600)
+    assert (finished["status"], finished["progress"]["labeled"]) == ("succeeded", 100)
     rows = [orjson.loads(line) for line in (await api.client.get(job["links"]["result"])).content.splitlines()]
-    assert [{name: row[name] for name in ("gold", "a", "id", "b")} for row in rows] == pairs(600)
+    assert [{name: row[name] for name in ("gold", "a", "id", "b")} for row in rows] == pairs(100)
     assert {row["icm_label"] for row in rows} == {"Yes", "No"}
     parquet = (await api.client.get(job["links"]["result"] + "?format=parquet")).content
     assert pq.read_table(io.BytesIO(parquet)).to_pylist() == rows
     report = (await api.client.get(job["links"]["report"])).json()
-    assert (report["rows"], report["gold_rows"], report["inconsistencies"]) == (600, 600, 0)
+    assert (report["rows"], report["gold_rows"], report["inconsistencies"]) == (100, 100, 0)
 
 
 async def read_stream(api: ApiProcess, link: str, seen: asyncio.Queue[int], **headers: str) -> list[tuple[int, str]]:

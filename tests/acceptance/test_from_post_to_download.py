@@ -5,6 +5,7 @@ import pytest
 
 from tests.support.running.whole import finished_job, found_labels, result_rows, whole_service
 
+SEVERAL_SHARDS = {"anchor_rows": 64, "shard_rows": 64}
 PAIRS = {"kind": "exactly_one", "group": "question"}
 
 
@@ -18,13 +19,14 @@ def config_for(*, gold: bool = True, **changes: Any) -> dict[str, Any]:
 
 
 async def test_deleting_or_permuting_the_gold_column_changes_no_label(database_url: str) -> None:
-    rows = rows_with_gold(600)  # several shards
+    rows = rows_with_gold(200)
     shuffled = Random(0).sample([row["gold"] for row in rows], len(rows))
     permuted = [{**row, "gold": gold} for row, gold in zip(rows, shuffled, strict=True)]
     without = [{name: value for name, value in row.items() if name != "gold"} for row in rows]
     async with whole_service(database_url) as (client, application):
         found = []
-        for variant, config in ((rows, config_for()), (permuted, config_for()), (without, config_for(gold=False))):
+        told, untold = (config_for(gold=gold, search=SEVERAL_SHARDS) for gold in (True, False))
+        for variant, config in ((rows, told), (permuted, told), (without, untold)):
             job = await finished_job(client, application, variant, config)
             found.append(found_labels(await result_rows(client, job)))
     assert found[0] == found[1] == found[2]
@@ -32,12 +34,12 @@ async def test_deleting_or_permuting_the_gold_column_changes_no_label(database_u
 
 
 async def test_every_row_of_several_shards_comes_back_labelled_in_the_users_order(database_url: str) -> None:
-    rows = rows_with_gold(700)
+    rows = rows_with_gold(200)
     async with whole_service(database_url) as (client, application):
-        job = await finished_job(client, application, rows, config_for())
+        job = await finished_job(client, application, rows, config_for(search=SEVERAL_SHARDS))
         labelled = await result_rows(client, job)
     assert job["status"] == "succeeded"
-    assert job["progress"]["labeled"] == 700
+    assert job["progress"]["labeled"] == 200
     assert job["progress"]["inconsistencies"] == 0
     assert [{name: row[name] for name in rows[0]} for row in labelled] == rows
     assert list(labelled[0]) == [*rows[0], "icm_label", "icm_confidence", "icm_margin", "icm_status"]

@@ -11,41 +11,8 @@ from typer.testing import CliRunner, Result
 from icm.cli import build_app
 from service.access.keys import key_of, new_key, read_key
 from tests.acceptance.api_process import api_process
-from tests.acceptance.served import data_folder, documents, icm_here, served
 
 pytestmark = pytest.mark.timeout(300)
-
-CONFIG = {
-    "task": {
-        "template": "{a} is larger than {b}?",
-        "labels": ["Yes", "No"],
-        "id_field": "id",
-        "relations": [{"kind": "antisymmetric", "first": "a", "second": "b"}],
-    }
-}
-
-
-def test_a_service_that_asks_for_keys_is_used_with_the_first_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ICM_ACCESS__REQUIRED", "true")
-    data, config, output = written(tmp_path)
-    with data_folder() as folder:
-        with served(folder) as running:
-            assert icm_here("jobs", url=running.url).returncode == 5
-            made = icm_here("keys", "create", "first", "--data-dir", folder)
-            assert made.returncode == 0, made.stderr
-            key = read_key(made.stdout.strip())
-            assert key.text not in made.stderr
-            monkeypatch.setenv("ICM_API_KEY", key.text)
-            done = icm_here("label", data, "-o", output, "--config", config, url=running.url)
-            assert done.returncode == 0, done.stderr
-            assert output.exists()
-            assert icm_here("keys", "revoke", key.id, "--data-dir", folder).returncode == 0
-            refused = icm_here("jobs", url=running.url)
-            assert (refused.returncode, key.text in refused.stderr + refused.stdout) == (5, False)
-        listed = documents(icm_here("keys", "list", "--json", "--data-dir", folder))  # the database is run meanwhile
-        assert [(found["id"], found["revoked_at"] is None) for found in listed] == [(key.id, False)]
 
 
 async def test_the_log_says_how_to_make_the_first_key(database_url: str, tmp_path: Path) -> None:
@@ -145,13 +112,3 @@ def told(done: Result) -> list[dict[str, Any]]:
     """What it wrote with --json."""
     assert done.exit_code == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def written(folder: Path) -> tuple[Path, Path, Path]:
-    """A data set, its configuration, and where the labelled rows go."""
-    data, config = folder / "pairs.jsonl", folder / "config.json"
-    pairs = [(low, low + 1) for low in range(4)]
-    rows = [{"id": f"r{n}", "a": a, "b": b} for n, (a, b) in enumerate([*pairs, *(pair[::-1] for pair in pairs)])]
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config.write_text(json.dumps(CONFIG))
-    return data, config, folder / "labelled.csv"

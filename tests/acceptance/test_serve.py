@@ -4,18 +4,17 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
-import httpx
 import pytest
 
+from service.access.keys import Key, read_key
 from tests.acceptance.served import Served, all_gone, data_folder, documents, icm, icm_here, served, until
 from tests.long import LONG
 
 pytestmark = pytest.mark.timeout(300)
 
-WAYS_TO_END = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 0} | ({signal.SIGINT: 0} if LONG else {})
+SIGNALS = (signal.SIGTERM, signal.SIGINT) if LONG else (signal.SIGTERM,)
 CONFIG = {
     "task": {
         "template": "{a} is larger than {b}?",
@@ -105,7 +104,7 @@ def test_tables_for_people(service: Served, data: Path, config: Path, tmp_path: 
 def test_bad_rows_end_with_3_and_name_line_and_field(service: Served, config: Path, tmp_path: Path) -> None:
     data = tmp_path / "bad.jsonl"
     data.write_text('{"id": "x", "a": 1, "b": 2}\n{"id": "y", "a": 1}\n')
-    done = icm("label", data, "-o", tmp_path / "a.csv", "--config", config, url=service.url)
+    done = icm_here("label", data, "-o", tmp_path / "a.csv", "--config", config, url=service.url)
     assert done.returncode == 3
     assert "line 2, field b" in done.stderr
     assert not (tmp_path / "a.csv").exists()
@@ -144,7 +143,7 @@ def test_a_database_that_is_killed_is_started_again(service: Served, data: Path,
 
 
 def test_settings_that_a_part_cannot_use_are_reported_before_anything_starts(data_dir: Path) -> None:
-    done = icm("serve", "--port", "0", "--data-dir", data_dir, "--backends", '{"kind": "oracle"}')
+    done = icm_here("serve", "--port", "0", "--data-dir", data_dir, "--backends", '{"kind": "oracle"}')
     assert done.returncode == 2
     assert "backends[0].kind" in done.stderr
     assert done.stdout == ""
@@ -152,29 +151,57 @@ def test_settings_that_a_part_cannot_use_are_reported_before_anything_starts(dat
 
 
 def test_a_data_folder_in_use_is_refused(service: Served) -> None:
-    done = icm("serve", "--port", "0", "--data-dir", service.data_dir, "--backends", '{"kind": "deterministic"}')
+    backend = '{"kind": "deterministic"}'
+    done = icm_here("serve", "--port", "0", "--data-dir", service.data_dir, "--backends", backend)
     assert done.returncode == 6
     assert "another process uses this folder" in done.stderr
 
 
 # The last test, since it ends the service of the others.
 def test_however_a_service_ends_nothing_is_left_running_and_the_data_stays(
-    service: Served, tmp_path: Path, data: Path, config: Path
+    service: Served, data: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = -1
-    for how, status in WAYS_TO_END.items():
-        with nullcontext(service) if jobs < 0 else served(service.data_dir) as running:
-            parts = running.parts()
-            assert len(parts) >= 4  # itself, Postgres and its helpers, API, worker
-            assert jobs in {-1, jobs_of(running)}, how
-            done = icm_here("label", data, "-o", tmp_path / "a.csv", "--config", config, url=running.url)
+    files = (data, "-o", tmp_path / "a.csv", "--config", config)
+    assert icm_here("label", *files, url=service.url).returncode == 0
+    jobs = jobs_of(service)
+    end(service, signal.SIGKILL, -signal.SIGKILL)
+    monkeypatch.setenv("ICM_ACCESS__REQUIRED", "true")
+    for number, how in enumerate(SIGNALS, 1):
+        with served(service.data_dir) as running:
+            key = first_key_of(running, monkeypatch)
+            assert jobs_of(running) == jobs
+            done = icm_here("label", *files, url=running.url)
             assert done.returncode == 0, done.stderr
             jobs = jobs_of(running)
-            running.process.send_signal(how)
-            assert running.process.wait(60) == status
-            assert all_gone(parts), how
+            assert icm_here("keys", "revoke", key.id, "--data-dir", running.data_dir).returncode == 0
+            refused = icm_here("jobs", url=running.url)
+            assert (refused.returncode, key.text in refused.stderr + refused.stdout) == (5, False)
+            end(running, how, 0)
+        keys = documents(icm_here("keys", "list", "--json", "--data-dir", service.data_dir))  # which runs the database
+        assert [found["revoked_at"] is None for found in keys] == [False] * number
+
+
+def end(service: Served, how: signal.Signals, status: int) -> None:
+    """End the service with this signal, and check that nothing is left running."""
+    parts = service.parts()
+    assert len(parts) >= 4  # itself, Postgres and its helpers, API, worker
+    service.process.send_signal(how)
+    assert service.process.wait(60) == status
+    assert all_gone(parts), how
+
+
+def first_key_of(service: Served, monkeypatch: pytest.MonkeyPatch) -> Key:
+    """Create a key in a service that demands one, and let the commands that follow use it."""
+    monkeypatch.delenv("ICM_API_KEY", raising=False)
+    assert icm_here("jobs", url=service.url).returncode == 5
+    made = icm_here("keys", "create", "first", "--data-dir", service.data_dir)
+    assert made.returncode == 0, made.stderr
+    key = read_key(made.stdout.strip())
+    assert key.text not in made.stderr
+    monkeypatch.setenv("ICM_API_KEY", key.text)
+    return key
 
 
 def jobs_of(service: Served) -> int:
     """The number of jobs that the service has, of the newest ones."""
-    return len(httpx.get(f"{service.url}/v1/jobs?limit=100").json()["data"])
+    return len(documents(icm_here("jobs", "--json", "--limit", "100", url=service.url)))

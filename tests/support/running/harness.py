@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import httpx
 import orjson
-from starlette.routing import BaseRoute
+from fastapi import FastAPI
 
 from api.app import create_app
 from service.access.issuing import create_key
@@ -67,15 +67,16 @@ class Service:
     backend: Scorer = field(default_factory=DeterministicScorer)
     settings: Settings = field(default_factory=usual_settings)
     metrics: ServiceMetrics = field(default_factory=ServiceMetrics)
-    # All apps share their routes, since FastAPI would analyse them again for each app.
-    _routes: ClassVar[list[BaseRoute]] = []
+    # All apps share the routes and the document of the first one, since FastAPI would analyse them again for each.
+    _first_app: ClassVar[FastAPI | None] = None
 
     def __post_init__(self) -> None:
         self.scorers = ConfiguredScorers({"default": self.backend})
         self.artifacts: Artifacts = FileSystemArtifacts(self.settings.artifacts_place)
         self.app = create_app(self)
-        self.app.router.routes[:] = self._routes or self.app.router.routes
-        self._routes[:] = self.app.router.routes
+        Service._first_app = first = Service._first_app or self.app
+        self.app.router.routes[:] = first.router.routes
+        self.app.openapi = first.openapi  # type: ignore[method-assign]  # FastAPI's way to replace the document
         self.client = self.connected()
 
     def connected(self, key: str | None = None) -> httpx.AsyncClient:

@@ -13,7 +13,7 @@ from service.settings import Settings
 from service.training_process.bases import fingerprint_of
 from tests.support.running.harness import Service
 from tests.support.stores import ScratchStore
-from tests.unit.api.test_trainings import REPORT, claimed
+from tests.unit.api.test_trainings import HOLDOUT, REPORT, claimed
 
 
 class Embedded(DeterministicScorer):
@@ -44,8 +44,8 @@ async def warnings(service: Service, revision: str) -> list[list[str]]:
     """What the answer, the training as it is read, and an estimate warn of."""
     assert isinstance(service.backend, Embedded)
     service.backend.revision = revision
-    job = await service.labelled()
-    body = {"job_ids": [job["id"]], "force": True}
+    job = await service.labelled(method="zero_shot")
+    body = {"job_ids": [job["id"]], "force": True, "rows": HOLDOUT}
     made = await service.client.post("/v1/trainings", json=body)
     assert made.status_code == 202, made.text
     read = await service.client.get(made.json()["links"]["self"])

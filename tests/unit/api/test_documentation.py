@@ -47,7 +47,13 @@ ROUTES = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def service(shared_service: Service) -> Service:
+    """One service for all tests of this module, which do not disturb one another."""
+    return shared_service
+
+
+@pytest.fixture(scope="module")
 async def document(service: Service) -> dict[str, Any]:
     found: dict[str, Any] = (await service.client.get("/openapi.json")).json()
     return found
@@ -83,12 +89,13 @@ async def test_the_example_of_a_submission_fits_its_schema_and_is_taken(
     assert answer.status_code == 202
 
 
-async def test_answers_fit_their_schemas(service: Service, document: dict[str, Any]) -> None:
-    job = await service.labelled()
+async def test_answers_fit_their_schemas(
+    service: Service, finished_job: dict[str, Any], document: dict[str, Any]
+) -> None:
     for path in ("", "/labels", "/report"):
         operation = document["paths"]["/v1/jobs/{job_id}" + path]["get"]
         schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
-        jsonschema.validate(await service.get(job["id"], path), resolved(document, schema))
+        jsonschema.validate(await service.get(finished_job["id"], path), resolved(document, schema))
 
 
 async def test_every_field_of_a_model_is_explained(service: Service, document: dict[str, Any]) -> None:

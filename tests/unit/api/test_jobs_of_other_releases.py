@@ -24,7 +24,7 @@ async def stored_with(service: Service, table: str, job_id: str, **changes: Any)
 
 
 async def test_a_job_of_a_release_with_other_fields_and_limits_is_answered_and_labelled(service: Service) -> None:
-    job = await service.post()
+    job = await service.post(method="zero_shot")
     search = {**job["config"]["search"], "folds": 500, "annealing": "slow"}
     await stored_with(service, "labellings", job["id"], search=search, tenant="a")
     found = await service.get(job["id"])
@@ -34,7 +34,7 @@ async def test_a_job_of_a_release_with_other_fields_and_limits_is_answered_and_l
 
 
 async def test_a_job_of_a_later_release_is_refused_and_can_be_deleted(service: Service) -> None:
-    job = await service.labelled()
+    job = await service.labelled(method="zero_shot")
     await stored_with(service, "labellings", job["id"], version=99)
     for path in ("", "/result", "/report"):
         answer = await service.client.get(f"/v1/jobs/{job['id']}{path}")
@@ -60,7 +60,9 @@ async def test_trainings_of_a_release_with_other_fields_and_limits_are_listed(se
 
 
 async def test_a_job_of_a_later_release_hides_no_other_one_from_the_list(service: Service) -> None:
-    readable, unreadable, newest = [await service.labelled(name=name) for name in ("first", "second", "third")]
+    readable, unreadable, newest = [
+        await service.labelled(name=name, method="zero_shot") for name in ("first", "second", "third")
+    ]
     await stored_with(service, "labellings", unreadable["id"], version=99)
     for query in ("", "?limit=2", "?status=succeeded"):
         page = (await service.client.get(f"/v1/jobs{query}")).json()

@@ -32,7 +32,7 @@ async def test_known_rows_have_their_known_labels_in_the_result(service: Service
 
 async def test_known_rows_beyond_the_anchor_keep_their_labels_too(service: Service) -> None:
     rows = knowing(24, **{f"row_{number}": ("yes", "no")[number % 4 // 2] for number in range(0, 24, 2)})
-    search = {"anchor_rows": 8, "shard_rows": 8, "strategy": "paper"}
+    search = {"anchor_rows": 8, "shard_rows": 8, "objective": "utility", "restarts": 1, "sweeps": 1}
     found = await result(service, await service.labelled(rows, task=TASK, search=search))
     assert all(row["icm_label"].lower() == row["sure"] for row in found if row["sure"])
 

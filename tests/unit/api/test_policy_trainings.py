@@ -99,7 +99,7 @@ async def prompting(service: Service, rows: int = 12, **changes: Any) -> str:
     """The id of a finished job with a row for each of so many questions."""
     given = [{"question": f"What is {number}?", "topic": "numbers", "gold": "yes"} for number in range(rows)]
     task = {"template": "Is {question} hard? It is", "labels": ["Yes", "No"], "gold_field": "gold"}
-    job = await service.labelled(given, task=task, **changes)
+    job = await service.labelled(given, task=task, method="zero_shot", **changes)
     job_id: str = job["id"]
     return job_id
 
@@ -286,7 +286,7 @@ async def test_labels_that_should_not_be_used_forbid_no_prompts(service: Service
 async def test_what_makes_a_policy_doubtful_is_warned_of(service: Service) -> None:
     within = {"kind": "antisymmetric", "first": "a", "second": "b", "group": ["topic"]}
     job = await service.labelled(
-        [{**row, "topic": "t"} for row in pairs(24)], task={**CONFIG["task"], "relations": [within]}
+        [{**row, "topic": "t"} for row in pairs(24)], task={**CONFIG["task"], "relations": [within]}, method="zero_shot"
     )
     reward, judge = [await reward_model(service, name) for name in "ab"]
     [no_judge, comparing] = (await asked(service, job["id"], {"reward": reward}))["warnings"]
@@ -294,7 +294,7 @@ async def test_what_makes_a_policy_doubtful_is_warned_of(service: Service) -> No
     assert f"questions of job {job['id']} about two texts" in comparing
     assert 'policy.prompt "{topic}\\n" gives the text' in comparing
     rows = [{"n": number, "question": f"{number}" if number < 12 else None} for number in range(14)]
-    job = await service.labelled(rows, task={"template": "{n} is"})
+    job = await service.labelled(rows, task={"template": "{n} is"}, method="zero_shot")
     policy = {"reward": reward, "judge": judge, "prompt": "{question} "}
     [same, space, blank] = (await asked(service, job["id"], policy))["warnings"]
     assert "learned from the same job (job_0)" in same

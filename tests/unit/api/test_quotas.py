@@ -17,7 +17,7 @@ from tests.long import LONG
 from tests.support.running.harness import CONFIG, Service, jsonl, pairs
 from tests.support.stores import ScratchStore
 
-MANY = 100 if LONG else 40
+MANY = 100 if LONG else 20
 FITTING = 7
 
 
@@ -109,7 +109,7 @@ async def test_a_projects_own_quota_goes_before_that_of_all(store: Store) -> Non
 
 async def test_streams_beyond_the_quota_are_refused_until_another_ends(store: Store) -> None:
     service = limited(store, event_streams=2)
-    link = (await service.post())["links"]["events"]
+    link = (await service.post(method="zero_shot"))["links"]["events"]
     streams = [asyncio.create_task(service.client.get(link)) for _ in range(2)]
     await until_open(service, 2)
     refused = await service.client.get(link)
@@ -173,7 +173,9 @@ def limited(store: Store, **quotas: int) -> Service:
 async def post(client: httpx.AsyncClient, key: str | None = None) -> httpx.Response:
     headers = {} if key is None else {"Idempotency-Key": key}
     files: Any = {"dataset": ("a.jsonl", jsonl(pairs(8)))}
-    return await client.post("/v1/jobs", files=files, data={"config": jsonl([CONFIG])}, headers=headers)
+    return await client.post(
+        "/v1/jobs", files=files, data={"config": jsonl([{**CONFIG, "method": "zero_shot"}])}, headers=headers
+    )
 
 
 async def until_open(service: Service, streams: int) -> None:

@@ -32,6 +32,30 @@ FACTS: dict[str, Any] = {  # as under the paper's utility
 LOADING = {"src", "href", "data", "action", "formaction", "poster", "srcset", "xlink:href", "background", "ping"}
 
 
+@pytest.fixture(scope="module")
+def service(shared_service: Service) -> Service:
+    """One service for all tests of this module, which do not disturb one another."""
+    return shared_service
+
+
+@pytest.fixture(scope="module")
+async def labelled(service: Service) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """A job of 40 rows that has succeeded, and the facts that its search has stored."""
+    job = await service.labelled(pairs(40))
+    async with service.store.project_unit(LOCAL_CALLER) as unit:
+        [facts] = (await unit.jobs.summaries(JobId(job["id"]))).values()
+    assert facts is not None
+    return job, facts
+
+
+@pytest.fixture
+async def job(service: Service, labelled: tuple[dict[str, Any], Mapping[str, Any]]) -> dict[str, Any]:
+    """The same job for every test, with its own facts alone."""
+    job, facts = labelled
+    await store_summary(service, job["id"], facts)
+    return job
+
+
 class Page(HTMLParser):
     """What a browser would find in the page."""
 
@@ -64,12 +88,12 @@ async def tell(service: Service, job_id: str, facts: Mapping[str, Any]) -> None:
     """Add facts to those that the anchor's search has stored."""
     async with service.store.project_unit(LOCAL_CALLER) as unit:
         [summary, *_] = (await unit.jobs.summaries(JobId(job_id))).values()
+    await store_summary(service, job_id, {**(summary or {}), **facts})
+
+
+async def store_summary(service: Service, job_id: str, summary: Mapping[str, Any] | None) -> None:
     assert isinstance(service.store, ScratchStore)
-    await store_summary(service.store, job_id, {**(summary or {}), **facts})
-
-
-async def store_summary(store: ScratchStore, job_id: str, summary: Mapping[str, Any] | None) -> None:
-    connection = await asyncpg.connect(driver_address(store.url))
+    connection = await asyncpg.connect(driver_address(service.store.url))
     said = None if summary is None else orjson.dumps(summary).decode()
     await connection.execute("UPDATE shards SET summary = $1 WHERE job_id = $2 AND shard = 0", said, job_id)
     await connection.close()
@@ -82,8 +106,7 @@ async def page(service: Service, job_id: str, **headers: str) -> str:
     return answer.text
 
 
-async def test_the_reports_gains_are_in_nats_and_beside_baselines(service: Service) -> None:
-    job = await service.labelled(pairs(40))
+async def test_the_reports_gains_are_in_nats_and_beside_baselines(service: Service, job: dict[str, Any]) -> None:
     await tell(service, job["id"], FACTS)
     found = await service.get(job["id"], "/report")
     assert found["coherence"]["gain_nats"] == pytest.approx(0.6)
@@ -102,7 +125,8 @@ async def test_the_reports_gains_are_in_nats_and_beside_baselines(service: Servi
     assert few_shot["rows"] == 2
 
 
-async def test_a_job_that_is_repeated_costs_nothing_and_the_report_says_why(service: Service) -> None:
+async def test_a_job_that_is_repeated_costs_nothing_and_the_report_says_why() -> None:
+    service = Service(ScratchStore())
     jobs = [await service.labelled(pairs(40)) for _ in range(2)]
     first, again = [(await service.get(job["id"], "/report")) for job in jobs]
     assert [again["cost"][name] for name in ("prompts", "tokens_sent", "tokens_computed")] == [0, 0, 0]
@@ -113,8 +137,8 @@ async def test_a_job_that_is_repeated_costs_nothing_and_the_report_says_why(serv
     assert "prompts answered from memory" in await page(service, jobs[1]["id"])
 
 
-async def test_confidence_calibration_and_shortcuts_are_in_the_report(service: Service) -> None:
-    found = await service.get((await service.labelled(pairs(40)))["id"], "/report")
+async def test_confidence_calibration_and_shortcuts_are_in_the_report(service: Service, job: dict[str, Any]) -> None:
+    found = await service.get(job["id"], "/report")
     assert sum(part["rows"] for part in found["confidence"]) == 40
     assert sum(part["rows"] for part in found["calibration"]["bins"]) == 40
     assert {shortcut["kind"] for shortcut in found["shortcuts"]} == {"length", "position", "column"}
@@ -122,39 +146,30 @@ async def test_confidence_calibration_and_shortcuts_are_in_the_report(service: S
     assert found["unsure"] == 40 - found["statuses"]["labeled"]
 
 
-async def test_gold_changes_only_the_figures_about_gold(service: Service) -> None:
+async def test_gold_changes_only_the_figures_about_gold(service: Service, job: dict[str, Any]) -> None:
     told = ("verdict", "reasons", "coherence", "shortcuts", "labels", "confidence")
-    wrong = [{**row, "gold": "no"} for row in pairs(40)]
-    found = [await service.get((await service.labelled(rows))["id"], "/report") for rows in (pairs(40), wrong)]
+    wrong = await service.labelled([{**row, "gold": "no"} for row in pairs(40)])
+    found = [await service.get(each["id"], "/report") for each in (job, wrong)]
     assert [found[0][name] for name in told] == [found[1][name] for name in told]
     assert found[0]["accuracy"] != found[1]["accuracy"]
 
 
-@pytest.mark.parametrize(
-    ("query", "accept", "kind"),
-    [
-        ("", "*/*", "application/json"),
-        ("", "text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"),
-        ("", "application/json, text/html", "application/json"),
-        ("?format=json", "text/html", "application/json"),
-        ("?format=html", "application/json", "text/html; charset=utf-8"),
-    ],
-)
-async def test_the_format_is_the_one_asked_for_else_the_one_accepted(
-    service: Service, query: str, accept: str, kind: str
-) -> None:
-    job = await service.labelled()
-    answer = await service.client.get(f"/v1/jobs/{job['id']}/report{query}", headers={"Accept": accept})
-    assert (answer.status_code, answer.headers["Content-Type"], answer.headers["Vary"]) == (200, kind, "Accept")
+async def test_the_format_is_the_one_asked_for_else_the_one_accepted(service: Service, job: dict[str, Any]) -> None:
+    page, json = "text/html; charset=utf-8", "application/json"
+    for query, accept, kind in (
+        ("", "*/*", json),
+        ("", "text/html,application/xhtml+xml,*/*;q=0.8", page),
+        ("", "application/json, text/html", json),
+        ("?format=json", "text/html", json),
+        ("?format=html", "application/json", page),
+    ):
+        answer = await service.client.get(job["links"]["report"] + query, headers={"Accept": accept})
+        told = (answer.status_code, answer.headers["Content-Type"], answer.headers["Vary"])
+        assert told == (200, kind, "Accept"), (query, accept)
+    assert (await service.client.get(job["links"]["report"] + "?format=pdf")).status_code == 422
 
 
-async def test_another_format_is_refused(service: Service) -> None:
-    job = await service.labelled()
-    assert (await service.client.get(f"/v1/jobs/{job['id']}/report?format=pdf")).status_code == 422
-
-
-async def test_a_page_may_load_and_run_nothing(service: Service) -> None:
-    job = await service.labelled()
+async def test_a_page_may_load_and_run_nothing(service: Service, job: dict[str, Any]) -> None:
     answer = await service.client.get(f"/v1/jobs/{job['id']}/report?format=html")
     [style] = re.findall(r"<style>(.*?)</style>", answer.text, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -172,23 +187,18 @@ async def hostile_page(service: Service) -> str:
     return await page(service, job["id"])
 
 
-async def test_text_of_users_stays_text(service: Service) -> None:
-    found = Page(await hostile_page(service))
+async def test_text_of_users_stays_text_and_a_page_refers_to_nothing_outside_itself(service: Service) -> None:
+    text = await hostile_page(service)
+    found = Page(text)
     assert {"script", "img", "link", "iframe", "object", "embed", "base", "a"}.isdisjoint(found.tags)
-    assert not [name for name, _ in found.attributes if name.startswith("on")]
+    assert not [name for name, _ in found.attributes if name.startswith("on") or name in LOADING]
     assert any(HOSTILE in text for text in found.texts)
-
-
-async def test_a_page_refers_to_nothing_outside_itself(service: Service) -> None:
-    found = Page(await hostile_page(service))
-    assert not [name for name, _ in found.attributes if name in LOADING]
-    style = "".join(re.findall(r"<style>(.*?)</style>", await hostile_page(service), re.DOTALL))
+    style = "".join(re.findall(r"<style>(.*?)</style>", text, re.DOTALL))
     assert "@import" not in style
     assert "url(" not in style
 
 
-async def test_a_page_is_well_formed_and_shows_every_plot(service: Service) -> None:
-    job = await service.labelled(pairs(40))
+async def test_a_page_is_well_formed_and_shows_every_plot(service: Service, job: dict[str, Any]) -> None:
     await tell(service, job["id"], FACTS)
     found = Page(await page(service, job["id"]))
     assert found.open == []
@@ -210,8 +220,9 @@ GAIN: dict[str, Any] = {
 }
 
 
-async def test_evidence_of_known_rows_and_the_first_impression_is_in_the_report(service: Service) -> None:
-    job = await service.labelled(pairs(40))
+async def test_evidence_of_known_rows_and_the_first_impression_is_in_the_report(
+    service: Service, job: dict[str, Any]
+) -> None:
     await tell(service, job["id"], {**GAIN, "restart_agreement": None})
     found = await service.get(job["id"], "/report")
     assert (found["search"]["impression_utility"], found["search"]["impression_confirmed"]) == (4.25, False)
@@ -227,8 +238,7 @@ async def test_evidence_of_known_rows_and_the_first_impression_is_in_the_report(
     assert "independent restarts with the best one" not in text  # a search with known rows starts once
 
 
-async def test_labellings_are_ranked_by_information_gain(service: Service) -> None:
-    job = await service.labelled(pairs(40))
+async def test_labellings_are_ranked_by_information_gain(service: Service, job: dict[str, Any]) -> None:
     said = {"rows": 40, "demonstrations": [8, 32], "agreement": 0.75, "kappa": 0.5}
     measured = [
         {"name": "found", "gain_nats": 0.25, "conflicts": 0, **said},
@@ -247,20 +257,17 @@ async def test_labellings_are_ranked_by_information_gain(service: Service) -> No
     assert "the zero-shot labels, not calibrated not measured \N{EN DASH} 2 none" in text
 
 
-async def test_a_page_of_a_job_without_measured_gains_has_no_ranking(service: Service) -> None:
-    job = await service.labelled(pairs(40))
+async def test_a_page_of_a_job_without_measured_gains_has_no_ranking(service: Service, job: dict[str, Any]) -> None:
     await tell(service, job["id"], {**FACTS, "labellings": []})
     assert "Labellings by information gain" not in await page(service, job["id"])
 
 
-async def test_a_report_without_known_rows_estimates_no_accuracy(service: Service) -> None:
-    job = await service.labelled(pairs(40))
+async def test_a_report_without_known_rows_estimates_no_accuracy(service: Service, job: dict[str, Any]) -> None:
     assert (await service.get(job["id"], "/report"))["known_accuracy"] is None
     assert "known rows" not in await page(service, job["id"])
 
 
-async def test_the_share_of_each_label_in_the_population_has_an_interval(service: Service) -> None:
-    job = await service.labelled(pairs(40))
+async def test_the_share_of_each_label_in_the_population_has_an_interval(service: Service, job: dict[str, Any]) -> None:
     yes, no = (await service.get(job["id"], "/report"))["labels"]
     for label in (yes, no):
         assert label["population"]["rows"] == 40
@@ -292,20 +299,20 @@ async def test_a_page_of_a_job_without_gold_says_nothing_of_gold(service: Servic
 
 
 async def test_gold_that_is_no_label_is_shown_in_report_page_and_job_and_left_out_of_the_accuracy(
-    service: Service,
+    service: Service, job: dict[str, Any]
 ) -> None:
+    plain = await service.get(job["id"], "/report")
     rows = [{**row, "gold": {"yes": "j<a", "no": "no"}[row["gold"]]} for row in pairs(40)]
-    job = await service.labelled(rows)
-    found = await service.get(job["id"], "/report")
+    odd = await service.labelled(rows)
+    found = await service.get(odd["id"], "/report")
     assert (found["gold_rows"], found["gold_rows_unmatched"], found["gold_rows_labeled"]) == (40, 20, 20)
     assert found["gold_values_unmatched"] == [{"value": "j<a", "rows": 20}]
     assert found["calibration"]["rows"] == 20
-    [told] = [warning for warning in job["warnings"] if "gold" in warning]
+    [told] = [warning for warning in odd["warnings"] if "gold" in warning]
     assert told in found["warnings"]
-    assert "20 rows with gold, without 20 whose gold is none of the labels" in await page(service, job["id"])
+    assert "20 rows with gold, without 20 whose gold is none of the labels" in await page(service, odd["id"])
     task = {**CONFIG["task"], "gold_values": {"j<a": "Yes"}}
     mapped = await service.get((await service.labelled(rows, task=task))["id"], "/report")
-    plain = await service.get((await service.labelled(pairs(40)))["id"], "/report")
     assert (mapped["gold_rows_unmatched"], mapped["accuracy"]) == (0, plain["accuracy"])
     assert mapped["calibration"] == plain["calibration"]
 
@@ -325,6 +332,5 @@ async def test_a_report_of_an_unknown_job_is_not_found_as_a_page_either(service:
 async def test_summaries_of_an_earlier_release_are_read_from_the_log(service: Service) -> None:
     job = await service.labelled(pairs(8))
     now = (await service.client.get(f"/v1/jobs/{job['id']}/report")).json()
-    assert isinstance(service.store, ScratchStore)
-    await store_summary(service.store, job["id"], None)
+    await store_summary(service, job["id"], None)
     assert (await service.client.get(f"/v1/jobs/{job['id']}/report")).json() == now

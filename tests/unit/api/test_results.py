@@ -16,14 +16,27 @@ FOUND = ["icm_label", "icm_confidence", "icm_margin", "icm_status"]
 every_form = pytest.mark.parametrize("form", ["jsonl", pytest.param("csv", marks=pytest.mark.long), "parquet"])
 
 
+@pytest.fixture(scope="module")
+def service(shared_service: Service) -> Service:
+    """One service for all tests of this module, which do not disturb one another."""
+    return shared_service
+
+
+@pytest.fixture(scope="module")
+def job(finished_job: dict[str, Any]) -> dict[str, Any]:
+    """A job that has succeeded, for tests that only read it."""
+    return finished_job
+
+
 async def result(service: Service, job: dict[str, Any], **parameters: Any) -> bytes:
     answer = await service.client.get(job["links"]["result"], params=parameters)
     assert answer.status_code == 200, answer.text
     return answer.content
 
 
-async def test_a_jsonl_result_is_the_users_rows_in_order_with_the_labels_behind(service: Service) -> None:
-    job = await service.labelled()
+async def test_a_jsonl_result_is_the_users_rows_in_order_with_the_labels_behind(
+    service: Service, job: dict[str, Any]
+) -> None:
     rows = [orjson.loads(line) for line in (await result(service, job)).splitlines()]
     assert [list(row) for row in rows] == [["gold", "a", "id", "b", *FOUND]] * 8
     assert [{name: row[name] for name in ("gold", "a", "id", "b")} for row in rows] == pairs(8)
@@ -31,8 +44,7 @@ async def test_a_jsonl_result_is_the_users_rows_in_order_with_the_labels_behind(
     assert all(0 < row["icm_confidence"] <= 1 for row in rows)
 
 
-async def test_csv_and_parquet_have_the_same_rows_as_jsonl(service: Service) -> None:
-    job = await service.labelled()
+async def test_csv_and_parquet_have_the_same_rows_as_jsonl(service: Service, job: dict[str, Any]) -> None:
     rows = [orjson.loads(line) for line in (await result(service, job, format="jsonl")).splitlines()]
     table = pq.read_table(io.BytesIO(await result(service, job, format="parquet")))
     assert table.to_pylist() == rows
@@ -66,7 +78,7 @@ async def test_values_come_back_as_they_were_sent(service: Service) -> None:
     }
     rows = [{**row, **odd} for row in pairs(4)]
     rows[1]["only here"] = 1
-    job = await service.labelled(rows)
+    job = await service.labelled(rows, method="zero_shot")
     found = [orjson.loads(line) for line in (await result(service, job)).splitlines()]
     assert [{name: value for name, value in row.items() if name not in FOUND} for row in found] == rows
 
@@ -89,7 +101,7 @@ async def test_a_cancelled_job_gives_a_partial_result_on_request_only(service: S
 
 
 async def test_a_download_is_named_after_the_job(service: Service) -> None:
-    job = await service.labelled(name="paires/été")
+    job = await service.labelled(name="paires/été", method="zero_shot")
     answer = await service.client.get(job["links"]["result"], params={"format": "csv"})
     assert answer.headers["Content-Type"].startswith("text/csv")
     assert (
@@ -107,8 +119,7 @@ def test_no_name_breaks_out_of_its_header(name: str) -> None:
     assert "/" not in header
 
 
-async def test_an_unchanged_result_is_not_sent_again(service: Service) -> None:
-    job = await service.labelled()
+async def test_an_unchanged_result_is_not_sent_again(service: Service, job: dict[str, Any]) -> None:
     etags = {}
     for form in ("jsonl", "csv", "parquet"):
         link = f"{job['links']['result']}?format={form}"
@@ -117,8 +128,7 @@ async def test_an_unchanged_result_is_not_sent_again(service: Service) -> None:
     assert len(set(etags.values())) == 3
 
 
-async def test_an_unknown_format_is_refused(service: Service) -> None:
-    job = await service.labelled()
+async def test_an_unknown_format_is_refused(service: Service, job: dict[str, Any]) -> None:
     answer = await service.client.get(job["links"]["result"], params={"format": "xlsx"})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "format")
 
@@ -126,8 +136,9 @@ async def test_an_unknown_format_is_refused(service: Service) -> None:
 RAW, FLAG = "icm_raw_probability", "raw_probability"
 
 
-async def test_the_raw_probability_is_given_on_request_behind_the_other_columns(service: Service) -> None:
-    job = await service.labelled()
+async def test_the_raw_probability_is_given_on_request_behind_the_other_columns(
+    service: Service, job: dict[str, Any]
+) -> None:
     plain = [orjson.loads(line) for line in (await result(service, job)).splitlines()]
     rows = [orjson.loads(line) for line in (await result(service, job, raw_probability="true")).splitlines()]
     assert [list(row)[-5:] for row in rows] == [[*FOUND, RAW]] * 8
@@ -141,9 +152,9 @@ async def test_the_raw_probability_is_given_on_request_behind_the_other_columns(
 
 @every_form
 async def test_a_result_without_raw_probabilities_is_unchanged_and_has_its_own_etag(
-    service: Service, form: str
+    service: Service, job: dict[str, Any], form: str
 ) -> None:
-    link = f"{(await service.labelled())['links']['result']}?format={form}"
+    link = f"{job['links']['result']}?format={form}"
     plain, false, raw = [await service.client.get(link + f"{more}") for more in ("", f"&{FLAG}=false", f"&{FLAG}=true")]
     assert plain.content == false.content != raw.content
     assert plain.headers["ETag"] == false.headers["ETag"] != raw.headers["ETag"]
@@ -153,7 +164,7 @@ async def test_a_result_without_raw_probabilities_is_unchanged_and_has_its_own_e
 
 @every_form
 async def test_a_column_of_the_users_is_never_replaced_by_raw_probabilities(service: Service, form: str) -> None:
-    job = await service.labelled([{**row, RAW: "mine"} for row in pairs(8)])
+    job = await service.labelled([{**row, RAW: "mine"} for row in pairs(8)], method="zero_shot")
     answer = await service.client.get(job["links"]["result"], params={FLAG: True, "format": form})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, FLAG)
     assert (await result(service, job, format=form)).count(b"mine") >= 1
@@ -177,15 +188,13 @@ async def all_labels(service: Service, job: dict[str, Any], **parameters: Any) -
         cursor = {"cursor": page["next_cursor"]}
 
 
-async def test_label_states_are_paged_by_position(service: Service) -> None:
-    job = await service.labelled()
+async def test_label_states_are_paged_by_position(service: Service, job: dict[str, Any]) -> None:
     found = await all_labels(service, job, limit=3)
     assert [(state["position"], state["id"]) for state in found] == [(n, f"row-{n}") for n in range(8)]
     assert list(found[0]) == ["id", "position", *FOUND, "reason"]
 
 
-async def test_label_states_are_paged_from_the_least_confident_on(service: Service) -> None:
-    job = await service.labelled()
+async def test_label_states_are_paged_from_the_least_confident_on(service: Service, job: dict[str, Any]) -> None:
     found = await all_labels(service, job, limit=3, order="confidence")
     assert sorted(state["position"] for state in found) == list(range(8))
     confidences = [state["icm_confidence"] for state in found]
@@ -200,7 +209,7 @@ async def test_label_states_of_a_waiting_job_have_no_label(service: Service) -> 
 
 
 async def test_a_cursor_is_valid_for_its_own_list_only(service: Service) -> None:
-    one, other = await service.labelled(), await service.labelled()
+    one, other = [await service.labelled(method="zero_shot") for _ in range(2)]
     cursor = (await service.get(one["id"], "/labels", limit=3))["next_cursor"]
     for link in (other["links"]["labels"] + "?", one["links"]["labels"] + "?order=confidence&", "/v1/jobs?"):
         answer = await service.client.get(f"{link}cursor={cursor}")
@@ -225,7 +234,9 @@ async def test_a_report_judges_counts_and_compares_with_gold(service: Service) -
 
 async def test_without_gold_a_report_has_no_accuracy(service: Service) -> None:
     rows = [{name: value for name, value in row.items() if name != "gold"} for row in pairs(8)]
-    found = await service.get((await service.labelled(rows, task=task_without_gold()))["id"], "/report")
+    found = await service.get(
+        (await service.labelled(rows, task=task_without_gold(), method="zero_shot"))["id"], "/report"
+    )
     assert (found["gold_rows"], found["accuracy"]) == (0, None)
 
 
@@ -236,7 +247,7 @@ def task_without_gold() -> dict[str, Any]:
 async def test_gold_true_is_the_label_true(service: Service) -> None:
     rows = [{"q": f"row {number}", "gold": gold} for number, gold in enumerate([True, "TRUE", "true", False, None])]
     task = {"template": "{q}", "gold_field": "gold"}
-    job = await service.labelled(rows, task=task)
+    job = await service.labelled(rows, task=task, method="zero_shot")
     found = await service.get(job["id"], "/report")
     labels = [orjson.loads(line)["icm_label"] for line in (await result(service, job)).splitlines()]
     expected = sum(a == b for a, b in zip(labels, ["True", "True", "True", "False"], strict=False))

@@ -44,13 +44,15 @@ class Place:
     url: str
     folder: Path
     application: Application
+    job_id: str = ""
 
     async def queued(self, **changes: Any) -> str:
-        """A training of a finished job, which no worker has claimed."""
-        self.service.scorers = Service(self.service.store).scorers  # whose labels are learned is of no interest
-        job = await self.service.labelled()
-        self.service.scorers = self.application.scorers
-        body = {"job_ids": [job["id"]], "force": True, **changes}
+        """A training of the one finished job, which no worker has claimed."""
+        if not self.job_id:
+            self.service.scorers = Service(self.service.store).scorers  # whose labels are learned is of no interest
+            self.job_id = (await self.service.labelled(method="zero_shot"))["id"]
+            self.service.scorers = self.application.scorers
+        body = {"job_ids": [self.job_id], "force": True, "rows": {"holdout": 0.25}, **changes}
         answer = await self.service.client.post("/v1/trainings", json=body)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
@@ -165,39 +167,28 @@ async def test_a_training_that_has_not_succeeded_is_a_fault_of_the_model(place: 
     }
 
 
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        (
-            {"kind": "reward", "rows": {"holdout": 0.5}},
-            "is of kind reward, which scores texts; name one of kind label",
-        ),
+async def test_a_training_of_another_kind_is_a_fault_of_the_model(place: Place) -> None:
+    pairs_of_half: dict[str, Any] = {"kind": "reward", "rows": {"statuses": ["labeled", "uncertain"], "holdout": 0.5}}
+    for changes, why in (
+        (pairs_of_half, "is of kind reward, which scores texts; name one of kind label"),
         ({"method": "full"}, "has trained a whole language model, and servers load only adapters"),
-    ],
-)
-async def test_a_training_of_another_kind_is_a_fault_of_the_model(
-    changes: dict[str, Any], why: str, place: Place
-) -> None:
-    training = await place.trained(**changes)
-    [(field, told)] = await place.refusals(training)
-    assert (field, why in told) == ("model", True), told
+    ):
+        training = await place.trained(**changes)
+        [(field, told)] = await place.refusals(training)
+        assert (field, why in told) == ("model", True), told
 
 
-@pytest.mark.parametrize(
-    ("trained", "why"),
-    [
+async def test_an_adapter_that_the_server_cannot_serve_is_a_fault_of_the_model(place: Place) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"base": "0" * 64}, f"it was trained on tiny ({'0' * 64}), and the backend 'default' now serves tiny ("),
         ({"config": {"r": 16}}, "the server says: its rank is 16; this server takes 8 (--max-adapter-rank)"),
         ({"config": {"use_dora": True}}, "the server says: adapter_config.json: use_dora is set"),
-    ],
-)
-async def test_an_adapter_that_the_server_cannot_serve_is_a_fault_of_the_model(
-    trained: dict[str, Any], why: str, place: Place
-) -> None:
-    training = await place.trained(**trained)
-    [(field, told)] = await place.refusals(training)
-    assert (field, told.startswith(f"the training {training} cannot be served: {why}")) == ("model", True), told
-    assert place.loaded() == []
+    ]
+    for trained, why in cases:
+        training = await place.trained(**trained)
+        [(field, told)] = await place.refusals(training)
+        assert (field, told.startswith(f"the training {training} cannot be served: {why}")) == ("model", True), told
+        assert place.loaded() == []
 
 
 async def test_a_job_goes_on_where_the_server_has_made_room_for_others(place: Place) -> None:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import httpx
 import pytest
 
 from service.records.webhooks import Attempt, DeliveryStatus, Verdict, WebhookEvent
@@ -10,12 +9,10 @@ from service.settings import Settings, WebhookSettings
 from tests.support.hooks import BAD, LATER, claim, record
 from tests.support.running.harness import Service
 from tests.support.stores import ScratchStore
-from tests.unit.webhooks.test_addresses import REFUSED_URLS
 
 WEBHOOKS = "/v1/webhooks"
 URL = "https://example.com/hook"
 GONE = Verdict(status=DeliveryStatus.FAILED, disable="gone: it says so")
-MISSING = f"{WEBHOOKS}/wh_{'0' * 32}"
 
 
 async def made(service: Service, **body: Any) -> dict[str, Any]:
@@ -71,20 +68,18 @@ BAD_BODIES: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "field"), BAD_BODIES, ids=range(len(BAD_BODIES)))
-async def test_faults_of_a_request_are_reported_by_field(service: Service, body: Any, field: str) -> None:
-    answer = await service.client.post(WEBHOOKS, json=body)
-    assert answer.status_code == 422
-    assert [fault["field"] for fault in answer.json()["errors"]] == [field]
+async def test_faults_of_a_request_are_reported_by_field(service: Service) -> None:
+    for body, field in BAD_BODIES:
+        answer = await service.client.post(WEBHOOKS, json=body)
+        assert answer.status_code == 422, body
+        assert [fault["field"] for fault in answer.json()["errors"]] == [field], body
     assert (await got(service, WEBHOOKS))["data"] == []
 
 
-@pytest.mark.parametrize(
-    "raw", [b"", b"{", b'{"url": "\\ud800"}', b'{"url": "\\u0000"}', b"\xff", b'{"url":1,"url":2}']
-)
-async def test_json_that_cannot_be_stored_is_refused(service: Service, raw: bytes) -> None:
+async def test_json_that_cannot_be_stored_is_refused(service: Service) -> None:
     headers = {"Content-Type": "application/json"}
-    assert (await service.client.post(WEBHOOKS, content=raw, headers=headers)).status_code == 422
+    for raw in (b"", b"{", b'{"url": "\\ud800"}', b'{"url": "\\u0000"}', b"\xff", b'{"url":1,"url":2}'):
+        assert (await service.client.post(WEBHOOKS, content=raw, headers=headers)).status_code == 422, raw
 
 
 async def test_a_body_of_another_kind_or_size_is_not_read(service: Service) -> None:
@@ -92,11 +87,10 @@ async def test_a_body_of_another_kind_or_size_is_not_read(service: Service) -> N
     assert (await service.client.post(WEBHOOKS, json={"url": "x" * 30_000})).status_code == 413
 
 
-async def test_forbidden_addresses_are_refused_with_their_field_on_creation_and_change(
-    service: Service,
-) -> None:
+# tests/unit/webhooks/test_addresses.py tries every kind of forbidden address.
+async def test_forbidden_addresses_are_refused_with_their_field_on_creation_and_change(service: Service) -> None:
     path = f"{WEBHOOKS}/{(await made(service))['id']}"
-    for url in (url for url in REFUSED_URLS if "\x00" not in url):  # that one is refused as a body already
+    for url in ("https://127.0.0.1/", "http://example.com/", "https://example.com./"):
         for answer in (
             await service.client.post(WEBHOOKS, json={"url": url}),
             await service.client.patch(path, json={"url": url}),
@@ -218,24 +212,11 @@ async def test_the_log_is_paged_by_its_own_cursors_alone(service: Service) -> No
         assert answer.status_code == 400
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", MISSING),
-        ("GET", f"{WEBHOOKS}/%00"),
-        ("GET", f"{WEBHOOKS}/wh_1"),
-        ("DELETE", MISSING),
-        ("POST", f"{MISSING}/test"),
-        ("POST", f"{MISSING}/rotate"),
-        ("GET", f"{MISSING}/deliveries"),
-        ("POST", f"{MISSING}/deliveries/msg_{'0' * 32}/resend"),
-        ("POST", f"{MISSING}/deliveries/x/resend"),
-    ],
-)
-async def test_unknown_ids_are_not_found(service: Service, method: str, path: str) -> None:
-    answer: httpx.Response = await service.client.request(method, path)
-    assert answer.status_code == 404
-    assert answer.json()["type"] in {"urn:icm:problem:webhook-not-found", "urn:icm:problem:delivery-not-found"}
+async def test_malformed_ids_are_not_found(service: Service) -> None:
+    for path in ("%00/test", "wh_1/test", f"wh_{'0' * 32}/deliveries/x/resend"):
+        answer = await service.client.post(f"{WEBHOOKS}/{path}")
+        assert answer.status_code == 404, path
+        assert answer.json()["type"] in {"urn:icm:problem:webhook-not-found", "urn:icm:problem:delivery-not-found"}
 
 
 async def test_changes_of_webhooks_are_in_the_audit_log(service: Service) -> None:
