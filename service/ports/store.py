@@ -32,6 +32,7 @@ from service.records.jobs import (
     NewRow,
     NewShard,
     Progress,
+    SearchPace,
     ShardRow,
     StoredRequest,
     TrainingPace,
@@ -224,8 +225,8 @@ class Shards(Protocol):
         Unlike `save` it records no progress of the search and adds no event.
         """
 
-    async def set_pace(self, lease: Lease, pace: TrainingPace | None) -> None:
-        """Record how fast the trainings of the shard's search go; None while that is unknown. Raises LeaseLost."""
+    async def set_pace(self, lease: Lease, pace: SearchPace | TrainingPace | None) -> None:
+        """Record what the shard's search still asks or trains; None while that is unknown. Raises LeaseLost."""
 
     async def summarize(self, lease: Lease, summary: Mapping[str, Any]) -> None:
         """Store the summary of the shard's search for the report. Raises LeaseLost."""

@@ -22,6 +22,8 @@ from service.records.jobs import (
     NewShard,
     PauseReason,
     Progress,
+    SearchPace,
+    TrainingPace,
 )
 from service.records.labels import LabelState, LabelStatus
 from service.records.trainings import Artifact, NewTraining
@@ -140,6 +142,11 @@ async def trained(store: Store, **models: JobId) -> JobId:
 async def save(store: Store, shard: ClaimedShard, checkpoint: bytes = b"one", **progress: Any) -> None:
     async with store.worker_unit() as unit:
         await unit.shards.save(shard.lease, checkpoint=checkpoint, progress=Progress(**progress))
+
+
+async def set_pace(store: Store, shard: ClaimedShard, pace: SearchPace | TrainingPace | None) -> None:
+    async with store.worker_unit() as unit:
+        await unit.shards.set_pace(shard.lease, pace)
 
 
 async def finish(
