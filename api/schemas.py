@@ -249,7 +249,7 @@ class EstimateBody(Body):
         description="that trainings read, once for each epoch; part of tokens_computed",
     )
     sample_prompt: str = Field(
-        description="the first row behind one demonstration, whose label only illustrates the form"
+        description="the first row behind one demonstration, with its known label; a row without one has an example"
     )
     relations: RelationPreview
     known: dict[str, int] = Field(description="known rows of each label; empty without a known_field")
