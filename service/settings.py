@@ -27,7 +27,7 @@ from service.errors import Fault, InvalidConfig
 from service.gone_settings import gone_of, report_gone
 from service.scoring.kinds import DEFAULT, Backend
 from service.setting_faults import fault_of
-from service.values import nearest
+from service.values import nearest, port_fault
 
 _HOST_NAME = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f]*:[0-9a-f:.]+")
 
@@ -224,6 +224,13 @@ class TelemetrySettings(_Group):
 
     otlp_endpoint: str = Field("", description="such as http://collector:4318; empty: no traces")
 
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _has_a_port(cls, value: str) -> str:
+        if (fault := port_fault(value)) is not None:
+            raise ValueError(fault)
+        return value
+
 
 class RetentionSettings(_Group):
     """Retention periods (docs/retention.md), in days or parts of days; 0 keeps data for ever."""
@@ -254,7 +261,7 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Path("data")
     host: str = "127.0.0.1"
-    port: int = 8000
+    port: int = Field(8000, ge=0, le=65535)
     log_format: Literal["console", "json"] = "console"
     log_level: str = "INFO"
     database: DatabaseSettings = DatabaseSettings()
@@ -298,6 +305,15 @@ class Settings(BaseSettings):
     def reward_models_folder(self) -> Path:
         """The folder for files of reward models while a process of this machine loads them."""
         return self.data_dir / "reward-models"
+
+    @field_validator("database_url")
+    @classmethod
+    def _has_a_port(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        host = url.rpartition("@" if "@" in url else "://")[2]  # a password may have any characters and must not show
+        if (fault := port_fault(f"://{host}")) is not None:
+            raise ValueError(fault)
+        return value
 
     @field_validator("backends")
     @classmethod
