@@ -22,7 +22,8 @@ from service.errors import Fault, InvalidConfig, InvalidDataset, PayloadTooLarge
 from service.intake.bounds.limits import Limits
 from service.intake.formats import Upload
 from service.intake.sources import FileSource, InlineSource
-from service.intake.text.strict_json import BadJson, parse
+from service.intake.text.not_numbers import refuse_not_numbers
+from service.intake.text.strict_json import BadJson, NotANumber, parse
 from service.jobs.checks.rows import RowSource
 from service.settings import ServerSettings, UploadSettings
 
@@ -129,7 +130,12 @@ async def _body(request: Request) -> bytes:
 
 
 async def _inline(body: bytes, limits: Limits, gone: asyncio.Event) -> tuple[Submission, InlineSource]:
-    content = await _json(body, "the body")
+    try:
+        content = await _json(body, "the body")
+    except InvalidConfig as error:
+        if isinstance(error.__cause__, NotANumber):
+            await to_thread.run_sync(refuse_not_numbers, body)
+        raise
     if not isinstance(content, dict):
         raise InvalidConfig("the body must be an object with `config` and `examples`")
     unknown = [Fault("there is no such field", field=name) for name in content.keys() - {"config", "examples"}]

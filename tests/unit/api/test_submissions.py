@@ -96,6 +96,26 @@ async def test_a_body_that_is_not_usable_json_is_refused(service: Service, body:
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:icm:problem:invalid-config")
 
 
+async def test_all_rows_of_a_body_with_nan_or_infinity_are_refused_together(service: Service) -> None:
+    rows = b'{"a":NaN,"b":1},{"a":1,"b":[Infinity]},' + b'{"a":NaN,"b":1},' * 4 + b'{"a":1,"b":2}'
+    body = b'{"config":%s,"examples":[%s]}' % (orjson.dumps(CONFIG), rows)
+    answer = await service.client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    problem = answer.json()
+    assert (answer.status_code, problem["type"]) == (422, "urn:icm:problem:invalid-dataset")
+    what = "NaN and Infinity are not JSON; write null or text"
+    assert [(error["line"], error["field"], error["message"]) for error in problem["errors"]] == [
+        (1, "a", f"is NaN; {what}; likewise on 5 lines: 1, 3, 4 and 2 more"),
+        (2, "b", f"is Infinity; {what}"),
+    ]
+
+
+@pytest.mark.parametrize("deep", [b"[" * 100, b"[" * 5_000], ids=["100", "5000"])
+async def test_a_deep_body_with_nan_is_refused_as_well(service: Service, deep: bytes) -> None:
+    body = b'{"examples":[{"a":NaN,"b":%s}]}' % deep
+    answer = await service.client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+
+
 @pytest.mark.parametrize(
     ("parts", "field"),
     [
