@@ -24,7 +24,7 @@ from service.jobs.listing import list_jobs, read_job
 from service.jobs.models import models_of
 from service.jobs.submission.estimate import estimate
 from service.jobs.submission.submit import submit
-from service.records.jobs import Job, JobStatus
+from service.records.jobs import Job, JobStatus, ListedJob
 
 router = APIRouter(tags=["jobs"])
 
@@ -118,7 +118,7 @@ async def get_job(request: Request, job_id: TheJobId, store: TheStore) -> Respon
 @router.post(
     "/v1/jobs/{job_id}/pause",
     status_code=status.HTTP_202_ACCEPTED,
-    response_model=JobBody,
+    response_model=JobBody | ListedJobBody,
     responses=problems(404, 409, 503),
 )
 async def pause_job(job_id: TheJobId, store: TheStore) -> Response:
@@ -129,7 +129,7 @@ async def pause_job(job_id: TheJobId, store: TheStore) -> Response:
 @router.post(
     "/v1/jobs/{job_id}/resume",
     status_code=status.HTTP_202_ACCEPTED,
-    response_model=JobBody,
+    response_model=JobBody | ListedJobBody,
     responses=problems(404, 409, 503),
 )
 async def resume_job(job_id: TheJobId, store: TheStore) -> Response:
@@ -140,7 +140,7 @@ async def resume_job(job_id: TheJobId, store: TheStore) -> Response:
 @router.post(
     "/v1/jobs/{job_id}/cancel",
     status_code=status.HTTP_202_ACCEPTED,
-    response_model=JobBody,
+    response_model=JobBody | ListedJobBody,
     responses=problems(404, 409, 503),
 )
 async def cancel_job(job_id: TheJobId, store: TheStore) -> Response:
@@ -154,8 +154,9 @@ async def delete_job(job_id: TheJobId, store: TheStore) -> None:
     await control.remove(store, job_id)
 
 
-def _answer(job: Job, code: int, headers: dict[str, str]) -> Response:
-    body = JobBody.model_validate(job).model_dump_json().encode()
+def _answer(job: ListedJob, code: int, headers: dict[str, str]) -> Response:
+    form = JobBody if isinstance(job, Job) else ListedJobBody  # without a configuration, and with the reason
+    body = form.model_validate(job).model_dump_json().encode()
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     return Response(body, code, {**headers, "ETag": etag, "Cache-Control": "no-cache"}, "application/json")
 

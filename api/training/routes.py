@@ -181,7 +181,7 @@ async def get_adapter(training_id: TheTrainingId, application: TheApplication, s
 @router.post(
     "/v1/trainings/{training_id}/pause",
     status_code=status.HTTP_202_ACCEPTED,
-    response_model=TrainingBody,
+    response_model=TrainingBody | ListedTrainingBody,
     responses=problems(404, 409, 503),
 )
 async def pause_training(training_id: TheTrainingId, store: TheStore) -> Response:
@@ -192,7 +192,7 @@ async def pause_training(training_id: TheTrainingId, store: TheStore) -> Respons
 @router.post(
     "/v1/trainings/{training_id}/resume",
     status_code=status.HTTP_202_ACCEPTED,
-    response_model=TrainingBody,
+    response_model=TrainingBody | ListedTrainingBody,
     responses=problems(404, 409, 503),
 )
 async def resume_training(training_id: TheTrainingId, store: TheStore) -> Response:
@@ -203,7 +203,7 @@ async def resume_training(training_id: TheTrainingId, store: TheStore) -> Respon
 @router.post(
     "/v1/trainings/{training_id}/cancel",
     status_code=status.HTTP_202_ACCEPTED,
-    response_model=TrainingBody,
+    response_model=TrainingBody | ListedTrainingBody,
     responses=problems(404, 409, 503),
 )
 async def cancel_training(training_id: TheTrainingId, store: TheStore) -> Response:
@@ -218,6 +218,7 @@ async def delete_training(training_id: TheTrainingId, application: TheApplicatio
 
 
 def _accepted(training: Training, headers: dict[str, str] | None = None) -> Response:
-    body = TrainingBody.model_validate(training).model_dump_json()
+    form = TrainingBody.model_validate if training.unreadable is None else ListedTrainingBody.of
+    body = form(training).model_dump_json()
     all_headers = {"Retry-After": _POLL_SECONDS, **(headers or {})}
     return Response(body, status.HTTP_202_ACCEPTED, all_headers, "application/json")

@@ -1,12 +1,15 @@
-"""Use cases by which people pause, resume, cancel and delete a job (docs/decisions/0018)."""
+"""Use cases by which people pause, resume, cancel and delete a job (docs/decisions/0018).
+
+They need nothing of a job's configuration, so they also serve jobs whose configuration another release has stored.
+"""
 
 from service.identifiers import JobId
 from service.ports.store import ProjectStore
 from service.records.access import AuditAction, AuditEntry
-from service.records.jobs import Job
+from service.records.jobs import ListedJob
 
 
-async def pause(store: ProjectStore, job_id: JobId) -> Job:
+async def pause(store: ProjectStore, job_id: JobId) -> ListedJob:
     """Pause a job until a person resumes it; workers notice when they next renew their lease.
 
     Raises JobNotFound and JobFinished.
@@ -17,7 +20,7 @@ async def pause(store: ProjectStore, job_id: JobId) -> Job:
     return job
 
 
-async def resume(store: ProjectStore, job_id: JobId) -> Job:
+async def resume(store: ProjectStore, job_id: JobId) -> ListedJob:
     """Resume a paused job; if it waits for its backend or for tokens, it is tried at once.
 
     Raises JobNotFound and JobFinished.
@@ -28,7 +31,7 @@ async def resume(store: ProjectStore, job_id: JobId) -> Job:
     return job
 
 
-async def cancel(store: ProjectStore, job_id: JobId) -> Job:
+async def cancel(store: ProjectStore, job_id: JobId) -> ListedJob:
     """Cancel a job; workers notice when they next renew their lease. Raises JobNotFound and JobFinished."""
     async with store.project_unit() as unit:
         job = await unit.jobs.request_cancel(job_id)

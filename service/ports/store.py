@@ -66,14 +66,14 @@ class Jobs(Protocol):
     async def page(self, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None) -> list[ListedJob]:
         """Jobs, newest first, older than the (created_at, id) given."""
 
-    async def request_cancel(self, job_id: JobId) -> Job:
+    async def request_cancel(self, job_id: JobId) -> ListedJob:
         """Cancel the job. A repeated call returns the same job. Raises JobNotFound, JobFinished.
 
         A job without a leased work item is cancelled at once; any other when the last worker releases its item.
         A cancelled job does not raise JobFinished.
         """
 
-    async def pause(self, job_id: JobId) -> Job:
+    async def pause(self, job_id: JobId) -> ListedJob:
         """Pause the job until a person resumes it. A repeated call changes nothing. Raises JobNotFound, JobFinished.
 
         The job is paused at once, with a `job.paused` event: workers claim no further item. A worker that holds one
@@ -81,7 +81,7 @@ class Jobs(Protocol):
         ends. A job that is being cancelled raises JobFinished.
         """
 
-    async def resume(self, job_id: JobId) -> Job:
+    async def resume(self, job_id: JobId) -> ListedJob:
         """Resume a paused job. A repeated call changes nothing. Raises JobNotFound, JobFinished.
 
         A job that a person paused is queued or running again, with a `job.resumed` event. A job that waits for its

@@ -82,11 +82,20 @@ def owned(job_id: JobId, project: ProjectName) -> ColumnElement[bool]:
 
 
 async def get_job(connection: AsyncConnection, which: ColumnElement[bool], job_id: JobId) -> Job:
-    """The job of which `which` is true, with its progress. Raises JobNotFound."""
-    row = (await connection.execute(select_jobs().where(which))).mappings().first()
+    """The job of which `which` is true, with its progress. Raises JobNotFound and ConfigUnreadable."""
+    return job_from(await _row(connection, which, job_id))
+
+
+async def get_listed_job(connection: AsyncConnection, which: ColumnElement[bool], job_id: JobId) -> ListedJob:
+    """The same, as far as this release can read the job. Raises JobNotFound."""
+    return listed_job_from(await _row(connection, which, job_id))
+
+
+async def _row(connection: AsyncConnection, which: ColumnElement[bool], job_id: JobId) -> RowMapping:
+    row: RowMapping | None = (await connection.execute(select_jobs().where(which))).mappings().first()
     if row is None:
         raise job_not_found(job_id)
-    return job_from(row)
+    return row
 
 
 def job_not_found(job_id: JobId) -> JobNotFound:

@@ -16,6 +16,7 @@ from service.records.jobs import (
     Event,
     Job,
     JobStatus,
+    ListedJob,
     NewDataset,
     NewJob,
     NewRow,
@@ -207,18 +208,18 @@ async def write(store: Store, shard: ClaimedShard, *states: LabelState) -> None:
         await unit.labels.write(shard.lease, states)
 
 
-async def cancel(store: Store, job_id: JobId) -> Job:
+async def cancel(store: Store, job_id: JobId) -> ListedJob:
     async with store.project_unit(LOCAL_CALLER) as unit:
         return await unit.jobs.request_cancel(job_id)
 
 
-async def put_on_hold(store: Store, job_id: JobId) -> Job:
+async def put_on_hold(store: Store, job_id: JobId) -> ListedJob:
     """Pause the job on a person's request."""
     async with store.project_unit(LOCAL_CALLER) as unit:
         return await unit.jobs.pause(job_id)
 
 
-async def let_go_on(store: Store, job_id: JobId) -> Job:
+async def let_go_on(store: Store, job_id: JobId) -> ListedJob:
     """Resume the job on a person's request."""
     async with store.project_unit(LOCAL_CALLER) as unit:
         return await unit.jobs.resume(job_id)
