@@ -9,7 +9,7 @@ from service.errors import JobFinished
 from service.identifiers import JobId, WorkerId
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
-from service.records.jobs import Backoff, ClaimedShard, Job, JobStatus, SearchPace
+from service.records.jobs import Backoff, ClaimedShard, Job, JobStatus, ListedJob, SearchPace
 from service.records.work import WorkStatus
 from tests.support.stored import (
     ALICE,
@@ -232,7 +232,7 @@ async def test_50_pauses_at_once_are_one_and_so_are_50_resumptions(store: Store)
     await claimed(store)
     connections = asyncio.Semaphore(CONNECTIONS)
 
-    async def connected(asked: Callable[[Store, JobId], Awaitable[Job]]) -> Job:
+    async def connected(asked: Callable[[Store, JobId], Awaitable[ListedJob]]) -> ListedJob:
         async with connections:
             return await asked(store, job_id)
 
