@@ -126,9 +126,9 @@ def ruled_out_labels(
 ) -> tuple[RuledOut, ...]:
     """The labels that no row of these groups can have, if two or more others are left; undecided ones count as left.
 
-    Call it only if every row of the data set is in one of these groups.
+    Call it only if every row of the data set is known or in one of these groups.
     """
-    left_out = _refuted_everywhere(len(task.labels), rules_of, known)
+    left_out = _refuted_everywhere(len(task.labels), rules_of, known) - set(known.values())
     if not left_out or len(left_out) > len(task.labels) - 2:
         return ()
     by_relations = _refuted_everywhere(len(task.labels), rules_of, {}) if known else left_out

@@ -73,7 +73,8 @@ def check_satisfiability(
         if _is_impossible(group, [rule for _, rule in rules_of[group]], len(task.labels)):
             found.append(_narrow(possible.pop(group), len(task.labels)))
     forced = forced_labels(task, possible, known, related)
-    if sum(map(len, possible)) == len(groups):  # every row is related, and none is in an impossible group
+    tied = {row for group in possible for row in group}
+    if possible and all(row in tied or row in known for row in map(Row, range(len(groups)))):  # no row is free
         forced = replace(forced, ruled_out=ruled_out_labels(task, possible, known, related))
     return Satisfiability(tuple(found[:MAX_REPORTED]), everywhere=len(found) == len(rules_of) > 0, forced=forced)
 
