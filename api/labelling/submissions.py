@@ -213,8 +213,8 @@ async def _config_part(raw: UploadFile | str | None) -> JobConfig:
     if isinstance(raw, UploadFile):
         if raw.size is not None and raw.size > _MAX_CONFIG_BYTES:
             raise PayloadTooLarge(
-                f"the configuration has more than {_MAX_CONFIG_BYTES} bytes; if these are pairs of rows, put them into a "
-                "column of the data set (relations of kind pairs, `column`)"
+                f"the configuration has more than {_MAX_CONFIG_BYTES} bytes; if these are pairs of rows, put them "
+                "into a column of the data set (relations of kind pairs, `column`)"
             )
         raw = (await raw.read()).decode("utf-8", errors="surrogateescape")
     if raw is None:

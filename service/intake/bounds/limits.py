@@ -34,9 +34,8 @@ class Limits:
     def check_bytes(self, count: int) -> None:
         """Check the number of uncompressed bytes so far. Raises PayloadTooLarge."""
         if count > self.max_bytes:
-            raise PayloadTooLarge(
-                f"the data set has more than {self.max_bytes} bytes unpacked{self.note or _in_parts('BYTES')}"
-            )
+            advice = self.note or _in_parts("BYTES")
+            raise PayloadTooLarge(f"the data set has more than {self.max_bytes} bytes unpacked{advice}")
 
     def check_rows(self, count: int, *, blank: int = 0) -> None:
         """Check the number of rows and blank lines so far, which cost equally much to read. Raises PayloadTooLarge."""
@@ -46,6 +45,5 @@ class Limits:
                 if blank
                 else ""
             )
-            raise PayloadTooLarge(
-                f"the data set has more than {counted(self.max_rows, 'row')}{blanks}{_in_parts('ROWS')}"
-            )
+            told = f"the data set has more than {counted(self.max_rows, 'row')}{blanks}"
+            raise PayloadTooLarge(told + _in_parts("ROWS"))

@@ -162,6 +162,9 @@ def small() -> Service:
 async def test_too_many_rows_are_too_large() -> None:
     answer = await small().upload(jsonl(pairs(12)), "a.jsonl")
     assert (answer.status_code, answer.json()["type"]) == (413, "urn:icm:problem:payload-too-large")
+    assert answer.json()["detail"].endswith(
+        "in parts, as several jobs, or ask the operator to raise ICM_UPLOAD__MAX_ROWS"
+    )
 
 
 async def test_a_body_that_says_it_is_too_long_is_not_read() -> None:
@@ -172,6 +175,7 @@ async def test_a_body_that_says_it_is_too_long_is_not_read() -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": "6000000"}
     answer = await small().client.post("/v1/jobs", content=unread(), headers=headers)
     assert answer.status_code == 413
+    assert "in parts, as several jobs, or ask the operator to raise ICM_UPLOAD__MAX_BYTES" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "application/json"])
