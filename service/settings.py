@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_origin
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     ConfigDict,
@@ -26,8 +27,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from service.errors import Fault, InvalidConfig
 from service.gone_settings import gone_of, report_gone
 from service.scoring.kinds import DEFAULT, Backend
-from service.setting_faults import fault_of
-from service.values import nearest, port_fault
+from service.setting_faults import database_with_port, fault_of, with_port
+from service.values import nearest
 
 _HOST_NAME = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f]*:[0-9a-f:.]+")
 
@@ -222,14 +223,9 @@ class TrainingSettings(_Group):
 class TelemetrySettings(_Group):
     """Traces by OpenTelemetry, which need the extra `telemetry`; its own variables (OTEL_...) apply, too."""
 
-    otlp_endpoint: str = Field("", description="such as http://collector:4318; empty: no traces")
-
-    @field_validator("otlp_endpoint")
-    @classmethod
-    def _has_a_port(cls, value: str) -> str:
-        if (fault := port_fault(value)) is not None:
-            raise ValueError(fault)
-        return value
+    otlp_endpoint: Annotated[str, AfterValidator(with_port)] = Field(
+        "", description="such as http://collector:4318; empty: no traces"
+    )
 
 
 class RetentionSettings(_Group):
@@ -255,7 +251,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,  # it may hold a key
     )
 
-    database_url: SecretStr = Field(
+    database_url: Annotated[SecretStr, AfterValidator(database_with_port)] = Field(
         SecretStr("postgresql+asyncpg://icm:icm@127.0.0.1:5432/icm"),
         validation_alias=AliasChoices("ICM_DATABASE_URL", "DATABASE_URL"),
     )
@@ -305,15 +301,6 @@ class Settings(BaseSettings):
     def reward_models_folder(self) -> Path:
         """The folder for files of reward models while a process of this machine loads them."""
         return self.data_dir / "reward-models"
-
-    @field_validator("database_url")
-    @classmethod
-    def _has_a_port(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
-        host = url.rpartition("@" if "@" in url else "://")[2]  # a password may have any characters and must not show
-        if (fault := port_fault(f"://{host}")) is not None:
-            raise ValueError(fault)
-        return value
 
     @field_validator("backends")
     @classmethod
