@@ -33,6 +33,14 @@ LabelText = Annotated[str, Field(json_schema_extra={"pattern": r"^\S(.*\S)?$", "
 _NEW = domain.SearchConfig()  # the defaults of new jobs
 
 
+def _alike(label: str, before: list[str]) -> str | None:
+    """What to do about a label that equals an earlier one, or differs from it only in case; None if none does."""
+    if label in before:
+        return f"the label {label!r} is given more than once; give each label once"
+    same = next((other for other in before if other.casefold() == label.casefold()), None)
+    return same and f"the labels {same!r} and {label!r} must differ by more than case; leave one out or reword it"
+
+
 class Task(StrictModel):
     """The question about each row and its possible answers."""
 
@@ -71,10 +79,12 @@ class Task(StrictModel):
     @field_validator("labels")
     @classmethod
     def _labels_differ(cls, labels: list[str]) -> list[str]:
-        if any(not label.strip() or label != label.strip() for label in labels):
-            raise ValueError("a label must not be empty or begin or end with white space")
-        if len({label.casefold() for label in labels}) < len(labels):
-            raise ValueError("labels must differ by more than case")
+        for label in labels:
+            if not label.strip() or label != label.strip():
+                raise ValueError(f"a label must not be empty or begin or end with white space, as {label!r} does")
+        told = [_alike(label, labels[:number]) for number, label in enumerate(labels)]
+        if any(told):
+            raise ValueError("; ".join(dict.fromkeys(filter(None, told))))
         return labels
 
     @model_validator(mode="after")

@@ -63,8 +63,9 @@ class ProgressBody(Body):
     tokens_sent: int = Field(description="tokens of all prompts")
     tokens_computed: int = Field(description="tokens of all prompts that no prefix cache held")
     eta_seconds: float | None = Field(
-        description="seconds left by the pace so far; with a strategy that trains, null until a training has ended, "
-        "then the time of all trainings that may follow"
+        description="seconds left, for the prompts that the search probably still sends at the pace so far; null while "
+        "unknown. With a strategy that trains, null until a training has ended, then the time of all trainings that "
+        "may follow"
     )
 
 
@@ -248,7 +249,7 @@ class EstimateBody(Body):
         description="that trainings read, once for each epoch; part of tokens_computed",
     )
     sample_prompt: str = Field(
-        description="the first row behind one demonstration, whose label only illustrates the form"
+        description="the first row behind one demonstration, with its known label; a row without one has an example"
     )
     relations: RelationPreview
     known: dict[str, int] = Field(description="known rows of each label; empty without a known_field")

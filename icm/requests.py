@@ -13,6 +13,7 @@ from icm.data.files import result_format_of
 from icm.errors import UnusableKey, UnusableUrl
 from icm.flows import Flow, Followed, exchange, until_final
 from icm.retries import RetryPolicy
+from service.values import port_fault
 
 T = TypeVar("T")
 
@@ -25,7 +26,9 @@ RECONNECT_SECONDS = 1.0
 
 
 def usable_url(url: str) -> str:
-    """The address of the service as it was given. Raises UnusableUrl where it lacks http:// or a host."""
+    """The address of the service as given. Raises UnusableUrl where it lacks http:// or a host, or the port is none."""
+    if (fault := port_fault(url)) is not None:
+        raise UnusableUrl(f"{url!r} is no address of a service: it {fault}")
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:

@@ -17,6 +17,7 @@ from inference.errors import RequestError
 from inference.finding import MODEL_UNUSABLE, end_as_unusable, find
 from inference.logs import configure_logging
 from inference.model.language_model import Source, load
+from inference.ports import PortUnusable, check_port
 from inference.settings import Settings, read_settings
 from inference.wires.hosts import AllowedHosts
 
@@ -41,6 +42,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _leave)
     configure_logging(settings.log_format, settings.log_level)
     disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    _check_port_or_end(settings)
     engine = _engine_or_end(settings)
     adapters = _adapters_or_end(settings, engine)
     config = uvicorn.Config(
@@ -51,7 +53,17 @@ def main() -> None:
         access_log=False,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
+    _check_port_or_end(settings)  # another process may have taken it while the model loaded
     AnnouncingServer(config).run()
+
+
+def _check_port_or_end(settings: Settings) -> None:
+    """End the process with a line that says why nobody can listen on the port, if that is so."""
+    try:
+        check_port(settings.host, settings.port)
+    except PortUnusable as error:
+        structlog.get_logger().error(f"the server cannot start: {error}")
+        sys.exit(1)
 
 
 def _leave(*_: object) -> NoReturn:

@@ -1,6 +1,6 @@
 """The operator's settings, read once from the command line."""
 
-from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from inference.adapters.registry import AdapterLimits
 from inference.model.language_model import DTYPES, DtypeName
 
 SMALL_MODEL = Path(__file__).parent / "small_model"
+_LAST_PORT = 65535
 LogFormat = Literal["console", "json"]
 
 
@@ -65,7 +66,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     )
     parser.add_argument("--model", default=str(SMALL_MODEL), help="folder, GGUF file or hub name")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=8080, help="0 chooses a free one")
+    parser.add_argument("--port", type=_port, default=8080, help="0 chooses a free one")
     parser.add_argument(
         "--allowed-hosts",
         type=_names,
@@ -131,6 +132,13 @@ def _adapter(text: str) -> tuple[str, Path]:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= _LAST_PORT:
+        raise ArgumentTypeError(f"{text} is no port; ports are numbers from 0 to {_LAST_PORT}")
+    return number
 
 
 def _positive(text: str) -> int:

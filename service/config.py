@@ -15,6 +15,7 @@ from service.relations.registry import AnyKind
 from service.relations.relation import BaseRelation
 from service.search.state.objective import Objective
 from service.search.state.problem import Start
+from service.search.strategies.queries_left import ASKED_ONCE, Forecast
 from service.search.strategies.registry import Method, StrategyName
 
 ShareBounds = float | tuple[float, float]
@@ -134,6 +135,18 @@ class JobConfig:
     def trains(self) -> bool:
         """Whether labels are found by trainings."""
         return self.method.searches and self.search.strategy.approach.trains
+
+    @property
+    def forecast(self) -> Forecast | None:
+        """How the queries left of the job are predicted; None if trainings find the labels.
+
+        A reward model scores each row's text about once.
+        """
+        if self.method.asks_rewards:
+            return ASKED_ONCE
+        if self.method.baseline is not None:
+            return self.method.baseline.forecast
+        return self.search.strategy.approach.forecasts.get(self.search.raised)
 
     def as_json(self) -> dict[str, Any]:
         """The whole configuration as plain values, every default written out."""

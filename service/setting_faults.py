@@ -1,12 +1,13 @@
-"""Words the faults of settings plainly, each under the name of its environment variable."""
+"""Words the faults of settings plainly, each under the name of its environment variable, and checks ports."""
 
 from collections.abc import Callable
 
+from pydantic import SecretStr
 from pydantic_core import ErrorDetails
 
 from service.errors import Fault
 from service.scoring.kinds import KINDS, OPTIONS
-from service.values import nearest
+from service.values import nearest, port_fault
 
 NAMES_OF_KINDS = f"{', '.join(map(repr, list(KINDS)[:-1]))} or {list(KINDS)[-1]!r}"
 
@@ -49,3 +50,18 @@ def fault_of(error: ErrorDetails, no_such_setting: Callable[[str], str]) -> Faul
 def _no_such_option(name: str) -> str:
     near = nearest(name, OPTIONS)
     return f"there is no such setting; did you mean {near[0]}?" if near else "there is no such setting"
+
+
+def with_port(url: str) -> str:
+    """The URL, which has no port or a possible one. Raises ValueError."""
+    if (fault := port_fault(url)) is not None:
+        raise ValueError(fault)
+    return url
+
+
+def database_with_port(url: SecretStr) -> SecretStr:
+    """The same of a database, whose password may have any characters and must not show. Raises ValueError."""
+    text = url.get_secret_value()
+    host = text.rpartition("@" if "@" in text else "://")[2]
+    with_port(f"://{host}")
+    return url

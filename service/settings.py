@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_origin
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     ConfigDict,
@@ -26,7 +27,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from service.errors import Fault, InvalidConfig
 from service.gone_settings import gone_of, report_gone
 from service.scoring.kinds import DEFAULT, Backend
-from service.setting_faults import fault_of
+from service.setting_faults import database_with_port, fault_of, with_port
 from service.values import nearest
 
 _HOST_NAME = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f]*:[0-9a-f:.]+")
@@ -222,7 +223,9 @@ class TrainingSettings(_Group):
 class TelemetrySettings(_Group):
     """Traces by OpenTelemetry, which need the extra `telemetry`; its own variables (OTEL_...) apply, too."""
 
-    otlp_endpoint: str = Field("", description="such as http://collector:4318; empty: no traces")
+    otlp_endpoint: Annotated[str, AfterValidator(with_port)] = Field(
+        "", description="such as http://collector:4318; empty: no traces"
+    )
 
 
 class RetentionSettings(_Group):
@@ -248,13 +251,13 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,  # it may hold a key
     )
 
-    database_url: SecretStr = Field(
+    database_url: Annotated[SecretStr, AfterValidator(database_with_port)] = Field(
         SecretStr("postgresql+asyncpg://icm:icm@127.0.0.1:5432/icm"),
         validation_alias=AliasChoices("ICM_DATABASE_URL", "DATABASE_URL"),
     )
     data_dir: Path = Path("data")
     host: str = "127.0.0.1"
-    port: int = 8000
+    port: int = Field(8000, ge=0, le=65535)
     log_format: Literal["console", "json"] = "console"
     log_level: str = "INFO"
     database: DatabaseSettings = DatabaseSettings()

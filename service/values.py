@@ -1,5 +1,6 @@
-"""Cell values (as text, blank, missing), spellings of labels, similar names, and counts in messages."""
+"""Cell values (as text, blank, missing), spellings of labels, similar names; counts and faulty ports in messages."""
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -13,6 +14,9 @@ _MISSING = (  # words of spreadsheets, databases, pandas and R, in lower case
     | {"#value!", "#name?", "#div/0!", "#num!", "-", "--", "---", "\u2013", "\u2014", "?", "??", "???", ".", "..."}
     | {"\u2026"}
 )
+LAST_PORT = 65535
+_LONGEST_PORT, _SHOWN_CHARACTERS = 5, 20
+_BEHIND_HOST = re.compile(r"[/?#]")
 _FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"  # letters and marks by category, of which nothing shows
 
 
@@ -72,3 +76,14 @@ def nearest(name: str, names: Iterable[str]) -> list[str]:
     """The most similar of `names`, whatever its case; an empty list if none is similar."""
     by_fold = {known.casefold().strip(): known for known in names}
     return [by_fold[fold] for fold in get_close_matches(name.casefold().strip(), by_fold, 1)]
+
+
+def port_fault(url: str) -> str | None:
+    """What is wrong with the port of a URL, for a message behind the URL's name; None if nothing is."""
+    host = _BEHIND_HOST.split(url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
+    _, _, port = host.rpartition("]")[2].rpartition(":")  # in brackets stand addresses with colons of their own
+    if ":" not in host.rpartition("]")[2] or not port:
+        return None
+    if port.isascii() and port.isdigit() and len(port) <= _LONGEST_PORT and 0 < int(port) <= LAST_PORT:
+        return None
+    return f"has the port {port[:_SHOWN_CHARACTERS]!r}; a port is a number from 1 to {LAST_PORT}"

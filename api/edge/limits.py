@@ -78,7 +78,10 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        error = PayloadTooLarge(f"the request body has more than {self._max_bytes} bytes")
+        error = PayloadTooLarge(
+            f"the request body has more than {self._max_bytes} bytes; send a data set in parts, as several jobs, or "
+            "ask the operator to raise ICM_UPLOAD__MAX_BYTES"
+        )
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and _is_more(declared, self._max_bytes):
             await service_problem(scope["state"]["request_id"], error)(scope, receive, send)

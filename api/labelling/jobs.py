@@ -24,7 +24,7 @@ from service.jobs.listing import list_jobs, read_job
 from service.jobs.models import models_of
 from service.jobs.submission.estimate import estimate
 from service.jobs.submission.submit import submit
-from service.records.jobs import Job, JobStatus
+from service.records.jobs import Job, JobStatus, ListedJob
 
 router = APIRouter(tags=["jobs"])
 
@@ -36,7 +36,7 @@ _CREATED = documented_headers(
 )
 _CONTROLLED: dict[str, Any] = {  # routes that change a job's status
     "status_code": status.HTTP_202_ACCEPTED,
-    "response_model": JobBody,
+    "response_model": JobBody | ListedJobBody,
     "responses": problems(404, 409, 503),
 }
 
@@ -135,7 +135,7 @@ async def delete_job(job_id: TheJobId, store: TheStore) -> None:
     await control.remove(store, job_id)
 
 
-def _accepted(job: Job) -> Response:
+def _accepted(job: ListedJob) -> Response:
     """The job after a change that workers still have to carry out."""
     answer = _answer(job)
     answer.status_code = status.HTTP_202_ACCEPTED
@@ -143,8 +143,9 @@ def _accepted(job: Job) -> Response:
     return answer
 
 
-def _answer(job: Job) -> Response:
-    body = JobBody.model_validate(job).model_dump_json().encode()
+def _answer(job: ListedJob) -> Response:
+    form = JobBody if isinstance(job, Job) else ListedJobBody  # without a configuration, and with the reason
+    body = form.model_validate(job).model_dump_json().encode()
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     return Response(body, headers={"ETag": etag, "Cache-Control": "no-cache"}, media_type="application/json")
 

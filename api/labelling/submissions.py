@@ -22,7 +22,8 @@ from service.errors import Fault, InvalidConfig, InvalidDataset, PayloadTooLarge
 from service.intake.bounds.limits import Limits
 from service.intake.formats import Upload
 from service.intake.sources import FileSource, InlineSource
-from service.intake.text.strict_json import BadJson, parse
+from service.intake.text.not_numbers import refuse_not_numbers
+from service.intake.text.strict_json import BadJson, NotANumber, parse
 from service.jobs.checks.rows import RowSource
 from service.settings import ServerSettings
 
@@ -121,7 +122,12 @@ async def _body(request: Request) -> bytes:
 
 
 async def _inline(body: bytes, limits: Limits, gone: asyncio.Event) -> tuple[Submission, InlineSource]:
-    content = await _json(body, "the body")
+    try:
+        content = await _json(body, "the body")
+    except InvalidConfig as error:
+        if isinstance(error.__cause__, NotANumber):
+            await to_thread.run_sync(refuse_not_numbers, body)
+        raise
     if not isinstance(content, dict):
         raise InvalidConfig("the body must be an object with `config` and `examples`")
     unknown = [Fault("there is no such field", field=name) for name in content.keys() - {"config", "examples"}]
@@ -201,7 +207,10 @@ def _check_parts(form: FormData) -> None:
 async def _config_part(raw: UploadFile | str | None) -> JobConfig:
     if isinstance(raw, UploadFile):
         if raw.size is not None and raw.size > _MAX_CONFIG_BYTES:
-            raise PayloadTooLarge(f"the configuration has more than {_MAX_CONFIG_BYTES} bytes")
+            raise PayloadTooLarge(
+                f"the configuration has more than {_MAX_CONFIG_BYTES} bytes; if these are pairs of rows, put them "
+                "into a column of the data set (relations of kind pairs, `column`)"
+            )
         raw = (await raw.read()).decode("utf-8", errors="surrogateescape")
     if raw is None:
         return _config({})

@@ -42,7 +42,7 @@ _BODY = documented(TrainingRequest, {"job_ids": ["job_" + "0" * 32], "epochs": 3
 _CREATED = documented_headers(Location="where the training is", Retry_After="seconds after which to look at it")
 _CONTROLLED: dict[str, Any] = {  # routes that change a training's status
     "status_code": status.HTTP_202_ACCEPTED,
-    "response_model": TrainingBody,
+    "response_model": TrainingBody | ListedTrainingBody,
     "responses": problems(404, 409, 503),
 }
 
@@ -178,5 +178,6 @@ async def delete_training(training_id: TheTrainingId, application: TheApplicatio
 
 
 def _accepted(training: Training) -> Response:
-    body = TrainingBody.model_validate(training).model_dump_json()
+    form = TrainingBody.model_validate if training.unreadable is None else ListedTrainingBody.of
+    body = form(training).model_dump_json()
     return Response(body, status.HTTP_202_ACCEPTED, {"Retry-After": _POLL_SECONDS}, "application/json")

@@ -166,7 +166,7 @@ def _estimate_lines(found: dict[str, Any]) -> list[str]:
         *_training_lines(found),
         *known_lines(found.get("known") or {}),  # a service of an earlier release reports no known rows
         *(f"warning: {warning}" for warning in found["warnings"]),
-        "a prompt (labels in it are examples, since the search has found none yet):",
+        "a prompt (its label is an example unless you gave it, since the search has found none yet):",
     ]
     return lines + [f"    {line}" for line in found["sample_prompt"].split("\n")]
 

@@ -1,25 +1,69 @@
 """Convert rows to JSON lines; errors name row and column of a value without a JSON form."""
 
+import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from icm.errors import UnsendableData
 
+_SHOWN_ROWS = 3  # at fault for one cause
+_SHOWN_CAUSES = 10
+
 
 def lines_of(rows: Iterable[Any]) -> Iterator[bytes]:
-    """Yield each row as a line; converts NumPy's numbers and arrays. Raises UnsendableData."""
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, Mapping):
-            raise UnsendableData(f"row {number} is of type {type(row).__name__}; give a dict of columns and values")
+    """Yield each row as a line; converts NumPy's numbers and arrays.
+
+    Raises UnsendableData, at the first row that cannot be sent; it names this and all further rows at fault by cause.
+    """
+    numbered = enumerate(rows, 1)
+    for number, row in numbered:
         try:
-            text = json.dumps(
-                row if isinstance(row, dict) else dict(row), ensure_ascii=False, allow_nan=False, default=_plain
-            )
-            yield text.encode() + b"\n"
+            yield _line(row)
         except (TypeError, ValueError, RecursionError) as error:
-            raise _at_fault(number, row, error) from error
+            raise _all_at_fault(itertools.chain([(number, row)], numbered)) from error
+
+
+def _line(row: Any) -> bytes:
+    """The row as a line. Raises TypeError, ValueError and RecursionError."""
+    if not isinstance(row, Mapping):
+        raise TypeError(type(row).__name__)
+    fields = row if isinstance(row, dict) else dict(row)
+    return json.dumps(fields, ensure_ascii=False, allow_nan=False, default=_plain).encode() + b"\n"
+
+
+def _all_at_fault(numbered: Iterable[tuple[int, Any]]) -> UnsendableData:
+    """The error about every row that cannot be sent: a cause that rows share is told once, with the first of them."""
+    rows_of: dict[tuple[object, str], list[int]] = {}
+    for number, row in numbered:
+        for cause in _causes(row):
+            rows_of.setdefault(cause, []).append(number)
+    told = [f"{_rows_at_fault(rows)}{_where(column, rows)}{problem}" for (column, problem), rows in rows_of.items()]
+    more = [f"and {len(told) - _SHOWN_CAUSES} more causes"] if len(told) > _SHOWN_CAUSES else []
+    return UnsendableData("; ".join(told[:_SHOWN_CAUSES] + more))
+
+
+def _causes(row: Any) -> Iterator[tuple[object, str]]:
+    """Each faulty column of the row with what is wrong, None for the row itself; nothing if the row can be sent."""
+    try:
+        _line(row)
+    except (TypeError, ValueError, RecursionError) as error:
+        if not isinstance(row, Mapping):
+            yield None, f"of type {type(row).__name__}; give a dict of columns and values"
+            return
+        found = [(column, told) for column, value in row.items() if (told := _problem(value))]
+        yield from found or [(None, f"not a row: {error}")]
+
+
+def _where(column: object, rows: Sequence[int]) -> str:
+    return f", column {column!r}: " if column is not None else " is " if len(rows) == 1 else " are "
+
+
+def _rows_at_fault(numbers: Sequence[int]) -> str:
+    """The rows in words, such as "row 2" or "rows 2, 3, 5 and 7 more"."""
+    first, more = ", ".join(map(str, numbers[:_SHOWN_ROWS])), len(numbers) - _SHOWN_ROWS
+    return f"{'row' if len(numbers) == 1 else 'rows'} {first}" + (f" and {more} more" if more > 0 else "")
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
@@ -48,14 +92,6 @@ def _plain(value: Any) -> Any:
     if callable(convert := getattr(value, "tolist", None)):
         return convert()
     raise TypeError(type(value).__name__)
-
-
-def _at_fault(number: int, row: Mapping[Any, Any], error: Exception) -> UnsendableData:
-    """Build an error that names the first faulty column and the remedy."""
-    for column, value in row.items():
-        if (problem := _problem(value)) is not None:
-            return UnsendableData(f"row {number}, column {column!r}: {problem}")
-    return UnsendableData(f"row {number}: {error}")
 
 
 def _problem(value: Any) -> str | None:

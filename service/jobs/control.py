@@ -1,15 +1,16 @@
 """Use cases by which people pause, resume, cancel and delete a job (docs/decisions/0018).
 
-Workers learn of a pause or a cancellation when they next renew their lease.
+Workers learn of a pause or a cancellation when they next renew their lease. No use case needs a job's configuration, so
+they also serve jobs whose configuration another release has stored.
 """
 
 from service.identifiers import JobId
 from service.ports.store import ProjectStore
 from service.records.access import AuditAction, AuditEntry
-from service.records.jobs import Job
+from service.records.jobs import ListedJob
 
 
-async def pause(store: ProjectStore, job_id: JobId) -> Job:
+async def pause(store: ProjectStore, job_id: JobId) -> ListedJob:
     """Pause a job until a person resumes it. Raises JobNotFound and JobFinished."""
     async with store.project_unit() as unit:
         job = await unit.jobs.pause(job_id)
@@ -17,7 +18,7 @@ async def pause(store: ProjectStore, job_id: JobId) -> Job:
     return job
 
 
-async def resume(store: ProjectStore, job_id: JobId) -> Job:
+async def resume(store: ProjectStore, job_id: JobId) -> ListedJob:
     """Resume a paused job, also one that waits for its backend or for tokens. Raises JobNotFound and JobFinished."""
     async with store.project_unit() as unit:
         job = await unit.jobs.resume(job_id)
@@ -25,7 +26,7 @@ async def resume(store: ProjectStore, job_id: JobId) -> Job:
     return job
 
 
-async def cancel(store: ProjectStore, job_id: JobId) -> Job:
+async def cancel(store: ProjectStore, job_id: JobId) -> ListedJob:
     """Cancel a job. Raises JobNotFound and JobFinished."""
     async with store.project_unit() as unit:
         job = await unit.jobs.request_cancel(job_id)

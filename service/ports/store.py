@@ -32,6 +32,7 @@ from service.records.jobs import (
     NewRow,
     NewShard,
     Progress,
+    SearchPace,
     ShardRow,
     StoredRequest,
     TrainingPace,
@@ -65,14 +66,14 @@ class Jobs(Protocol):
     async def page(self, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None) -> list[ListedJob]:
         """Jobs, newest first, older than the (created_at, id) given."""
 
-    async def request_cancel(self, job_id: JobId) -> Job:
+    async def request_cancel(self, job_id: JobId) -> ListedJob:
         """Cancel the job. A repeated call returns the same job. Raises JobNotFound, JobFinished.
 
         A job without a leased work item is cancelled at once; any other when the last worker releases its item.
         A cancelled job does not raise JobFinished.
         """
 
-    async def pause(self, job_id: JobId) -> Job:
+    async def pause(self, job_id: JobId) -> ListedJob:
         """Pause the job until a person resumes it. A repeated call changes nothing. Raises JobNotFound, JobFinished.
 
         The job is paused at once, with a `job.paused` event: workers claim no further item. A worker that holds one
@@ -80,7 +81,7 @@ class Jobs(Protocol):
         ends. A job that is being cancelled raises JobFinished.
         """
 
-    async def resume(self, job_id: JobId) -> Job:
+    async def resume(self, job_id: JobId) -> ListedJob:
         """Resume a paused job. A repeated call changes nothing. Raises JobNotFound, JobFinished.
 
         A job that a person paused is queued or running again, with a `job.resumed` event. A job that waits for its
@@ -224,8 +225,8 @@ class Shards(Protocol):
         Unlike `save` it records no progress of the search and adds no event.
         """
 
-    async def set_pace(self, lease: Lease, pace: TrainingPace | None) -> None:
-        """Record how fast the trainings of the shard's search go; None while that is unknown. Raises LeaseLost."""
+    async def set_pace(self, lease: Lease, pace: SearchPace | TrainingPace | None) -> None:
+        """Record what the shard's search still asks or trains; None while that is unknown. Raises LeaseLost."""
 
     async def summarize(self, lease: Lease, summary: Mapping[str, Any]) -> None:
         """Store the summary of the shard's search for the report. Raises LeaseLost."""

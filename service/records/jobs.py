@@ -54,6 +54,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SearchPace:
+    """What a shard's search, or its reward model, still asks."""
+
+    prompts_left: float  # of a search of middling length
+    prompts_per_query: float  # more than one if labels have several tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPace:
     """How fast the trainings of a job's search go; tokens are those that trainings read."""
 

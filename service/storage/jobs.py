@@ -12,7 +12,7 @@ from service.lifecycle.events import CancelRequested, DeleteRequested, JobEvent,
 from service.records.jobs import Job, JobStatus, ListedJob, NewJob, NewShard
 from service.records.work import NewWork, WorkStatus
 from service.storage.journal import Journal
-from service.storage.progress import get_job, job_not_found, listed_job_from, owned, select_jobs
+from service.storage.progress import get_job, get_listed_job, job_not_found, listed_job_from, owned, select_jobs
 from service.storage.records import parsed_time
 from service.storage.removal import erase, lock_items
 from service.storage.stored_config import stored_config
@@ -57,15 +57,15 @@ class JobTable:
             query = query.where(jobs.c.status == status)
         return [listed_job_from(row) for row in (await self._connection.execute(query)).mappings()]
 
-    async def request_cancel(self, job_id: JobId) -> Job:
+    async def request_cancel(self, job_id: JobId) -> ListedJob:
         """Cancel the job. A repeated call returns the same job. Raises JobNotFound, JobFinished."""
         return await self._apply_event(job_id, CancelRequested())
 
-    async def pause(self, job_id: JobId) -> Job:
+    async def pause(self, job_id: JobId) -> ListedJob:
         """Pause the job until a person resumes it. A repeated call changes nothing. Raises JobNotFound, JobFinished."""
         return await self._apply_event(job_id, PauseRequested())
 
-    async def resume(self, job_id: JobId) -> Job:
+    async def resume(self, job_id: JobId) -> ListedJob:
         """Resume a paused job. A repeated call changes nothing. Raises JobNotFound, JobFinished."""
         return await self._apply_event(job_id, ResumeRequested())
 
@@ -100,10 +100,11 @@ class JobTable:
         [schema] = await self._of_dataset(job_id, datasets.c.arrow_schema)
         return None if schema is None else bytes(schema)
 
-    async def _apply_event(self, job_id: JobId, event: JobEvent) -> Job:
-        """Apply a person's request to the job; returns the changed job."""
-        await self._journal.apply_event(job_id, event, owned(job_id, self._project))
-        return await self.get(job_id)
+    async def _apply_event(self, job_id: JobId, event: JobEvent) -> ListedJob:
+        """Apply a person's request to the job; returns the changed job, as far as this release can read it."""
+        own = owned(job_id, self._project)
+        await self._journal.apply_event(job_id, event, own)
+        return await get_listed_job(self._connection, own, job_id)
 
     async def _of_dataset(self, job_id: JobId, *columns: ColumnElement[Any]) -> Row[Any]:
         """These columns of the job's data set. Raises JobNotFound."""

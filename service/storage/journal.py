@@ -14,7 +14,7 @@ from service.lifecycle.events import JobEvent
 from service.records.jobs import JobStatus, PauseReason
 from service.records.work import WorkKind, WorkStatus
 from service.storage.outbox import queue_messages
-from service.storage.progress import get_job, job_not_found
+from service.storage.progress import get_listed_job, job_not_found
 from service.storage.tables import events, jobs, trainings, work_items
 
 WORK_CHANNEL = "icm_work"
@@ -102,7 +102,7 @@ class Journal:
         """The job's progress as this transaction sees it; its kind decides the figures."""
         match kind:
             case WorkKind.LABEL:
-                return asdict((await get_job(self._connection, jobs.c.id == job_id, job_id)).progress)
+                return asdict((await get_listed_job(self._connection, jobs.c.id == job_id, job_id)).progress)
             case WorkKind.TRAIN:
                 query = select(trainings.c.progress).where(trainings.c.job_id == job_id)
                 return (await self._connection.execute(query)).scalar() or {}

@@ -8,15 +8,16 @@ from sqlalchemy import ColumnElement, RowMapping, Select, case, extract, func, s
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.selectable import LateralFromClause
 
+from service.config import JobConfig
 from service.errors import ConfigUnreadable, JobNotFound
 from service.identifiers import JobId, ProjectName
-from service.records.jobs import Job, JobStatus, ListedJob, Progress, TrainingPace, UnreadableJob
+from service.records.jobs import Job, JobStatus, ListedJob, Progress, SearchPace, TrainingPace, UnreadableJob
 from service.records.work import Origin, WorkStatus
-from service.storage.records import RUNNING_SHARD_SHARE, SUMMED, eta_seconds, seconds_of_trainings
+from service.storage.records import SUMMED, WorkLeft, eta_seconds, seconds_of_trainings
 from service.storage.stored_config import read_config
 from service.storage.tables import jobs, labellings, shards, work_items
 
-PACE = "pace"  # what the summary of a shard whose search trains has until the shard is finished
+PACE = "pace"  # what the summary of a shard has until the shard is finished: a SearchPace or a TrainingPace
 _OF_THE_PACE = tuple(one.name for one in fields(TrainingPace))
 
 
@@ -55,7 +56,7 @@ def job_from(row: RowMapping) -> Job:
         backend_id=row["backend_id"],
         warnings=tuple(row["warnings"] or ()),
         origin=Origin(request_id=row["request_id"], traceparent=row["traceparent"]),
-        progress=_progress(status, row, trains=config.trains),
+        progress=_progress(status, row, config),
     )
 
 
@@ -70,7 +71,7 @@ def listed_job_from(row: RowMapping) -> ListedJob:
             **as_they_are,
             status=status,
             warnings=tuple(row["warnings"] or ()),
-            progress=_progress(status, row, trains=False),
+            progress=_progress(status, row, None),
             unreadable=str(error),
         )
 
@@ -81,11 +82,20 @@ def owned(job_id: JobId, project: ProjectName) -> ColumnElement[bool]:
 
 
 async def get_job(connection: AsyncConnection, which: ColumnElement[bool], job_id: JobId) -> Job:
-    """The job of which `which` is true, with its progress. Raises JobNotFound."""
-    row = (await connection.execute(select_jobs().where(which))).mappings().first()
+    """The job of which `which` is true, with its progress. Raises JobNotFound and ConfigUnreadable."""
+    return job_from(await _row(connection, which, job_id))
+
+
+async def get_listed_job(connection: AsyncConnection, which: ColumnElement[bool], job_id: JobId) -> ListedJob:
+    """The same, as far as this release can read the job. Raises JobNotFound."""
+    return listed_job_from(await _row(connection, which, job_id))
+
+
+async def _row(connection: AsyncConnection, which: ColumnElement[bool], job_id: JobId) -> RowMapping:
+    row: RowMapping | None = (await connection.execute(select_jobs().where(which))).mappings().first()
     if row is None:
         raise job_not_found(job_id)
-    return job_from(row)
+    return row
 
 
 def job_not_found(job_id: JobId) -> JobNotFound:
@@ -96,18 +106,23 @@ def job_not_found(job_id: JobId) -> JobNotFound:
 def _totals() -> LateralFromClause:
     known = shards.c.utility.is_not(None)
     sums: list[ColumnElement[Any]] = [func.coalesce(func.sum(shards.c[name]), 0).label(name) for name in SUMMED]
-    under_way = func.least(shards.c.labeled, RUNNING_SHARD_SHARE * shards.c.rows)
-    done = case((work_items.c.status == WorkStatus.SUCCEEDED, shards.c.rows), else_=under_way)
-    unfinished = case(
-        (work_items.c.status != WorkStatus.SUCCEEDED, shards.c.summary)
-    )  # those of finished ones are long
+    is_done = work_items.c.status == WorkStatus.SUCCEEDED
+    unfinished = case((~is_done, shards.c.summary))  # those of finished ones are long
+    pace = {one.name: unfinished[(PACE, one.name)].as_float() for one in fields(SearchPace)}
+    waits = ~is_done & pace["prompts_left"].is_(None)
+    is_later = is_done & (shards.c.prompts > 0) & (shards.c.shard > 0)  # the first often searches, others do not
     mean_utility = func.sum(shards.c.utility * shards.c.rows) / func.sum(shards.c.rows).filter(known)
     return (
         select(
             *sums,
             func.coalesce(func.sum(shards.c.rows), 0).label("rows"),
-            func.coalesce(func.sum(done), 0).label("rows_done"),
             mean_utility.label("utility"),
+            func.sum(pace["prompts_left"]).label("prompts_left"),
+            func.max(pace["prompts_per_query"]).label("prompts_per_query"),
+            func.sum(shards.c.rows).filter(waits).label("waiting_rows"),
+            func.count().filter(waits).label("waiting_shards"),
+            func.sum(shards.c.rows).filter(is_later).label("later_rows"),
+            func.sum(shards.c.prompts).filter(is_later).label("later_prompts"),
             *(func.max(unfinished[(PACE, name)].as_float()).label(name) for name in _OF_THE_PACE),
         )
         .join(work_items, (work_items.c.job_id == shards.c.job_id) & (work_items.c.number == shards.c.shard))
@@ -116,19 +131,23 @@ def _totals() -> LateralFromClause:
     )
 
 
-def _progress(status: JobStatus, row: RowMapping, *, trains: bool) -> Progress:
+def _progress(status: JobStatus, row: RowMapping, config: JobConfig | None) -> Progress:
+    """The job's progress; without a configuration that can be read, the time left is unknown."""
     elapsed = None if row["elapsed_seconds"] is None else float(row["elapsed_seconds"])
-    rows = int(row["rows"])
-    if trains:
+    if config is not None and config.trains:
         seconds_left = seconds_of_trainings(status, elapsed, _pace(row))
     else:
-        seconds_left = eta_seconds(status, elapsed, float(row["rows_done"]), rows)
+        seconds_left = eta_seconds(status, elapsed, _work_left(row), config)
     return Progress(
-        rows=rows,
+        rows=int(row["rows"]),
         utility=row["utility"],
         eta_seconds=seconds_left,
         **{name: int(row[name]) for name in SUMMED},
     )
+
+
+def _work_left(row: RowMapping) -> WorkLeft:
+    return WorkLeft(**{one.name: float(row[one.name] or 0) for one in fields(WorkLeft)})
 
 
 def _pace(row: RowMapping) -> TrainingPace | None:

@@ -1,27 +1,72 @@
 """Converts stored values for their readers: time left, times in cursors, gold values, rows without a state."""
 
+import math
+from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
 
+from service.config import JobConfig, Limits
 from service.errors import InvalidCursor
 from service.identifiers import Row
 from service.records.jobs import JobStatus, TrainingPace
 from service.records.labels import LabelState
+from service.search.state.problem import Parameters
 
 SUMMED = ("labeled", "iterations", "accepted", "inconsistencies", "prompts", "tokens_sent", "tokens_computed")
 
-# A running shard counts as at most this share: all its rows have labels long before its search ends.
-RUNNING_SHARD_SHARE = 0.9
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkLeft:
+    """What a job has asked its backend and what it still asks; numbers over its shards, 0 where there are none."""
+
+    prompts: float  # asked so far; none of those that the answer memory answered
+    tokens_computed: float
+    prompts_left: float  # of the shards whose search has begun
+    prompts_per_query: float  # of these
+    waiting_rows: float  # of the shards whose search has not begun
+    waiting_shards: float
+    later_rows: float  # of the finished shards behind the first
+    later_prompts: float  # that these have asked
 
 
-def eta_seconds(status: JobStatus, elapsed_seconds: float | None, done: float, rows: int) -> float | None:
-    """Seconds left at the pace so far; None before the first progress, 0 after the end."""
+def eta_seconds(
+    status: JobStatus, elapsed_seconds: float | None, work: WorkLeft, config: JobConfig | None
+) -> float | None:
+    """Seconds left at the pace so far, at most to the job's limits; None while unknown, 0 after the end.
+
+    All rows have labels long before a search ends, so prompts tell the pace.
+    """
     if status.is_final:
         return 0.0
-    if status is not JobStatus.RUNNING or elapsed_seconds is None or done <= 0:
+    if status is not JobStatus.RUNNING or elapsed_seconds is None or config is None or work.prompts <= 0:
         return None
-    return elapsed_seconds * (rows - done) / done
+    waiting = _prompts_of_waiting(work, config)
+    if waiting is None:
+        return None
+    by_limits = _seconds_to_limits(config.limits, elapsed_seconds, work.tokens_computed)
+    return max(0.0, min(elapsed_seconds * (work.prompts_left + waiting) / work.prompts, by_limits))
+
+
+def _prompts_of_waiting(work: WorkLeft, config: JobConfig) -> float | None:
+    """The prompts of the shards that have not begun: as those of finished ones, or by the method's rule."""
+    if not work.waiting_rows:
+        return 0.0
+    if work.later_rows:
+        return work.waiting_rows * work.later_prompts / work.later_rows
+    if config.forecast is None or not work.prompts_per_query:
+        return None
+    parameters = Parameters(draws_per_row=config.search.draws_per_row)
+    queries = config.forecast.later(parameters, work.waiting_rows / work.waiting_shards)
+    return work.waiting_shards * queries * work.prompts_per_query
+
+
+def _seconds_to_limits(limits: Limits, elapsed_seconds: float, tokens_computed: float) -> float:
+    """Seconds until the job reaches one of its own limits at the pace so far."""
+    seconds = math.inf if limits.max_seconds is None else limits.max_seconds - elapsed_seconds
+    if limits.max_tokens_computed is not None and tokens_computed:
+        seconds = min(seconds, elapsed_seconds * (limits.max_tokens_computed / tokens_computed - 1))
+    return seconds
 
 
 def seconds_of_trainings(status: JobStatus, elapsed_seconds: float | None, pace: TrainingPace | None) -> float | None:

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId
-from service.records.jobs import ClaimedShard, Progress, TrainingPace
+from service.records.jobs import ClaimedShard, Progress, SearchPace, TrainingPace
 from service.records.work import ClaimedWork, Lease
 from service.search.predictions.prompt_tree import Usage
 from service.storage.account import charge
@@ -81,8 +81,8 @@ class ShardTable:
         }
         await self._charge(lease, await self._change(lease, values))
 
-    async def set_pace(self, lease: Lease, pace: TrainingPace | None) -> None:
-        """Store how fast the trainings of the shard's search go, or that it is unknown. Raises LeaseLost."""
+    async def set_pace(self, lease: Lease, pace: SearchPace | TrainingPace | None) -> None:
+        """Store what the shard's search still asks or trains, or that it is unknown. Raises LeaseLost."""
         await lock_lease(self._connection, lease)
         summary = None if pace is None else {PACE: asdict(pace)}
         await self._connection.execute(update(shards).where(_is_shard(lease)).values(summary=summary))

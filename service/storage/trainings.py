@@ -136,13 +136,13 @@ class TrainingTable:
             )
 
     async def _apply_event(self, training_id: JobId, event: JobEvent) -> Training:
-        """Apply a person's request to the training; returns the changed training."""
+        """Apply a person's request to the training; returns the changed one, as far as this release can read it."""
         which = owned(training_id, self._project) & (jobs.c.kind == WorkKind.TRAIN)
         try:
             await self._journal.apply_event(training_id, event, which)
         except JobNotFound:
             raise _not_found(training_id) from None
-        return await self.get(training_id)
+        return _listed(await _row(self._connection, training_id, self._project, _select()))
 
 
 class LeasedTrainings:

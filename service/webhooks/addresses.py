@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
+from service.values import port_fault
+
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -135,6 +137,8 @@ def is_public(address: IpAddress) -> bool:
 
 
 def _split(url: str) -> tuple[SplitResult, int | None]:
+    if (fault := port_fault(url)) is not None:
+        raise AddressRefused(fault)
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "GLOSSARY.md", "
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 ANCHOR = re.compile(r"\]\((?!https?:)([^)#]*)#([^)]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+OUTPUT = re.compile(r"\s(?:-o|--out|--report) ([a-z][\w.]*)")
 TARGET = re.compile(r"`?\bmake ([a-z]+)`?")
 SOURCES = ("service", "api", "workers", "icm", "inference", "training", "migrations", "benchmarks", "scripts", "tests")
 NAMED_IN_CODE = re.compile(
@@ -48,6 +50,19 @@ def lost_links(page: Path) -> list[str]:
 def test_links_lead_to_files_and_headings(root: Path) -> None:
     lost = {str(page.relative_to(root)): found for page in pages(root) if (found := lost_links(page))}
     assert lost == {}
+
+
+def test_git_ignores_environments_and_output_under_their_names_as_folders_and_as_links(root: Path) -> None:
+    ignored = (root / ".gitignore").read_text("utf-8").splitlines()
+    assert [line for line in ignored if line.endswith("/")] == [], "a line with a slash at its end ignores no link"
+    assert {".venv", ".venv-vllm", ".venv-llamacpp"} <= set(ignored)
+
+
+def test_git_ignores_what_the_commands_of_the_readme_write(root: Path) -> None:
+    ignored = (root / ".gitignore").read_text("utf-8").splitlines()
+    written = set(OUTPUT.findall((root / "README.md").read_text("utf-8")))
+    assert {"labelled.jsonl", "report.html", "trained"} <= written
+    assert [name for name in written if not any(fnmatch(f"/{name}", line) for line in ignored)] == []
 
 
 def test_lost_links_are_found(tmp_path: Path) -> None:

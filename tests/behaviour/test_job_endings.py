@@ -99,7 +99,8 @@ async def test_a_queued_job_is_cancelled_at_once(store: Store) -> None:
 async def test_a_running_job_is_cancelled_when_its_last_worker_releases_its_shard(store: Store) -> None:
     job_id = await queued(store, 1, 1, 1)
     first, second = await claimed(store), await claimed(store)
-    asked = await cancel(store, job_id)
+    await cancel(store, job_id)
+    asked = await job(store, job_id)
     assert (asked.status, asked.cancel_requested) == (JobStatus.RUNNING, True)
     assert await claim(store) is None
     assert await renew(store, first) is True

@@ -9,7 +9,7 @@ from service.errors import JobFinished
 from service.identifiers import JobId, WorkerId
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
-from service.records.jobs import Backoff, ClaimedShard, Job, JobStatus
+from service.records.jobs import Backoff, ClaimedShard, Job, JobStatus, ListedJob, SearchPace
 from service.records.work import WorkStatus
 from tests.support.stored import (
     ALICE,
@@ -33,6 +33,7 @@ from tests.support.stored import (
     renew,
     save,
     seconds_of,
+    set_pace,
     write,
 )
 from tests.support.stores import ScratchStore, StoppedClock
@@ -231,7 +232,7 @@ async def test_50_pauses_at_once_are_one_and_so_are_50_resumptions(store: Store)
     await claimed(store)
     connections = asyncio.Semaphore(CONNECTIONS)
 
-    async def connected(asked: Callable[[Store, JobId], Awaitable[Job]]) -> Job:
+    async def connected(asked: Callable[[Store, JobId], Awaitable[ListedJob]]) -> ListedJob:
         async with connections:
             return await asked(store, job_id)
 
@@ -294,7 +295,9 @@ async def test_time_in_a_persons_pause_does_not_count_as_time_of_the_job() -> No
 
 async def test_a_paused_job_has_no_estimate_of_the_time_left(store: Store) -> None:
     job_id = await queued(store, 4)
-    await save(store, await claimed(store), labeled=2)
+    shard = await claimed(store)
+    await save(store, shard, prompts=2)
+    await set_pace(store, shard, SearchPace(prompts_left=9, prompts_per_query=1))
     assert (await job(store, job_id)).progress.eta_seconds is not None
     assert (await put_on_hold(store, job_id)).progress.eta_seconds is None
 

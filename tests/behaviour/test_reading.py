@@ -8,9 +8,9 @@ from service.errors import InvalidCursor, JobNotFound
 from service.identifiers import JobId
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
-from service.records.jobs import JobStatus, ListedJob, StoredRequest, TrainingPace
+from service.records.jobs import JobStatus, ListedJob, SearchPace, StoredRequest, TrainingPace
 from service.records.labels import LabelState, LabelStatus
-from service.search.strategies.registry import StrategyName
+from service.search.strategies.registry import Method, StrategyName
 from tests.support.stored import (
     ARROW_TYPES,
     CONFIG,
@@ -24,6 +24,7 @@ from tests.support.stored import (
     label_state,
     queued,
     save,
+    set_pace,
     write,
 )
 
@@ -53,14 +54,39 @@ async def test_progress_is_the_sum_over_shards_and_utility_the_mean_over_rows(st
     assert progress.utility == pytest.approx((-0.2 * 3 - 0.6) / 4)
 
 
-async def test_the_time_left_is_known_once_something_is_labelled(store: Store) -> None:
-    job_id = await queued(store, 2, 2)
+async def test_the_time_left_follows_from_the_prompts_left_and_not_from_the_labels(store: Store) -> None:
+    job_id = await queued(store, 4)
     shard = await claimed(store)
     assert (await job(store, job_id)).progress.eta_seconds is None
-    await save(store, shard, labeled=2)
-    left = (await job(store, job_id)).progress.eta_seconds
-    assert left is not None
-    assert left > 0
+    await save(store, shard, labeled=4, prompts=10)
+    assert (await job(store, job_id)).progress.eta_seconds is None, "nobody has told what the search still asks"
+    for left in (30, 5, 0):
+        await set_pace(store, shard, SearchPace(prompts_left=left, prompts_per_query=1))
+        assert await prompts_ahead(store, job_id) == pytest.approx(left, rel=0.5, abs=0.1)
+    await finish(store, shard)
+    assert (await job(store, job_id)).progress.eta_seconds == 0.0
+
+
+async def test_shards_that_wait_count_as_the_rule_of_the_method_says_and_then_as_those_before(store: Store) -> None:
+    job_id = await queued(store, 4, 10, 10, config=replace(CONFIG, method=Method.ZERO_SHOT))
+    first = await claimed(store)
+    await save(store, first, prompts=8)
+    await set_pace(store, first, SearchPace(prompts_left=4, prompts_per_query=2))
+    assert await prompts_ahead(store, job_id) == pytest.approx(4 + 2 * 20, rel=0.5)
+    await finish(store, first)
+    assert (await job(store, job_id)).progress.eta_seconds is None, "the waiting shards have not told their pace"
+    second = await claimed(store)
+    await save(store, second, prompts=50)
+    await finish(store, second)
+    assert await prompts_ahead(store, job_id) == pytest.approx(50, rel=0.5)
+
+
+async def prompts_ahead(store: Store, job_id: JobId) -> float | None:
+    """The time left of a job, in the prompts that fit into it at the pace so far."""
+    async with store.worker_unit() as unit:
+        _, elapsed = await unit.shards.job_totals(job_id)
+    progress = (await job(store, job_id)).progress
+    return None if progress.eta_seconds is None else progress.eta_seconds / elapsed * progress.prompts
 
 
 async def test_the_time_left_of_a_search_that_trains_goes_by_its_trainings_and_not_by_its_labels(store: Store) -> None:

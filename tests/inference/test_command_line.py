@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from inference.engine import Engine
 from inference.finding import MODEL_UNUSABLE
-from inference.server import main
-from inference.settings import SMALL_MODEL, read_settings
+from inference.ports import PortUnusable, check_port
+from inference.server import build_engine, main
+from inference.settings import SMALL_MODEL, Settings, read_settings
 from tests.inference.lora import save_adapter
 from tests.support.inference.tiny import llama
 
@@ -78,6 +81,53 @@ def test_an_adapter_that_cannot_be_served_is_reported_on_one_line(
     told = json.loads(capsys.readouterr().err.splitlines()[-1])["event"]
     assert told.startswith(f"the adapter {name!r} in {str(folder)!r} cannot be served: ")
     assert why in told
+
+
+@pytest.mark.parametrize("loads", [False, True], ids=["before", "meanwhile"])
+def test_a_port_that_is_taken_is_reported_and_no_model_loads_in_vain(
+    tiny_folder: Path, *, loads: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = list[str]()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        if loads:  # somebody takes the port while the model loads
+            other.close()
+
+        def load(settings: Settings) -> Engine:
+            loaded.append(settings.model)
+            taken.append(socket.create_server(("127.0.0.1", port)))
+            return build_engine(settings)
+
+        taken = list[socket.socket]()
+        monkeypatch.setattr("inference.server.build_engine", load)
+        monkeypatch.setattr(
+            "sys.argv", ["inference", "--log-format", "json", "--port", str(port), "--model", str(tiny_folder)]
+        )
+        monkeypatch.setattr("signal.signal", lambda *_: None)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        for each in taken:
+            each.close()
+    assert (ended.value.code, len(loaded)) == (1, int(loads))
+    told = json.loads(capsys.readouterr().err.splitlines()[-1])["event"]
+    assert told == (
+        f"the server cannot start: another process listens on port {port} of 127.0.0.1; "
+        "choose another by --port (0: any free one)"
+    )
+
+
+def test_a_host_that_is_not_of_this_machine_is_reported() -> None:
+    with pytest.raises(PortUnusable, match=r"nobody can listen on port 0 of 192\.0\.2\.1 \(.*--host"):
+        check_port("192.0.2.1", 0)
+    with pytest.raises(PortUnusable, match="the host 'no such name' has no address here"):
+        check_port("no such name", 0)
+
+
+def test_a_port_out_of_range_is_refused_with_the_range(capsys: pytest.CaptureFixture[str]) -> None:
+    for port in ("99999", "-1"):
+        with pytest.raises(SystemExit):
+            read_settings([f"--port={port}"])
+        assert f"{port} is no port; ports are numbers from 0 to 65535" in capsys.readouterr().err
 
 
 def test_without_options_the_small_model_is_served_locally() -> None:

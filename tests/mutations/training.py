@@ -169,8 +169,8 @@ TRAINING = (
     Mutation(
         "a search that trains tells the time left by its labels",
         "service/storage/progress.py",
-        "trains=config.trains",
-        "trains=False",
+        "config is not None and config.trains",
+        "config is not None and not config.trains",
         (f"{READING}::test_the_time_left_of_a_search_that_trains_goes_by_its_trainings_and_not_by_its_labels",),
     ),
     Mutation(

@@ -16,12 +16,15 @@ from service.records.jobs import (
     Event,
     Job,
     JobStatus,
+    ListedJob,
     NewDataset,
     NewJob,
     NewRow,
     NewShard,
     PauseReason,
     Progress,
+    SearchPace,
+    TrainingPace,
 )
 from service.records.labels import LabelState, LabelStatus
 from service.records.trainings import Artifact, NewTraining
@@ -142,6 +145,11 @@ async def save(store: Store, shard: ClaimedShard, checkpoint: bytes = b"one", **
         await unit.shards.save(shard.lease, checkpoint=checkpoint, progress=Progress(**progress))
 
 
+async def set_pace(store: Store, shard: ClaimedShard, pace: SearchPace | TrainingPace | None) -> None:
+    async with store.worker_unit() as unit:
+        await unit.shards.set_pace(shard.lease, pace)
+
+
 async def finish(
     store: Store,
     shard: ClaimedShard,
@@ -200,18 +208,18 @@ async def write(store: Store, shard: ClaimedShard, *states: LabelState) -> None:
         await unit.labels.write(shard.lease, states)
 
 
-async def cancel(store: Store, job_id: JobId) -> Job:
+async def cancel(store: Store, job_id: JobId) -> ListedJob:
     async with store.project_unit(LOCAL_CALLER) as unit:
         return await unit.jobs.request_cancel(job_id)
 
 
-async def put_on_hold(store: Store, job_id: JobId) -> Job:
+async def put_on_hold(store: Store, job_id: JobId) -> ListedJob:
     """Pause the job on a person's request."""
     async with store.project_unit(LOCAL_CALLER) as unit:
         return await unit.jobs.pause(job_id)
 
 
-async def let_go_on(store: Store, job_id: JobId) -> Job:
+async def let_go_on(store: Store, job_id: JobId) -> ListedJob:
     """Resume the job on a person's request."""
     async with store.project_unit(LOCAL_CALLER) as unit:
         return await unit.jobs.resume(job_id)

@@ -73,6 +73,12 @@ def test_an_unknown_kind_is_reported_with_the_known_ones(kind: object) -> None:
         (5, "", "must be an object"),
         ({}, "", 'is empty; give it a kind and a url, such as {"kind": "vllm", "url": "http://gpu:8000"}'),
         ({"url": "gpu:8000"}, ".url", "must begin with http:// or https:// and a host, such as http://gpu:8000"),
+        ({"url": "http://x:99999"}, ".url", "has the port '99999'; a port is a number from 1 to 65535"),
+        (
+            {"url": "http://a", "replicas": ["http://a:b"]},
+            ".replicas",
+            "has the port 'b'; a port is a number from 1 to 65535",
+        ),
         (
             {"kind": "vllm", "adapter": "trained"},
             "",
@@ -93,6 +99,26 @@ def test_a_fault_of_a_backend_is_reported_by_number_and_setting_whatever_its_kin
     with pytest.raises(InvalidConfig) as wrong:
         read_settings(backends=[backend])
     assert wrong.value.faults == (Fault(message, field=f"ICM_BACKENDS[0]{field}"),)
+
+
+@pytest.mark.parametrize("port", ["99999", "0", "x", "-1", "65536", "\u0661"])
+def test_a_port_out_of_range_is_reported_with_its_variable_and_without_a_password(
+    port: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICM_DATABASE_URL", f"postgresql://icm:hunter2/:3@db:{port}/icm")
+    monkeypatch.setenv("ICM_TELEMETRY__OTLP_ENDPOINT", f"http://[::1]:{port}")
+    with pytest.raises(InvalidConfig) as wrong:
+        read_settings()
+    told = f"has the port {port!r}; a port is a number from 1 to 65535"
+    assert {fault.field: fault.message for fault in wrong.value.faults} == {
+        "ICM_DATABASE_URL": told,
+        "ICM_TELEMETRY__OTLP_ENDPOINT": told,
+    }
+
+
+@pytest.mark.parametrize("url", ["postgresql://a:p/w:9@h/db", "postgresql:///db?host=/run:x", "postgresql://h:5432/d"])
+def test_addresses_of_databases_are_taken_with_any_password(url: str) -> None:
+    assert read_settings(database_url=url).database_url.get_secret_value() == url
 
 
 @pytest.mark.parametrize(

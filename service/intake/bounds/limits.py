@@ -8,6 +8,10 @@ from service.values import by_number, counted
 _FREE_BYTES = 10_000_000  # below this size the compression ratio does not matter
 
 
+def _in_parts(limit: str) -> str:
+    return f"; send it in parts, as several jobs, or ask the operator to raise ICM_UPLOAD__MAX_{limit}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """The operator's limits; `max_bytes` bounds the uncompressed content of a gzip or Parquet file."""
@@ -30,7 +34,8 @@ class Limits:
     def check_bytes(self, count: int) -> None:
         """Check the number of uncompressed bytes so far. Raises PayloadTooLarge."""
         if count > self.max_bytes:
-            raise PayloadTooLarge(f"the data set has more than {self.max_bytes} bytes unpacked{self.note}")
+            advice = self.note or _in_parts("BYTES")
+            raise PayloadTooLarge(f"the data set has more than {self.max_bytes} bytes unpacked{advice}")
 
     def check_rows(self, count: int, *, blank: int = 0) -> None:
         """Check the number of rows and blank lines so far, which cost equally much to read. Raises PayloadTooLarge."""
@@ -38,4 +43,4 @@ class Limits:
             message = f"the data set has more than {counted(self.max_rows, 'row')}"
             if blank:
                 message += f", {counted(blank, 'blank line')} among them; leave {by_number(blank, 'it', 'those')} out"
-            raise PayloadTooLarge(message)
+            raise PayloadTooLarge(message + _in_parts("ROWS"))

@@ -47,6 +47,10 @@ class BadJson(ValueError):
         self.slip = slip
 
 
+class NotANumber(BadJson):
+    """The text has NaN or Infinity for a value."""
+
+
 def parse(raw: bytes) -> Any:
     """Parse a JSON text. Raises BadJson.
 
@@ -96,7 +100,7 @@ def _explained(error: orjson.JSONDecodeError, raw: bytes) -> BadJson:
     if (number := _NOT_A_NUMBER.match(text, error.pos)) is not None:
         name = _NAME_BEFORE.search(text, 0, error.pos)
         where = f"the field {name[1]!r} is {number[0]}; " if name else ""
-        return BadJson(f"{where}NaN and Infinity are not JSON; write null or text")
+        return NotANumber(f"{where}NaN and Infinity are not JSON; write null or text")
     if "surrogate" in error.msg:
         return BadJson("half of a surrogate pair, which is not a character")
     rest = text[error.pos :]

@@ -4,10 +4,31 @@ import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from service.config import Task
 from service.jobs.task.label_names import without_invisible
+from service.placeholders import template_fields
 from service.values import nearest
 
+_NO_COLUMNS = {"kind", "rule", "label", "pairs"}  # fields of relations
 _PARTS_OF_NAMES = "_-.' "  # signs within names of columns, which separate no cells
+
+
+def places_of(task: Task, column: str) -> list[str]:
+    """The fields of the configuration that name a column, such as `task.known_field`."""
+    named = {name: getattr(task, name) for name in ("id_field", "gold_field", "known_field")}
+    places = ["task.template"] if column in template_fields(task.template) else []
+    places += [f"task.{name}" for name, value in named.items() if value == column]
+    for number, relation in enumerate(task.relations):
+        fields = relation.model_dump() if column in relation.columns else {}
+        places += [f"task.relations.{number}.{name}" for name, value in fields.items() if _names(name, value, column)]
+    return places
+
+
+def _names(field: str, value: object, column: str) -> bool:
+    """Whether this field of a relation names the column; its other fields hold kinds, labels and ids."""
+    if field in _NO_COLUMNS:
+        return False
+    return value == column or (isinstance(value, list | tuple) and column in value)
 
 
 def meant_column(field: str, columns: Collection[str]) -> str:

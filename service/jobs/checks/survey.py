@@ -10,7 +10,7 @@ from typing import Any
 from service.config import Task
 from service.identifiers import Label, Row
 from service.jobs.checks.beginnings import common_length
-from service.jobs.checks.meant import meant_column, other_layout, other_spelling
+from service.jobs.checks.meant import meant_column, other_layout, other_spelling, places_of
 from service.jobs.checks.rows import MAX_COLUMNS, FaultLog, RowSource, SourceRow
 from service.jobs.checks.said_missing import SaidMissing
 from service.jobs.checks.special_names import SpecialNames
@@ -237,7 +237,8 @@ class _Surveyor:
         layout = other_layout(self._checks.only_row)
         columns = list(self._checks.columns)[:MAX_COLUMNS]
         for field in absent:
-            message = f"no row has the field {field!r}{meant_column(field, columns)}; there are: {self._column_names()}"
+            named = f"{field!r}, which {' and '.join(places_of(self._task, field))} names"
+            message = f"no row has the field {named}{meant_column(field, columns)}; there are: {self._column_names()}"
             self._faults.replace(field, f"{message}{layout}")
         self._check_whole_columns()
 

@@ -16,6 +16,7 @@ from service.errors import BackendRefused, BackendUnavailable
 from service.identifiers import Row
 from service.jobs.running.backend import PinnedBackend
 from service.jobs.running.isolation import FATAL, Isolation, RowsUnscorable, TooManyUnscorable, max_unscorable
+from service.jobs.running.search_pace import PaceOfSearch
 from service.jobs.running.server_crashes import SPREAD, ServerCrashes
 from service.ports.observers import UNOBSERVED, WorkObserver
 from service.ports.scoring import Scorer
@@ -83,6 +84,7 @@ class CachedScorer:
         self._scorer = scorer
         self._claimed, self._task = claimed, claimed.config.task
         self.left_out = 0  # rows of the shard that the backend cannot score
+        self.pace: PaceOfSearch | None = None  # of the search that asks
         self._observer = observer
         self._backend = backend
         self._memory = memory
@@ -126,7 +128,10 @@ class CachedScorer:
         Raises BackendError, LeaseLost and StorageUnavailable; RowsUnscorable if the backend cannot score a few rows,
         after storing all other answers; TooManyUnscorable if it is more than a few.
         """
-        self.count_remembered(recalled.request.prompts - sum(request.prompts for request in recalled.open))
+        unanswered = sum(request.prompts for request in recalled.open)
+        self.count_remembered(recalled.request.prompts - unanswered)
+        if self.pace is not None:
+            self.pace.begin(recalled.request.prompts - unanswered, unanswered)
         most, keys = max_unscorable(self._claimed.rows) - self.left_out, recalled.request.distinct_keys
         self._refuse_many_fatal(keys, most)
         has_died = bool(self._crashes.suspects(keys))
@@ -179,6 +184,8 @@ class CachedScorer:
             def collect(scores: TreeScores, keys: Mapping[Row, PromptKey] = keys) -> None:
                 known = {row: key for row, key in keys.items() if row in scores.log_probabilities}
                 self._unstored = self._unstored.with_scores(by_key(known, scores), scores.usage)
+                if self.pace is not None:
+                    self.pace.scored(len(known), scores.usage.prompts)
 
             await isolation.scored(tree, keys, collect)
 
@@ -213,6 +220,8 @@ class CachedScorer:
             if self._memory.max_answers:
                 answers = await unit.answers.record(self._claimed.lease, self._backend.known.id, answers)
             await unit.shards.spend(self._claimed.lease, usage, remembered=self.remembered)
+            if self.pace is not None and (pace := self.pace.measured) is not None:
+                await unit.shards.set_pace(self._claimed.lease, pace)
         self.usage = usage
         self._observer.scored(self._claimed.backend, cost)
         if self._memory.max_answers:

@@ -22,7 +22,7 @@ from service.ports.observers import UNOBSERVED, WorkObserver
 from service.ports.rewards import RewardScorer
 from service.ports.store import Store
 from service.records.access import NO_QUOTAS, Quotas
-from service.records.jobs import ClaimedShard, Progress
+from service.records.jobs import ClaimedShard, Progress, SearchPace
 from service.records.labels import LabelState
 from service.records.rewards import RewardedText, RewardModel
 from service.records.work import WorkOutcome, WorkStatus
@@ -139,6 +139,8 @@ class _Run:
             await unit.labels.write(self.claimed.lease, changed)
             await unit.shards.save(self.claimed.lease, checkpoint=checkpoint, progress=self._progress(labelling))
             await unit.shards.spend(self.claimed.lease, self._usage(), remembered=0)
+            left = SearchPace(prompts_left=len(self.shard.texts) - len(self.rewarded), prompts_per_query=1)
+            await unit.shards.set_pace(self.claimed.lease, left)
         self.stored.update({state.position: state for state in changed})
         self.observer.saved(time.monotonic() - began, rows_labelled=max(len(labelling.labels) - self.labelled, 0))
         self.labelled = len(labelling.labels)

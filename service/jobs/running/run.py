@@ -19,6 +19,7 @@ from service.jobs.running.backend import check_backend
 from service.jobs.running.expected_counts import expected_counts
 from service.jobs.running.isolation import RowsUnscorable, TooManyUnscorable
 from service.jobs.running.left_out import leave_out, left_out_warning, rows_left_out
+from service.jobs.running.search_pace import PaceOfSearch
 from service.jobs.running.trained_answers import CachedTrainer, RecalledTraining
 from service.jobs.running.training_pace import PaceOfTrainings
 from service.jobs.task.problem import load_problem, strategy_of
@@ -78,6 +79,7 @@ async def run_shard(  # noqa: PLR0913 - the caller names each of them
         search = Search(problem, strategy_of(claimed.config), state)
         labelled = claimed.progress.labeled
         run = _Run(store, claimed, search, cached_scorer, trainer, allowance, observer, left_out, labelled)
+        cached_scorer.pace = run.search_pace
         try:
             limited = await run.search_until_stopped(checkpoint_seconds, stop)
         except RowsUnscorable as error:
@@ -134,16 +136,22 @@ class _Run:
         return CachedTrainer(self.cached_scorer, self.trainer, self.claimed, self._training_ended)
 
     @cached_property
-    def pace(self) -> PaceOfTrainings | None:
+    def training_pace(self) -> PaceOfTrainings | None:
         """Measures the speed of trainings; None if the strategy does not train."""
         config = self.claimed.config
         left = config.search.strategy.approach.tokens_left if config.trains else None
         return None if left is None else PaceOfTrainings(self.store, self.claimed, self.search, left)
 
+    @cached_property
+    def search_pace(self) -> PaceOfSearch | None:
+        """Measures what the search still asks; None if the strategy trains."""
+        forecast = self.claimed.config.forecast
+        return None if forecast is None else PaceOfSearch(self.search, forecast)
+
     async def _training_ended(self, training: RecalledTraining) -> None:
         """Record a finished training while others of its round still run. Raises LeaseLost and StorageUnavailable."""
-        if self.pace is not None:
-            self.pace.ended(training)
+        if self.training_pace is not None:
+            self.training_pace.ended(training)
         await self.save()
 
     async def search_until_stopped(self, checkpoint_seconds: float, stop: asyncio.Event) -> bool:
@@ -172,7 +180,10 @@ class _Run:
                 answer = await self._answer(request, stop, step)
                 if answer is None:
                     return not stop.is_set()
+                before = self.search.state
                 can_save = await asyncio.to_thread(self.search.tell, answer)
+                if self.search_pace is not None:
+                    self.search_pace.told(before)
             if can_save and time.monotonic() - saved >= checkpoint_seconds:
                 await self.save()
                 saved = time.monotonic()
@@ -188,8 +199,8 @@ class _Run:
             trainings = await self.cached_trainer.recall(request)
             if trainings.open and not await self.allowance.permits(self.save):
                 return None
-            if self.pace is not None:
-                await self.pace.begin(trainings.trainings)
+            if self.training_pace is not None:
+                await self.training_pace.begin(trainings.trainings)
             return await self.cached_trainer.answer(trainings, stop)
         recalled = await self.cached_scorer.recall(request)
         step.set_attribute("icm.prompts", recalled.request.prompts)
@@ -205,7 +216,8 @@ class _Run:
         began = time.monotonic()
         async with self.store.worker_unit() as unit:
             await unit.labels.write(self.claimed.lease, changed)
-            if self.pace is not None and (pace := self.pace.measured) is not None:
+            measure = self.training_pace or self.search_pace
+            if measure is not None and (pace := measure.measured) is not None:
                 await unit.shards.set_pace(self.claimed.lease, pace)
             await unit.shards.save(
                 self.claimed.lease, checkpoint=orjson.dumps(checkpoint.to_json(state)), progress=self.progress()

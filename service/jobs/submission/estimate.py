@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from anyio import to_thread
 
 from service.config import JobConfig
+from service.identifiers import Label, Row
 from service.jobs.checks.earlier_results import without_earlier_results
 from service.jobs.checks.rows import RowSource
 from service.jobs.checks.survey import Survey
@@ -103,9 +104,10 @@ def _preview(survey: Survey) -> RelationPreview:
 
 
 def _sample_prompt(prepared: Preparation) -> str:
-    """A prompt for the first row with the second as a demonstration, whose label is only an example."""
+    """A prompt for the first row with the second as a demonstration: with its known label, else with an example."""
     survey, task = prepared.survey, prepared.config.task
     if prepared.rewarded is not None:
         return prepared.rewarded.sample
     first, *others = survey.first_texts
-    return "".join(f"{text} {task.labels[0]}{task.separator}" for text in others) + first
+    labels = (task.labels[survey.known.get(Row(row), Label(0))] for row in range(1, len(survey.first_texts)))
+    return "".join(f"{text} {label}{task.separator}" for text, label in zip(others, labels, strict=True)) + first

@@ -50,6 +50,20 @@ class ForcedGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuledOut:
+    """A label that no row of the data set can have by these relations, and by known rows if `by_known`.
+
+    `rows` is the first group, which the relations group by these cells.
+    """
+
+    label: Label
+    relations: tuple[int, ...]
+    rows: tuple[Row, ...]
+    cells: tuple[tuple[str, str], ...]
+    by_known: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ForcedLabels:
     """The rows with one possible label: how many by the relations alone, the first group of them, and by known rows."""
 
@@ -58,6 +72,7 @@ class ForcedLabels:
     rows: int = 0
     by_known: tuple[Row, ...] = ()
     is_complete: bool = True  # no limit ended the search
+    ruled_out: tuple[RuledOut, ...] = ()  # labels of no row, where two or more others are left
 
 
 def forced_labels(
@@ -99,6 +114,56 @@ def _needed(search: "_Search", rules: Sequence[Numbered], found: Mapping[Row, La
     for number in list(needed):
         fewer = [rule for other, rule in rules if other in needed and other != number]
         if fewer and found.items() <= search.forced(_rows(fewer), fewer, {}).items():
+            needed.remove(number)
+    return tuple(needed)
+
+
+def ruled_out_labels(
+    task: Task,
+    rules_of: Mapping[tuple[Row, ...], Sequence[Numbered]],
+    known: Mapping[Row, Label],
+    cells: Mapping[Row, Fields],
+) -> tuple[RuledOut, ...]:
+    """The labels that no row of these groups can have, if two or more others are left; undecided ones count as left.
+
+    Call it only if every row of the data set is known or in one of these groups.
+    """
+    left_out = _refuted_everywhere(len(task.labels), rules_of, known) - set(known.values())
+    if not left_out or len(left_out) > len(task.labels) - 2:
+        return ()
+    by_relations = _refuted_everywhere(len(task.labels), rules_of, {}) if known else left_out
+    rows, rules = next(iter(rules_of.items()))
+    found = []
+    for label in sorted(left_out):
+        sure = {} if label in by_relations else {row: known[row] for row in rows if row in known}
+        relations = _refuting(_Search(len(task.labels)), rows, rules, sure, label)
+        where = _cells(task, relations, cells[rows[0]])
+        by_known = label not in by_relations
+        found.append(RuledOut(label=label, relations=relations, rows=rows, cells=where, by_known=by_known))
+    return tuple(found)
+
+
+def _refuted_everywhere(
+    classes: int, rules_of: Mapping[tuple[Row, ...], Sequence[Numbered]], known: Mapping[Row, Label]
+) -> set[Label]:
+    """The labels that no row of any group can have."""
+    search, left_out = _Search(classes), set(map(Label, range(classes)))
+    for group, rules in rules_of.items():
+        sure = {row: known[row] for row in group if row in known}
+        left_out = search.refuted(group, [rule for _, rule in rules], sure, left_out)
+        if not left_out:
+            break
+    return left_out
+
+
+def _refuting(
+    search: "_Search", rows: Sequence[Row], rules: Sequence[Numbered], sure: Mapping[Row, Label], label: Label
+) -> tuple[int, ...]:
+    """The relations without any of which some of these rows could have the label."""
+    needed = sorted({number for number, _ in rules})
+    for number in list(needed):
+        fewer = [rule for other, rule in rules if other in needed and other != number]
+        if search.refuted(rows, fewer, sure, {label}):
             needed.remove(number)
     return tuple(needed)
 
@@ -150,6 +215,7 @@ class _Search:
         self._labels = tuple(map(Label, range(classes)))
         self._effort, self._solved = 0, 0
         self._of_shape: dict[_Shape, dict[int, Label]] = {}  # labels by the row's place in its group
+        self._refuted_of_shape: dict[_Shape, set[Label]] = {}
         self.gave_up = False  # the limits left groups unsearched
 
     def forced(self, rows: Sequence[Row], rules: Sequence[Constraint], known: Mapping[Row, Label]) -> dict[Row, Label]:
@@ -162,6 +228,31 @@ class _Search:
             found = self._search(_Group(rows, rules), known)
             self._of_shape[shape] = {place[row]: label for row, label in found.items()}
         return {rows[number]: label for number, label in self._of_shape[shape].items()}
+
+    def refuted(
+        self, rows: Sequence[Row], rules: Sequence[Constraint], known: Mapping[Row, Label], labels: set[Label]
+    ) -> set[Label]:
+        """Those of the labels that no row of this group can have, as far as the limits allow a decision."""
+        place = {row: number for number, row in enumerate(rows)}
+        kept = frozenset((place[row], label) for row, label in known.items())
+        shape = (len(rows), tuple(_shape(rule, place) for rule in rules), kept, frozenset(labels))
+        if shape not in self._refuted_of_shape:
+            group = _Group(rows, rules)
+            self._refuted_of_shape[shape] = {label for label in labels if self._refutes(group, known, label)}
+        return self._refuted_of_shape[shape]
+
+    def _refutes(self, group: _Group, known: Mapping[Row, Label], label: Label) -> bool:
+        """Whether it is proven that no row of the group can have the label."""
+        if label in known.values():
+            return False
+        for row in group.rows:
+            if row in known:
+                continue
+            if self._effort > MAX_EFFORT:
+                return False
+            if self._labelling(group, group.near(row), {**known, row: label}, row):
+                return False
+        return True
 
     def _search(self, group: _Group, known: Mapping[Row, Label]) -> dict[Row, Label]:
         """The rows with the same label in every labelling, found by trying the others.
@@ -227,6 +318,8 @@ def forced_warnings(found: ForcedLabels, task: Task, lines: Sequence[int]) -> It
     """The warnings of an estimate or a job about rows to which one label is left; `lines` has each row's line."""
     if found.first is not None:
         yield _by_relations(found, found.first, task, lines)
+    for label in found.ruled_out:
+        yield _without_rows(label, task, lines)
     if found.by_known:
         number, shown = len(found.by_known), shown_lines(found.by_known, lines)
         yield (
@@ -234,6 +327,20 @@ def forced_warnings(found: ForcedLabels, task: Task, lines: Sequence[int]) -> It
             f"{by_number(number, 'gets', 'get')} the one label that known rows and relations leave, whatever the "
             "language model says"
         )
+
+
+def _without_rows(found: RuledOut, task: Task, lines: Sequence[int]) -> str:
+    names = [f"{task.relations[number].kind} (relations.{number})" for number in found.relations]
+    who = f"the {by_number(len(names), 'relation', 'relations')} {' and '.join(names)}"
+    who += f"{' and the known rows' if found.by_known else ''}"
+    leave = by_number(len(names) + found.by_known, "leaves", "leave")
+    cells = ", ".join(f"{column} {value!r}" for column, value in found.cells)
+    return (
+        f"{who} {leave} the label {task.labels[found.label]!r} to no row, whatever the language model says: "
+        f"the first are {by_number(len(found.rows), 'line', 'lines')} {shown_lines(found.rows, lines)}"
+        f"{f' ({cells})' if cells else ''}; if you do not mean that, leave a relation out, let it group by other "
+        "columns, or let rows count as one (distinct); otherwise leave the label out"
+    )
 
 
 def _by_relations(found: ForcedLabels, first: ForcedGroup, task: Task, lines: Sequence[int]) -> str:

@@ -1,11 +1,11 @@
 """Finds related rows whose relations no labelling can keep, or leave one label, before a job starts."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from service.config import Task
 from service.identifiers import Label, Row
-from service.jobs.task.forced_labels import ForcedLabels, Numbered, forced_labels, forced_warnings
+from service.jobs.task.forced_labels import ForcedLabels, Numbered, forced_labels, forced_warnings, ruled_out_labels
 from service.jobs.task.relations import cells_of_relations, numbered_constraints, shown_lines
 from service.relations.columns import Fields
 from service.relations.registry import Relation
@@ -72,11 +72,11 @@ def check_satisfiability(
     for group in rules_of:
         if _is_impossible(group, [rule for _, rule in rules_of[group]], len(task.labels)):
             found.append(_narrow(possible.pop(group), len(task.labels)))
-    return Satisfiability(
-        tuple(found[:MAX_REPORTED]),
-        everywhere=len(found) == len(rules_of) > 0,
-        forced=forced_labels(task, possible, known, related),
-    )
+    forced = forced_labels(task, possible, known, related)
+    tied = {row for group in possible for row in group}
+    if possible and all(row in tied or row in known for row in map(Row, range(len(groups)))):  # no row is free
+        forced = replace(forced, ruled_out=ruled_out_labels(task, possible, known, related))
+    return Satisfiability(tuple(found[:MAX_REPORTED]), everywhere=len(found) == len(rules_of) > 0, forced=forced)
 
 
 def _related(task: Task, rows: Iterable[Fields], groups: Sequence[int]) -> dict[Row, Fields]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, f
 from service.scoring.wires.http import Connection
 from service.scoring.wires.kind import Kind
 from service.scoring.wires.wire import Wire
+from service.values import port_fault
 
 # A compose file passes an unset variable on as an empty text.
 _EMPTY_IS_NONE = BeforeValidator(lambda value: None if value == "" else value)
@@ -55,6 +56,8 @@ class BackendSettings(BaseModel):
     @classmethod
     def _are_addresses(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for url in (value,) if isinstance(value, str) else value:
+            if (fault := port_fault(url)) is not None:
+                raise ValueError(fault)
             if not _is_web_address(url):
                 raise ValueError("must begin with http:// or https:// and a host, such as http://gpu:8000")
             if not _is_a_root(url):
@@ -104,7 +107,7 @@ class WireBackend(BackendSettings, ABC):
 def _is_web_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname)
     except ValueError:
         return False
 

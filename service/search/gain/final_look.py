@@ -32,11 +32,20 @@ def last_look(problem: Problem, state: State) -> Step:
     """Score the rows behind many draws of the labels found, and finish with the pooled prediction."""
     if problem.known:
         return (yield from _last_look_with_known(problem, state))
-    first, labels = state.starts[0], state.labels
-    if labels == first.labels and not demonstrations_confirm(problem, first):
-        return _finished(problem, state, [])
-    views = yield from look(problem, labels, FINAL_SIZES, problem.random("final views"))
+    sizes = last_sizes(problem, state)
+    views = (yield from look(problem, state.labels, sizes, problem.random("final views"))) if sizes else []
     return _finished(problem, state, views)
+
+
+def last_sizes(problem: Problem, state: State) -> Sequence[int]:
+    """The numbers of demonstrations of the views that the last look from this state makes; none without views."""
+    if not problem.known:
+        first = state.starts[0]
+        unconfirmed = state.labels == first.labels and not demonstrations_confirm(problem, first)
+        return () if unconfirmed else FINAL_SIZES
+    if shows_labels_found(problem, state):
+        return FINAL_SIZES
+    return KNOWN_SIZES if _weight_of_known(state) >= LEAST_VIEWS_WEIGHT else ()
 
 
 def _last_look_with_known(problem: Problem, state: State) -> Step:
@@ -45,12 +54,12 @@ def _last_look_with_known(problem: Problem, state: State) -> Step:
     If an earlier step measured the views' weight, these views show every known row.
     """
     rng, labels, shows_found = problem.random("final views"), state.labels, shows_labels_found(problem, state)
+    sizes = last_sizes(problem, state)
     if shows_found and lead_nats(problem, state) < EARNED_NATS:
-        views = yield from look(problem, labels, FINAL_SIZES, rng)
+        views = yield from look(problem, labels, sizes, rng)
         return _finished(problem, state, views)
     part = 1 - 1 / (1 + len(FINAL_SIZES)) if shows_found else _weight_of_known(state)
-    sizes = FINAL_SIZES if shows_found else KNOWN_SIZES
-    views = [] if part < LEAST_VIEWS_WEIGHT else (yield from look(problem, labels, sizes, rng, whole=True))
+    views = (yield from look(problem, labels, sizes, rng, whole=True)) if sizes else []
     return _finished(problem, state, views, part)
 
 

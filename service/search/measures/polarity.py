@@ -16,7 +16,7 @@ from service.search.state.steps import Answer, Candidate, Request, ask
 SEQUENCES, SEQUENCE_ROWS = 8, 8  # short: the more demonstrations, the less the language model's prior counts
 DECISIVE_NATS = 0.7  # odds of two to one between mirrored labellings; below that, utility decides
 CLOSE_NATS = 0.1  # per row; if utilities differ by more, they alone decide
-_ALL_PERMUTED = 3  # labels, of which all permutations are few
+ALL_PERMUTED = 3  # labels, of which all permutations are few
 MOST_PERMUTATIONS = 5  # three labels have no more than these
 
 Order = tuple[Label, ...]
@@ -24,7 +24,7 @@ Order = tuple[Label, ...]
 
 def permutation_count(classes: int) -> int:
     """How many permutations of that many labels `permutations` gives."""
-    every = math.factorial(classes) - 1 if classes <= _ALL_PERMUTED else math.comb(classes, 2)
+    every = math.factorial(classes) - 1 if classes <= ALL_PERMUTED else math.comb(classes, 2)
     return min(every, MOST_PERMUTATIONS)
 
 
@@ -35,7 +35,7 @@ def permutations(problem: Problem, labels: Labels, scores: Scores) -> list[dict[
     labels, those first that the scores make likeliest.
     """
     identity = problem.label_range
-    if problem.classes <= _ALL_PERMUTED:
+    if problem.classes <= ALL_PERMUTED:
         orders = [order for order in itertools.permutations(identity) if order != identity]
     else:
         orders = [_exchanged(identity, *pair) for pair in itertools.combinations(identity, 2)]

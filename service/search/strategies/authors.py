@@ -28,6 +28,7 @@ from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Candidate, Phase, Request, State, Step, StopReason
 from service.search.strategies.annealing_cost import AnnealingCost
 from service.search.strategies.approach import Approach
+from service.search.strategies.queries_left import ANNEALING
 
 COOLING = 2.0  # in place of beta
 
@@ -151,4 +152,6 @@ def _moved_to(state: State, candidate: Candidate) -> State:
     return replace(state, labels=candidate.labels, scores=candidate.scores)
 
 
-APPROACH = Approach(searches={Objective.UTILITY: Authors()}, cost=AnnealingCost())
+APPROACH = Approach(
+    searches={Objective.UTILITY: Authors()}, cost=AnnealingCost(), forecasts={Objective.UTILITY: ANNEALING}
+)

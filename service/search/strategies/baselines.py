@@ -19,6 +19,7 @@ from service.search.prompting.demonstrations import keep_fitting
 from service.search.state.objective import utility
 from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Phase, Request, State, Step, StopReason, as_candidate, ask
+from service.search.strategies import queries_left
 from service.search.strategies.approach import Baseline
 from service.search.strategies.extension import extended
 
@@ -120,6 +121,10 @@ def _finished(problem: Problem, state: State, scores: Scores) -> State:
     return state.with_facts(utility=utility(problem, labels, scores))
 
 
-ZERO_SHOT = Baseline(build=lambda _: ZeroShot())
-FEW_SHOT_RANDOM = Baseline(build=lambda _: FewShotRandom())
-BOOTSTRAP = Baseline(build=lambda parameters: Bootstrap(consistent=parameters.consistency), reads_anchor=True)
+ZERO_SHOT = Baseline(build=lambda _: ZeroShot(), forecast=queries_left.ASKED_ONCE)
+FEW_SHOT_RANDOM = Baseline(build=lambda _: FewShotRandom(), forecast=queries_left.ASKED_ONCE)
+BOOTSTRAP = Baseline(
+    build=lambda parameters: Bootstrap(consistent=parameters.consistency),
+    forecast=queries_left.BOOTSTRAP,
+    reads_anchor=True,
+)

@@ -22,7 +22,7 @@ from service.search.prompting import evaluation
 from service.search.state.objective import Objective
 from service.search.state.problem import Problem
 from service.search.state.steps import Candidate, Phase, State, Step, StopReason, as_candidate, better
-from service.search.strategies import starts
+from service.search.strategies import queries_left, starts
 from service.search.strategies.approach import Approach
 from service.search.strategies.extension import extended
 from service.search.strategies.gain_search import GainSearch
@@ -129,4 +129,7 @@ def _is_found_twice(candidates: Sequence[Candidate], best: Candidate) -> bool:
     return any(share_of_equal_labels(best.labels, other.labels) >= AGREEMENT for other in others)
 
 
-APPROACH = Approach(searches={Objective.GAIN: GainSearch(), Objective.UTILITY: Folds()})
+APPROACH = Approach(
+    searches={Objective.GAIN: GainSearch(), Objective.UTILITY: Folds()},
+    forecasts={Objective.GAIN: queries_left.GAIN_SEARCH, Objective.UTILITY: queries_left.FOLDS},
+)

@@ -24,6 +24,7 @@ from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Candidate, Phase, Request, State, Step, StopReason, as_candidate, better
 from service.search.strategies.annealing_cost import AnnealingCost
 from service.search.strategies.approach import Approach
+from service.search.strategies.queries_left import ANNEALING
 
 
 @dataclass(frozen=True)
@@ -117,4 +118,6 @@ def _moved_to(state: State, candidate: Candidate, problem: Problem) -> State:
     return replace(state, labels=candidate.labels, scores=candidate.scores, best=best)
 
 
-APPROACH = Approach(searches={Objective.UTILITY: Paper()}, cost=AnnealingCost())
+APPROACH = Approach(
+    searches={Objective.UTILITY: Paper()}, cost=AnnealingCost(), forecasts={Objective.UTILITY: ANNEALING}
+)

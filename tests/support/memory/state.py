@@ -10,14 +10,14 @@ import orjson
 from service.errors import JobNotFound, LeaseLost
 from service.identifiers import BackendId, DatasetId, JobId, Row
 from service.lifecycle import WAITING_WORK, Changes, Entry, JobState, Siblings, WorkCounts, WorkState, settle
-from service.records.jobs import Event, Job, NewDataset, NewRow, Progress, TrainingPace
+from service.records.jobs import Event, Job, NewDataset, NewRow, Progress, SearchPace, TrainingPace
 from service.records.labels import LabelState
 from service.records.scoring import BackendIdentity
 from service.records.trainings import TrainingReport
 from service.records.work import Lease, WorkStatus
 from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.prompting.recall import PromptKey
-from service.storage.records import SUMMED, seconds_of_trainings
+from service.storage.records import SUMMED, WorkLeft, eta_seconds, seconds_of_trainings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class ShardRecord:
     modelled: bool = False
     summary: Mapping[str, Any] | None = None
     server_crashes: Mapping[str, int] = field(default_factory=dict)
-    pace: TrainingPace | None = None
+    pace: SearchPace | TrainingPace | None = None
 
 
 @dataclass
@@ -162,7 +162,26 @@ class State:
         )
 
     def _seconds_left(self, life: JobState, shards: list[ShardRecord]) -> float | None:
-        """Of jobs whose search trains; those of others are a matter of the database."""
-        if not self.jobs[life.id].config.trains:
-            return None
-        return seconds_of_trainings(life.status, self.elapsed_seconds(life), shards[0].pace)
+        config, elapsed = self.jobs[life.id].config, self.elapsed_seconds(life)
+        if config.trains:
+            pace = shards[0].pace
+            return seconds_of_trainings(life.status, elapsed, pace if isinstance(pace, TrainingPace) else None)
+        return eta_seconds(life.status, elapsed, self._work_left(life), config)
+
+    def _work_left(self, life: JobState) -> WorkLeft:
+        items = [(item, self.shards[life.id, item.number]) for item in self.items_of(life.id)]
+        done = [shard for item, shard in items if item.status is WorkStatus.SUCCEEDED]
+        open_ = [shard for item, shard in items if item.status is not WorkStatus.SUCCEEDED]
+        paces = [shard.pace for shard in open_ if isinstance(shard.pace, SearchPace)]
+        waiting = [shard for shard in open_ if not isinstance(shard.pace, SearchPace)]
+        later = [shard for shard in done if shard.progress.prompts and shard is not items[0][1]]
+        return WorkLeft(
+            prompts=sum(shard.progress.prompts for _, shard in items),
+            tokens_computed=sum(shard.progress.tokens_computed for _, shard in items),
+            prompts_left=sum(pace.prompts_left for pace in paces),
+            prompts_per_query=max((pace.prompts_per_query for pace in paces), default=0),
+            waiting_rows=sum(shard.rows for shard in waiting),
+            waiting_shards=len(waiting),
+            later_rows=sum(shard.rows for shard in later),
+            later_prompts=sum(shard.progress.prompts for shard in later),
+        )

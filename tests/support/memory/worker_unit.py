@@ -26,6 +26,7 @@ from service.records.jobs import (
     KnownBackend,
     PauseReason,
     Progress,
+    SearchPace,
     ShardRow,
     TrainingPace,
 )
@@ -177,7 +178,7 @@ class MemoryShards:
         self._state.put_record(lease, progress=progress, remembered=remembered, modelled=usage.modelled)
         self._state.charge(usage.tokens_computed - before.tokens_computed)
 
-    async def set_pace(self, lease: Lease, pace: TrainingPace | None) -> None:
+    async def set_pace(self, lease: Lease, pace: SearchPace | TrainingPace | None) -> None:
         self._state.held(lease)
         self._state.put_record(lease, pace=pace)
 

@@ -44,6 +44,30 @@ async def test_a_job_of_a_later_release_is_refused_and_can_be_deleted(service: S
     assert (await service.client.get(f"/v1/jobs/{job['id']}")).status_code == 404
 
 
+async def test_a_job_of_a_later_release_can_be_paused_resumed_cancelled_and_deleted(service: Service) -> None:
+    job = await service.post()
+    path = f"/v1/jobs/{job['id']}"
+    await stored_with(service, "labellings", job["id"], version=99)
+    for asked, status in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled"), ("cancel", "cancelled")):
+        answer = await service.client.post(f"{path}/{asked}")
+        told = answer.json()
+        assert (answer.status_code, told["status"], told["config"]) == (202, status, None)
+        assert told["unreadable"].startswith("a later release stored this configuration, in form 99")
+    assert (await service.client.delete(path)).status_code == 204
+
+
+async def test_a_training_of_a_later_release_can_be_paused_resumed_cancelled_and_deleted(service: Service) -> None:
+    training_id = await asked_for_training(service.store)
+    path = f"/v1/trainings/{training_id}"
+    await stored_with(service, "trainings", training_id, version=99)
+    for asked, status in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled")):
+        answer = await service.client.post(f"{path}/{asked}")
+        told = answer.json()
+        assert (answer.status_code, told["status"], told["config"]) == (202, status, None)
+        assert told["unreadable"].startswith("a later release stored this configuration, in form 99")
+    assert (await service.client.delete(path)).status_code == 204
+
+
 async def test_a_worker_does_not_begin_with_a_job_of_a_later_release(service: Service) -> None:
     job = await service.post()
     await stored_with(service, "labellings", job["id"], version=99)

@@ -87,6 +87,26 @@ async def test_a_bad_json_body_is_refused_by_field(service: Service) -> None:
         assert [error["field"] for error in problem.get("errors", [{"field": None}])] == [field], body
 
 
+async def test_all_rows_of_a_body_with_nan_or_infinity_are_refused_together(service: Service) -> None:
+    rows = b'{"a":NaN,"b":1},{"a":1,"b":[Infinity]},' + b'{"a":NaN,"b":1},' * 4 + b'{"a":1,"b":2}'
+    body = b'{"config":%s,"examples":[%s]}' % (orjson.dumps(CONFIG), rows)
+    answer = await service.client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    problem = answer.json()
+    assert (answer.status_code, problem["type"]) == (422, "urn:icm:problem:invalid-dataset")
+    what = "NaN and Infinity are not JSON; write null or text"
+    assert [(error["line"], error["field"], error["message"]) for error in problem["errors"]] == [
+        (1, "a", f"is NaN; {what}; likewise on 5 lines: 1, 3, 4 and 2 more"),
+        (2, "b", f"is Infinity; {what}"),
+    ]
+
+
+async def test_a_deep_body_with_nan_is_refused_as_well(service: Service) -> None:
+    for depth in (100, 5_000):
+        body = b'{"examples":[{"a":NaN,"b":%s}]}' % (b"[" * depth)
+        answer = await service.client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422, depth
+
+
 UNUSABLE = [b"", b"{", b'{"config": NaN}', b"\xff", b'{"config":{"name":"a\\u0000"},"examples":[]}', b"[" * 100_000]
 
 
@@ -142,6 +162,9 @@ def small() -> Service:
 async def test_too_many_rows_are_too_large() -> None:
     answer = await small().upload(jsonl(pairs(12)), "a.jsonl")
     assert (answer.status_code, answer.json()["type"]) == (413, "urn:icm:problem:payload-too-large")
+    assert answer.json()["detail"].endswith(
+        "in parts, as several jobs, or ask the operator to raise ICM_UPLOAD__MAX_ROWS"
+    )
 
 
 async def test_a_body_that_says_it_is_too_long_is_not_read() -> None:
@@ -152,6 +175,7 @@ async def test_a_body_that_says_it_is_too_long_is_not_read() -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": "6000000"}
     answer = await small().client.post("/v1/jobs", content=unread(), headers=headers)
     assert answer.status_code == 413
+    assert "in parts, as several jobs, or ask the operator to raise ICM_UPLOAD__MAX_BYTES" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "application/json"])

@@ -316,9 +316,13 @@ def test_a_job_has_its_warnings() -> None:
     assert (warned.warnings, silent.warnings) == (("there are no relations",), ())
 
 
-@pytest.mark.parametrize(
-    "url", ["127.0.0.1:8000", "localhost:8000", "", "ftp://host", "http://", "//host", "http://host:port"]
-)
+def test_an_address_with_an_impossible_port_is_reported_with_the_port() -> None:
+    for url, port in (("http://x:99999", "99999"), ("http://host:port", "port"), ("https://x:0/a", "0")):
+        with pytest.raises(UnusableUrl, match=f"it has the port '{port}'; a port is a number from 1 to 65535"):
+            Client(url)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "localhost:8000", "", "ftp://host", "http://", "//host"])
 def test_an_invalid_address_is_reported_with_an_example(url: str) -> None:
     for client in (Client, AsyncClient):
         with pytest.raises(UnusableUrl, match=re.escape(f"{url!r} is no address of a service: write it as http://127")):

@@ -157,6 +157,23 @@ def test_a_value_that_cannot_be_sent_is_reported_with_row_column_and_remedy(valu
     assert remedy in told
 
 
+def test_all_rows_at_fault_are_reported_once_for_each_cause() -> None:
+    rows: list[Any] = [{"a": 1.0, "b": "x"}, {"a": float("nan"), "b": float("inf")}]
+    rows += [{"a": float("nan"), "b": "x"}] * 4 + ["no row", 5, {"a": 2.0, "b": b"x"}]
+    with pytest.raises(UnsendableData) as caught:
+        sent(iter(rows))
+    nan, infinity, text, number, binary = str(caught.value).split("; ")[::2]
+    assert nan == "rows 2, 3, 4 and 2 more, column 'a': NaN is no value that can be labelled"
+    assert infinity == "row 2, column 'b': infinity is no value that can be labelled"
+    assert (text, number) == ("row 7 is of type str", "row 8 is of type int")
+    assert binary == "row 9, column 'b': JSON has no form for values of type bytes"
+
+
+def test_a_name_of_a_column_that_json_cannot_hold_is_reported_with_its_row() -> None:
+    with pytest.raises(UnsendableData, match=r"^row 2 is not a row: .*tuple"):
+        sent([{"a": 1}, {("a", "b"): 1}])
+
+
 def test_a_value_that_contains_itself_is_reported_with_row_and_column() -> None:
     value: list[Any] = []
     value.append(value)
@@ -171,7 +188,7 @@ def test_a_value_that_contains_itself_is_reported_with_row_and_column() -> None:
         ({"claim": ["a"]}, "of type dict: give a file, one table, or a list of rows"),
         (None, "of type NoneType"),
         (SimpleNamespace(), "of type SimpleNamespace"),
-        (pa.array([1, 2]), "row 1 is of type"),
+        (pa.array([1, 2]), "rows 1, 2 are of type"),
     ],
 )
 def test_an_object_that_is_no_data_set_is_refused_with_the_accepted_types(source: Any, words: str) -> None:

@@ -55,6 +55,15 @@ async def test_the_sample_prompt_is_the_first_row_behind_a_demonstration() -> No
     assert found.sample_prompt == "Is 2 larger than 1? It is Yes\n\nIs 1 larger than 2? It is"
 
 
+@pytest.mark.parametrize(("cells", "told"), [((None, "no"), "No"), (("No", None), "Yes"), (("yes", "no", None), "No")])
+async def test_the_sample_prompt_shows_a_known_row_with_its_known_label(
+    cells: tuple[str | None, ...], told: str
+) -> None:
+    rows = [{"q": number, "k": cell} for number, cell in enumerate(cells)]
+    found = await estimated(config(labels=["Yes", "No"], known_field="k"), *rows)
+    assert found.sample_prompt == f"1 is {told}\n\n0 is"
+
+
 async def test_a_single_row_is_a_sample_by_itself() -> None:
     assert (await estimated(config(), {"q": "x"})).sample_prompt == "x is"
 
@@ -276,6 +285,8 @@ async def test_a_strategy_beside_a_method_that_has_none_gets_a_warning(method: M
         ("Price: #{text}", "'#' before {text}"),
         ("Is {other} $text", "'$text'"),
         ("Is {other} %(text)s", "'%(text)s'"),
+        ("{{{text}}}", "{text} between doubled braces"),
+        ("Is {other} {{ {text} }}?", "{text} between doubled braces"),
         ("Is {other} <text>", "'<text>'"),
         ("Is {other} <%= text %>", "'<%= text %>'"),
         ("Is {other} [text]", "'[text]'"),
@@ -301,6 +312,8 @@ async def test_a_placeholder_of_another_language_gets_a_warning_with_our_own(tem
         "Text: [{text}]",
         "[unknown] {text} costs $5, 100%, a:text@home",
         "{text} {{other things}}",
+        '{{"text": {text}}}',
+        '{{{text}, "x"}}',
         "{text} <gold> $gold",
         "#1 {text}",
     ],

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import pytest
@@ -181,6 +182,81 @@ def test_relations_that_leave_rows_one_label_get_a_warning_with_their_group(
     found = warned(task_of(*relations), *rows)
     assert len(found) == (told is not None), found
     assert told is None or told in found[0]
+
+
+def three_labels(*relations: dict[str, Any], **task: Any) -> Task:
+    return task_of(*relations, labels=["A", "B", "C"], **task)
+
+
+MOST_A, SAME_G = {**MOST, "label": "A"}, {**SAME, "label": "A"}
+
+
+@pytest.mark.parametrize(
+    ("relations", "columns", "told"),
+    [
+        (
+            [MOST_A, SAME_G],
+            "a1 a2 b1 b2",
+            "the relations at_most_one (relations.0) and same_label (relations.1) leave the label 'A' to no row, wha",
+        ),
+        ([MOST_A, SAME_G], "a1 a2 b1 b2", "says: the first are lines 1, 2 (g 'a'); if you do not mean that, leave"),
+        ([{"kind": "same_label", "group": "h"}, MOST_A, SAME_G], "a1 a1 b2 b2", "leave the label 'A' to no row"),
+        ([MOST_A, SAME_G], "a1 a2 b1 b2 c1", None),  # line 5 can have it
+        ([MOST_A], "a1 a2 b1 b2", None),
+        ([MOST_A, {**MOST, "label": "B"}], "a1 a2 b1 b2", None),
+    ],
+)
+def test_a_label_that_relations_leave_to_no_row_gets_a_warning(
+    relations: list[dict[str, Any]], columns: str, told: str | None
+) -> None:
+    rows = [{"q": n, "g": cells[0], "h": cells[1]} for n, cells in enumerate(columns.split())]
+    found = [warning for warning in warned(three_labels(*relations), *rows) if "to no row" in warning]
+    assert len(found) == (told is not None), found
+    assert told is None or told in found[0]
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        ("B--C--", "the relation same_label (relations.0) and the known rows leave the label 'A' to no row"),
+        ("B--A--", "leave the label 'C' to no row"),
+        ("B-----", None),
+        ("A--B--C--", None),
+    ],
+)
+def test_a_label_that_known_rows_and_relations_leave_to_no_row_gets_a_warning(known: str, told: str | None) -> None:
+    rows = [{"q": n, "g": n // 3, "k": None if label == "-" else label} for n, label in enumerate(known)]
+    found = [warning for warning in warned(three_labels(SAME_G, known_field="k"), *rows) if "to no row" in warning]
+    assert len(found) == (told is not None), found
+    assert told is None or told in found[0]
+
+
+LABELLED_RELATION = st.fixed_dictionaries(
+    {"kind": KINDS, "group": st.sampled_from("gh"), "label": st.sampled_from(["A", "B", "C"])}
+)
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(
+    st.lists(LABELLED_RELATION, min_size=2, max_size=4),
+    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=4),
+    st.integers(0, 3**4),
+    st.sets(st.integers(1, 4)),  # not all of the rows
+)
+def test_labels_of_no_row_are_those_without_a_consistent_labelling(
+    relations: list[dict[str, Any]], columns: list[tuple[int, int]], which: int, sure: set[int]
+) -> None:
+    task = three_labels(*relations)
+    rows = {Row(n): {"q": n, "g": g, "h": h} for n, (g, h) in enumerate(columns)}
+    constraints = Constraints(list(rows), list(compile_constraints(task.relations, task.labels, rows)))
+    all_labellings = (dict(zip(rows, map(Label, each), strict=True)) for each in product(range(3), repeat=len(rows)))
+    kept = [labels for labels in all_labellings if not constraints.conflicts(labels)]
+    known = {row: label for row, label in kept[which % len(kept)].items() if row in sure} if kept else {}
+    kept_known = [labels for labels in kept if known.items() <= labels.items()]
+    found = check_satisfiability(task, rows.values(), groups_of(task, rows), known).forced.ruled_out
+    possible = {label for labels in kept_known for label in labels.values()}
+    expected = set(map(Label, range(3))) - possible if len(possible) > 1 else set()
+    assert {each.label for each in found} == expected
 
 
 def test_a_forgotten_distinct_in_a_large_group_is_found() -> None:

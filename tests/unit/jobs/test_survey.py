@@ -63,7 +63,7 @@ def test_ids_are_compared_as_text() -> None:
 
 def test_a_missing_field_is_reported_once() -> None:
     [fault] = faults_of(PLAIN, *({"other": number} for number in range(50)))
-    assert fault == (None, "q", "no row has the field 'q'; there are: 'other'")
+    assert fault == (None, "q", "no row has the field 'q', which task.template names; there are: 'other'")
 
 
 def test_a_missing_field_of_a_relation_is_reported_too() -> None:
@@ -289,6 +289,31 @@ def test_a_missing_column_is_reported_with_the_most_similar_one() -> None:
     assert "did you mean 'question'?" in message
     [(_, _, message)] = faults_of(config("{q}").task, {"Q": "x", "label": 1})
     assert "did you mean 'Q'?" in message, "whatever the case"
+
+
+@pytest.mark.parametrize(
+    ("task", "places"),
+    [
+        ({"known_field": "cheked"}, "task.known_field"),
+        ({"gold_field": "cheked"}, "task.gold_field"),
+        ({"id_field": "cheked"}, "task.id_field"),
+        ({"template": "{q} {cheked}"}, "task.template"),
+        ({"relations": [{"kind": "same_label", "group": "cheked"}]}, "task.relations.0.group"),
+        ({"relations": [{"kind": "same_label", "group": ["q", "cheked"]}]}, "task.relations.0.group"),
+        ({"relations": [{"kind": "at_most_one", "group": "q", "distinct": "cheked"}]}, "task.relations.0.distinct"),
+        ({"relations": [{"kind": "antisymmetric", "first": "q", "second": "cheked"}]}, "task.relations.0.second"),
+        ({"relations": [{"kind": "pairs", "rule": "same_label", "column": "cheked"}]}, "task.relations.0.column"),
+        (
+            {"template": "{q} {cheked}", "relations": [{"kind": "same_label", "group": "cheked"}]},
+            "task.template and task.relations.0.group",
+        ),
+    ],
+)
+def test_a_field_that_no_row_has_is_reported_with_what_names_it(task: dict[str, Any], places: str) -> None:
+    asked = config(**{"template": "{q}", **task}).task
+    [fault] = faults_of(asked, *({"q": number, "checked": "True"} for number in range(3)))
+    told = f"no row has the field 'cheked', which {places} names (did you mean 'checked'?); there are: 'q', 'checked'"
+    assert fault == (None, "cheked", told)
 
 
 def test_a_column_named_by_its_place_is_reported_with_the_columns() -> None:

@@ -250,3 +250,9 @@ def test_no_text_makes_the_check_fail_otherwise(text: str) -> None:
     for url in (text, f"https://{text}", f"https://{text}/", f"https://[{text}]/", f"https://a:{text}/"):
         if let_through(STRICT, [url]):
             assert httpcore.URL(url).host
+
+
+def test_a_port_out_of_range_is_named() -> None:
+    for port in ("99999", "0", "x"):
+        with pytest.raises(AddressRefused, match=f"has the port '{port}'; a port is a number from 1 to 65535"):
+            STRICT.check_url(f"https://example.com:{port}/hook")

@@ -8,7 +8,7 @@ import pytest
 
 from service.identifiers import JobId
 from service.ports.store import Store
-from service.records.jobs import Job, JobStatus
+from service.records.jobs import Job, JobStatus, ListedJob
 from service.records.work import Lease
 from tests.support.memory.worker_unit import MemoryWork
 from tests.support.running.workplace import Workplace
@@ -60,7 +60,7 @@ async def test_a_shard_is_released_within_two_heartbeats_at_any_step(
     workplace: Workplace, heartbeats: Heartbeats, seed: int, asked: Callable[[Store, JobId], Awaitable[Job]]
 ) -> None:
     job_id = await queued(workplace.store, ROWS)
-    asking, backend = list[asyncio.Task[Job]](), workplace.backend
+    asking, backend = list[asyncio.Task[ListedJob]](), workplace.backend
 
     def ask() -> None:
         heartbeats.restart()
@@ -110,7 +110,7 @@ async def test_a_shard_that_ends_before_its_worker_learns_of_the_pause_ends_the_
     monkeypatch.setattr("tests.support.running.workplace.LEASE_SECONDS", 300.0)  # no heartbeat before the end
     workplace = Workplace()
     job_id = await queued(workplace.store, 2)
-    asking = list[asyncio.Task[Job]]()
+    asking = list[asyncio.Task[ListedJob]]()
     workplace.backend.at_call[1] = lambda: asking.append(asyncio.create_task(put_on_hold(workplace.store, job_id)))
     assert await asyncio.wait_for(workplace.worker.work_once(), PATIENCE_SECONDS)
     assert (await asking[0]).status is JobStatus.PAUSED
