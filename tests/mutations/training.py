@@ -3,7 +3,7 @@
 from tests.mutations.mutation import Mutation
 
 RUN, INTERRUPTIONS = "tests/training/test_run.py", "tests/training/test_interruptions.py"
-HACKING = "tests/training/test_hacking.py"
+HACKING, SCORES = "tests/training/test_hacking.py", "tests/training/test_scores.py"
 POLICIES, NEEDED = "tests/unit/api/test_policy_trainings.py", "tests/integration/test_needed_models.py"
 READING = "tests/behaviour/test_reading.py"
 LEARNING, FILES = "tests/training/test_learning.py", "tests/training/test_files.py"
@@ -84,7 +84,7 @@ TRAINING = (
         "training/kinds/label_training.py",
         'return self._stage("training", [self.rows[row].label for row in self.parts.trained], ',
         'return self._stage("training", [self.gold[row] or 0 for row in self.parts.trained], ',
-        (f"{RUN}::test_gold_labels_change_no_byte_of_what_is_trained",),
+        (f"{SCORES}::test_neither_gold_nor_rows_to_be_scored_change_a_byte_of_what_is_trained",),
     ),
     Mutation(
         "the digest of the rows covers gold",
