@@ -89,8 +89,8 @@ TRAINING = (
     Mutation(
         "the digest of the rows covers gold",
         "training/data/examples.py",
-        "seen = [[row.prompt, row.label, row.weight, row.group] for row in self.rows]",
-        "seen = [[row.prompt, row.label, row.weight, row.group] for row in self.rows] + [self.gold]",
+        "digest([row.prompt, row.label, row.weight, row.group] for",
+        "digest([row.prompt, row.label, row.weight, row.group, *self.gold] for",
         ("tests/training/test_examples.py::test_gold_is_no_part_of_a_row_nor_of_the_digest",),
     ),
     Mutation(
@@ -124,8 +124,8 @@ TRAINING = (
     Mutation(
         "measuring a policy moves the draws of its training",
         "training/policy/sampling.py",
-        "with torch.random.fork_rng(devices=devices):",
-        "with torch.random.fork_rng(devices=devices, enabled=False):",
+        "torch.random.fork_rng(devices=devices):",
+        "torch.random.fork_rng(devices=devices, enabled=False):",
         (f"{HACKING}::test_draws_depend_on_their_seed_and_leave_torchs_generator_alone",),
     ),
     Mutation(
