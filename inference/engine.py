@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
 
 import torch
 
@@ -20,15 +19,6 @@ _TOLERANCE_NATS = 1e-4
 # In half precision the order of additions alone changes some score by up to 0.58 nats (four language models tried);
 # a different token in the prompt changed scores by 0.9 nats or more.
 _HALF_TOLERANCE_NATS = 0.75
-
-
-class Scorer(Protocol):
-    """The engine's view of a scorer."""
-
-    def score(
-        self, prompts: Sequence[Tokens], named: Sequence[NamedTokens] | None = None, owner: str = ""
-    ) -> list[NextToken]:
-        """Score each prompt; `owner` identifies the language model or adapter."""
 
 
 class PlainScorer:
@@ -74,7 +64,7 @@ class Engine:
         self.tokens_sent = 0
         self.tokens_computed = 0
         self._packed = packed_scorer(language_model, limits)
-        self._scorer: Scorer = self._packed or PlainScorer(language_model)
+        self._scorer = self._packed or PlainScorer(language_model)
 
     @property
     def cached_tokens(self) -> int:

@@ -35,7 +35,7 @@ _ANSWER_SECONDS = 8.0  # for name resolution, connection and answer together
 
 
 class ModelMissing(Exception):
-    """No language model is there under this name; the text says what was tried and what to do."""
+    """No language model has this name; the text says where this module looked and what to do."""
 
 
 def is_path(model: str) -> bool:

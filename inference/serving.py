@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from fastapi import Request
@@ -22,38 +21,18 @@ VERSION = "0.1.0"
 _CHARACTERS_AT_ONCE = 200_000  # a thread tokenises longer texts
 
 
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """Facts about the language model for clients; `sha` identifies its scores."""
-
-    name: str
-    sha: str | None
-    device: str
-    dtype: str
-    context_tokens: int
-    vocabulary: int
-
-
 class Serving:
     """A language model being served, with its adapters."""
 
     def __init__(self, engine: Engine, limits: Limits, adapters: Adapters | None = None) -> None:
-        language_model = engine.language_model
-        self.adapters = adapters or Adapters(language_model)
+        self.language_model = engine.language_model
+        self.adapters = adapters or Adapters(self.language_model)
         self.adapters.when_unused(self._forget)
         self.engine = engine
         self.limits = limits
-        self.tokenizer = PromptTokenizer(language_model.tokenizer)
+        self.tokenizer = PromptTokenizer(self.language_model.tokenizer)
         self.scheduler = Scheduler(engine, self.tokenizer)
         self.in_flight = 0
-        self.card = ModelCard(
-            name=language_model.name,
-            sha=language_model.sha,
-            device=language_model.device.type,
-            dtype=str(language_model.dtype),
-            context_tokens=language_model.context_tokens,
-            vocabulary=language_model.vocabulary,
-        )
 
     def _forget(self, adapter: Adapter) -> None:
         self.scheduler.between_batches(partial(self.engine.forget, adapter))

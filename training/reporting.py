@@ -14,7 +14,7 @@ from training.optimisation.watcher import Log
 def summary(log: Log, figures: Sequence[str] = ()) -> dict[str, Any]:
     """A training in numbers: the loss by step, the evaluation after each epoch, and the cost.
 
-    `figures` names further figures of the steps to draw as curves. An early end is there with its reason.
+    `figures` names further figures of the steps to draw as curves. With them comes the reason of an early end.
     """
     steps = [entry for entry in log if "loss" in entry]
     measured = [{"epoch": entry["epoch"], **entry["evaluation"]} for entry in log if "evaluation" in entry]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from training.base import Base, device_of, find_base
-from training.data.tokenization import Ids
 from training.errors import Refused
 from training.policy.reward_models import FinishedRewardModel, LoadedRewardModel, RewardReader, find_reward_model
 from training.progress import Progress
@@ -65,9 +64,5 @@ def _answer(model: LoadedRewardModel, reader: RewardReader, texts: Sequence[str]
     """The reward and the tokens of each text. A text over the context is not cut off: its reward is null."""
     ids = [reader.tokenizer.ids(text) for text in texts]
     fits = [0 < len(one) <= reader.context_tokens for one in ids]
-    rewards = iter(_rewards(model, [one for one, fit in zip(ids, fits, strict=True) if fit]))
-    return {"rewards": [next(rewards) if fit else None for fit in fits], "tokens": [len(one) for one in ids]}
-
-
-def _rewards(model: LoadedRewardModel, ids: Sequence[Ids]) -> list[float]:
-    return [float(reward) for reward in model.of_tokens(ids)] if ids else []
+    rewards = iter(model.of_tokens([one for one, fit in zip(ids, fits, strict=True) if fit]))
+    return {"rewards": [float(next(rewards)) if fit else None for fit in fits], "tokens": [len(one) for one in ids]}

@@ -13,7 +13,6 @@ from peft import PeftModel
 
 from training.base import context_tokens, find_base, load_module, load_tokenizer
 from training.command import main
-from training.data.collation import forward_of
 from training.data.examples import Example
 from training.data.tokenization import RowTokenizer
 from training.kinds.evaluation import ROWS_AT_ONCE, Scores, label_scores
@@ -81,9 +80,8 @@ def scores_of(base: str, adapter: Path | None, prompts: Sequence[str], labels: S
     torch.set_num_threads(1)
     found = find_base(base, Path())
     module = load_module(found, Kind.LABEL, Method.LORA, CPU)
-    forward = forward_of(module)
     if adapter is not None:
         module = PeftModel.from_pretrained(module, adapter).eval()
     tokenizer = RowTokenizer(load_tokenizer(found), context_tokens(found))
     rows = [Example(line, prompt, 0) for line, prompt in enumerate(prompts, 1)]
-    return label_scores(module, forward, tokenizer.prompts(rows, labels, "\n\n"), lambda: None, ROWS_AT_ONCE)
+    return label_scores(module, tokenizer.prompts(rows, labels, "\n\n"), lambda: None, ROWS_AT_ONCE)

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from inference.adapters.registry import Named
 from inference.batching.generation import Generation, GenerationRequest, Step
 from inference.errors import InvalidRequest
+from inference.model.language_model import LanguageModel
 from inference.model.tokenization import PromptTokenizer
-from inference.serving import ModelCard
 from inference.settings import Limits
 
 MAX_TOKEN_IDS = 128  # as vLLM's MAX_LOGPROB_TOKEN_IDS
@@ -62,7 +62,7 @@ class TokenizeBody(_Body):
     return_token_strs: bool = False
 
 
-def check_completion(body: CompletionBody, card: ModelCard, limits: Limits) -> None:
+def check_completion(body: CompletionBody, base: LanguageModel, limits: Limits) -> None:
     """Raise InvalidRequest for wrong or unsupported fields.
 
     As with vLLM, chosen tokens replace the likeliest ones, so that `logprobs` has no effect beside them.
@@ -75,20 +75,20 @@ def check_completion(body: CompletionBody, card: ModelCard, limits: Limits) -> N
             "logprobs",
         )
     if body.logprob_token_ids is not None:
-        _check_token_ids(body.logprob_token_ids, card, has_logprobs=body.logprobs is not None)
+        _check_token_ids(body.logprob_token_ids, base, has_logprobs=body.logprobs is not None)
     prompts = body.prompts()
     if not 0 < len(prompts) <= MAX_PROMPTS:
         raise InvalidRequest(f"a request has 1 to {MAX_PROMPTS} prompts, this one {len(prompts)}", "prompt")
 
 
-def _check_token_ids(ids: list[int], card: ModelCard, *, has_logprobs: bool) -> None:
+def _check_token_ids(ids: list[int], base: LanguageModel, *, has_logprobs: bool) -> None:
     name = "logprob_token_ids"
     if not has_logprobs:
         raise InvalidRequest("`logprobs` must be given with `logprob_token_ids`", name)
     if len(ids) > MAX_TOKEN_IDS:
         raise InvalidRequest(f"at most {MAX_TOKEN_IDS} `logprob_token_ids` are allowed, given: {len(ids)}", name)
-    if ids and max(ids) >= card.vocabulary:
-        raise InvalidRequest(f"token id {max(ids)} is not below the vocabulary size {card.vocabulary}", name)
+    if ids and max(ids) >= base.vocabulary:
+        raise InvalidRequest(f"token id {max(ids)} is not below the vocabulary size {base.vocabulary}", name)
 
 
 def _refuse_unsupported(body: CompletionBody) -> None:
@@ -109,18 +109,18 @@ def _refuse_unsupported(body: CompletionBody) -> None:
             raise InvalidRequest(f"`{name}` is not supported by this server: it scores and continues greedily", name)
 
 
-def generation_request(body: CompletionBody, ids: list[int], card: ModelCard) -> GenerationRequest:
+def generation_request(body: CompletionBody, ids: list[int], base: LanguageModel) -> GenerationRequest:
     """Build the engine's request for one prompt. Raises InvalidRequest for an empty, invalid or long one."""
     if not ids:
         raise InvalidRequest("a prompt has no tokens", "prompt")
-    if len(ids) + body.max_tokens > card.context_tokens:
+    if len(ids) + body.max_tokens > base.context_tokens:
         raise InvalidRequest(
-            f"This model's maximum context length is {card.context_tokens} tokens. However, you requested "
+            f"This model's maximum context length is {base.context_tokens} tokens. However, you requested "
             f"{body.max_tokens} output tokens and your prompt contains {len(ids)} input tokens, "
             f"for a total of {len(ids) + body.max_tokens} tokens.",
             "input_tokens",
         )
-    if not 0 <= min(ids) <= max(ids) < card.vocabulary:
+    if not 0 <= min(ids) <= max(ids) < base.vocabulary:
         raise InvalidRequest(f"Token id {max(ids)} is out of vocabulary", "prompt")
     return GenerationRequest(
         prompt=ids,
@@ -136,7 +136,11 @@ def _stops(body: CompletionBody) -> tuple[str, ...]:
 
 
 def completion_reply(
-    body: CompletionBody, generations: Sequence[Generation], tokenizer: PromptTokenizer, card: ModelCard, created: int
+    body: CompletionBody,
+    generations: Sequence[Generation],
+    tokenizer: PromptTokenizer,
+    base: LanguageModel,
+    created: int,
 ) -> dict[str, Any]:
     """The reply to a completion request; `created` is in Unix seconds. Usage counts all prompts together."""
     sent = sum(len(generation.request.prompt) for generation in generations)
@@ -146,7 +150,7 @@ def completion_reply(
         "id": f"cmpl-{uuid.uuid4().hex}",
         "object": "text_completion",
         "created": created,
-        "model": body.model or card.name,
+        "model": body.model or base.name,
         "choices": [_choice(number, body, generation, tokenizer) for number, generation in enumerate(generations)],
         "usage": {
             "prompt_tokens": sent,
@@ -207,9 +211,9 @@ def _finite(log_probability: float) -> float:
     return max(log_probability, _LEAST_LOG_PROBABILITY)
 
 
-def models_reply(card: ModelCard, adapters: Sequence[Named], created: int) -> dict[str, Any]:
+def models_reply(base: LanguageModel, adapters: Sequence[Named], created: int) -> dict[str, Any]:
     """The reply to `GET /v1/models`: the base, then its adapters, each with its folder as `root`."""
-    shown = [(card.name, card.name, None), *((named.name, named.path, card.name) for named in adapters)]
+    shown = [(base.name, base.name, None), *((named.name, named.path, base.name) for named in adapters)]
     return {
         "object": "list",
         "data": [
@@ -220,18 +224,20 @@ def models_reply(card: ModelCard, adapters: Sequence[Named], created: int) -> di
                 "owned_by": "icm-inference",
                 "root": root,
                 "parent": parent,
-                "max_model_len": card.context_tokens,
+                "max_model_len": base.context_tokens,
             }
             for name, root, parent in shown
         ],
     }
 
 
-def tokenize_reply(body: TokenizeBody, ids: list[int], tokenizer: PromptTokenizer, card: ModelCard) -> dict[str, Any]:
+def tokenize_reply(
+    body: TokenizeBody, ids: list[int], tokenizer: PromptTokenizer, base: LanguageModel
+) -> dict[str, Any]:
     """The reply to `POST /tokenize` in vLLM's form."""
     return {
         "count": len(ids),
-        "max_model_len": card.context_tokens,
+        "max_model_len": base.context_tokens,
         "tokens": ids,
         "token_strs": [tokenizer.text(token) for token in ids] if body.return_token_strs else None,
     }

@@ -33,7 +33,8 @@ class OpenAiRoutes:
 
     async def models(self) -> Response:
         """`GET /v1/models`."""
-        return json_reply(openai.models_reply(self._serving.card, self._serving.adapters.listed(), self._created))
+        serving = self._serving
+        return json_reply(openai.models_reply(serving.language_model, serving.adapters.listed(), self._created))
 
     async def version(self) -> Response:
         """`GET /version`."""
@@ -51,20 +52,17 @@ class OpenAiRoutes:
         except InvalidRequest as error:
             return self._refusal(error)
         ids = await serving.encode(wanted.prompt, add_special_tokens=wanted.add_special_tokens)
-        return json_reply(openai.tokenize_reply(wanted, ids, serving.tokenizer, serving.card))
+        return json_reply(openai.tokenize_reply(wanted, ids, serving.tokenizer, serving.language_model))
 
     async def _complete(self, request: Request) -> Response:
-        serving = self._serving
+        serving, base = self._serving, self._serving.language_model
         body = read_body(openai.CompletionBody, await serving.body(request))
         with serving.adapters.using(body.model or None) as adapter:
-            openai.check_completion(body, serving.card, serving.limits)
-            wanted = [
-                openai.generation_request(body, await self._ids(prompt, body), serving.card)
-                for prompt in body.prompts()
-            ]
+            openai.check_completion(body, base, serving.limits)
+            prompts = [await self._ids(prompt, body) for prompt in body.prompts()]
+            wanted = [openai.generation_request(body, ids, base) for ids in prompts]
             generations = await serving.generate(request, wanted, adapter)
-        created = int(time.time())
-        return json_reply(openai.completion_reply(body, generations, serving.tokenizer, serving.card, created))
+        return json_reply(openai.completion_reply(body, generations, serving.tokenizer, base, int(time.time())))
 
     async def _ids(self, prompt: str | list[int], body: openai.CompletionBody) -> list[int]:
         if isinstance(prompt, str):

@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from inference.adapters.registry import Named
 from inference.batching.generation import Generation, GenerationRequest, ScoredTokens
 from inference.errors import InvalidRequest
+from inference.model.language_model import LanguageModel
 from inference.model.tokenization import PromptTokenizer
-from inference.serving import VERSION, ModelCard
+from inference.serving import VERSION
 from inference.settings import Limits
-from inference.wires.bodies import read_body
 
 _DEFAULT_NEW_TOKENS = 1024
 _Unsigned = Annotated[int, Field(ge=0)]
@@ -51,11 +51,6 @@ class GenerateBody(_Body):
     inputs: str
     parameters: GenerateParameters = GenerateParameters()
     stream: bool = False
-
-
-def read_generate(body: bytes) -> GenerateBody:
-    """Parse a body. Raises InvalidRequest."""
-    return read_body(GenerateBody, body)
 
 
 def check_parameters(parameters: GenerateParameters, inputs: str, limits: Limits, context_tokens: int) -> None:
@@ -161,22 +156,22 @@ def _token(token: int, text: str, log_probability: float, *, special: bool) -> d
     return {"id": token, "text": text, "logprob": log_probability, "special": special}
 
 
-def info_reply(card: ModelCard, adapters: Sequence[Named], limits: Limits) -> dict[str, Any]:
+def info_reply(base: LanguageModel, adapters: Sequence[Named], limits: Limits) -> dict[str, Any]:
     """The reply to `GET /info`: TGI's keys, the cap that TGI does not report, and the adapters.
 
     An adapter's `sha` changes with its files and with `model_sha`, the base's.
     """
     return {
-        "model_id": card.name,
-        "model_sha": card.sha,
-        "model_dtype": card.dtype,
-        "model_device_type": card.device,
+        "model_id": base.name,
+        "model_sha": base.sha,
+        "model_dtype": str(base.dtype),
+        "model_device_type": base.device.type,
         "model_pipeline_tag": "text-generation",
         "max_concurrent_requests": limits.max_concurrent_requests,
         "max_best_of": 1,
         "max_stop_sequences": limits.max_stop_sequences,
-        "max_input_tokens": card.context_tokens - 1,
-        "max_total_tokens": card.context_tokens,
+        "max_input_tokens": base.context_tokens - 1,
+        "max_total_tokens": base.context_tokens,
         "max_top_n_tokens": limits.max_top_n_tokens,
         "validation_workers": 1,
         "max_client_batch_size": 1,
@@ -185,7 +180,7 @@ def info_reply(card: ModelCard, adapters: Sequence[Named], limits: Limits) -> di
         "sha": None,
         "docker_label": None,
         "adapters": [
-            {"id": named.name, "sha": named.adapter.sha, "rank": named.adapter.rank, "parent": card.name}
+            {"id": named.name, "sha": named.adapter.sha, "rank": named.adapter.rank, "parent": base.name}
             for named in adapters
         ],
     }

@@ -9,6 +9,7 @@ from inference.errors import ClientGone, GenerationFailed, InvalidRequest, Overl
 from inference.metrics import Metrics
 from inference.serving import Serving
 from inference.wires import tgi
+from inference.wires.bodies import read_body
 from inference.wires.replies import json_reply
 
 
@@ -29,7 +30,8 @@ class TgiRoutes:
 
     async def info(self) -> Response:
         """`GET /info`."""
-        return json_reply(tgi.info_reply(self._serving.card, self._serving.adapters.listed(), self._serving.limits))
+        serving = self._serving
+        return json_reply(tgi.info_reply(serving.language_model, serving.adapters.listed(), serving.limits))
 
     async def health(self) -> Response:
         """`GET /health`: empty while the inference thread lives."""
@@ -40,7 +42,7 @@ class TgiRoutes:
     async def tokenize(self, body: bytes) -> Response:
         """`POST /tokenize` with `inputs`."""
         try:
-            inputs = tgi.read_generate(body).inputs
+            inputs = read_body(tgi.GenerateBody, body).inputs
         except InvalidRequest as error:
             return self._refusal(error)
         return json_reply(tgi.tokenize_reply(inputs, self._serving.tokenizer))
@@ -57,13 +59,13 @@ class TgiRoutes:
 
     async def _generate(self, request: Request, started: float, *, is_compatible: bool) -> Response:
         serving = self._serving
-        body = tgi.read_generate(await serving.body(request))
+        body = read_body(tgi.GenerateBody, await serving.body(request))
         if body.stream:
             raise InvalidRequest("`stream` is not supported by this server")
         if is_compatible and body.parameters.return_full_text is None:
             parameters = body.parameters.model_copy(update={"return_full_text": True})
             body = body.model_copy(update={"parameters": parameters})
-        context = serving.card.context_tokens
+        context = serving.language_model.context_tokens
         with serving.adapters.using(body.parameters.adapter_id) as adapter:
             tgi.check_parameters(body.parameters, body.inputs, serving.limits, context)
             wanted = tgi.generation_request(body.parameters, await serving.encode(body.inputs), context)
@@ -85,7 +87,7 @@ class TgiRoutes:
             "x-time-per-token": generation.inference_seconds / generated,
         }
         return {
-            "x-compute-type": self._serving.card.device,
+            "x-compute-type": self._serving.language_model.device.type,
             "x-compute-time": str(seconds["total"]),
             "x-compute-characters": str(characters),
             "x-prompt-tokens": str(len(generation.request.prompt)),

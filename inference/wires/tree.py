@@ -3,7 +3,6 @@
 Trees are flat lists, so that JSON parsers do not limit their depth.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -55,7 +54,7 @@ class ScoreTreeBody(_Body):
 
 
 class CountTokensBody(_Body):
-    """The body of `POST /v1/count_tokens`."""
+    """The body of `POST /v1/count_tokens`; special tokens do not count."""
 
     texts: list[str]
 
@@ -92,13 +91,3 @@ def score_tree_reply(answer: TreeAnswer) -> dict[str, Any]:
             "tokens_computed": answer.tokens_computed,
         },
     }
-
-
-def count_tokens_reply(counts: Sequence[int]) -> dict[str, Any]:
-    """Tokens of each text, special tokens not counted."""
-    return {"counts": counts}
-
-
-def error_reply(message: str, error_type: str) -> dict[str, str]:
-    """An error: a sentence for people, a type for programs."""
-    return {"error": message, "error_type": error_type}

@@ -40,7 +40,7 @@ class TreeRoutes:
         except RequestError as error:
             return self._refusal(error)
         counts = await asyncio.to_thread(self._serving.tokenizer.count_all, body.texts)
-        return json_reply(tree.count_tokens_reply(counts))
+        return json_reply({"counts": counts})
 
     async def _score(self, request: Request) -> Response:
         serving = self._serving
@@ -55,7 +55,7 @@ class TreeRoutes:
 
     def _tokenise(self, tree: Tree) -> list[QueryTokens]:
         queries = tokenise(self._serving.tokenizer, tree)
-        check_lengths(queries, self._serving.card.context_tokens - 1)  # as many as `GET /info` tells
+        check_lengths(queries, self._serving.language_model.context_tokens - 1)  # `max_input_tokens` of `GET /info`
         return queries
 
     def _refusal(self, error: RequestError) -> Response:
@@ -84,4 +84,5 @@ def tree_router(routes: TreeRoutes) -> APIRouter:
 
 
 def _error(message: str, error_type: str, code: int) -> Response:
-    return json_reply(tree.error_reply(message, error_type), code)
+    """An error: a sentence for people, a type for programs."""
+    return json_reply({"error": message, "error_type": error_type}, code)

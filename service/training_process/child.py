@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,20 +38,15 @@ class ChildLimits:
     longest_line_bytes: int = 1_000_000
 
 
-def write_examples(folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write a training's rows into its folder, all of them or none; returns how many."""
-    count = 0
-    folder.mkdir(parents=True, exist_ok=True)
-    staged = folder / f".{EXAMPLES}.partial"
-    with staged.open("w", encoding="utf-8") as file:
-        for count, row in enumerate(rows, 1):  # noqa: B007 - counted
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    staged.replace(folder / EXAMPLES)
-    return count
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that nobody sees before it is complete."""
+    staged = path.with_name(f".{path.name}.partial")
+    staged.write_text(text, "utf-8")
+    staged.replace(path)
 
 
 class TrainingChild:
-    """One training in its own folder, which already contains its rows (`write_examples`).
+    """One training in its own folder, which already contains its rows.
 
     `spec` is the specification without `examples`. The command resumes from earlier work in the folder.
     """
@@ -81,9 +76,7 @@ class TrainingChild:
         Call it from the main thread: on Linux the child ends with the thread that started it.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        staged = self._folder / f".{SPEC}.partial"
-        staged.write_text(json.dumps({**self._spec, "examples": EXAMPLES}, ensure_ascii=False), "utf-8")
-        staged.replace(self._folder / SPEC)
+        write_whole(self._folder / SPEC, json.dumps({**self._spec, "examples": EXAMPLES}, ensure_ascii=False))
         while not stop.is_set():
             child_run = _ChildRun(self._limits, on_event)
             outcome = await child_run.run(self._command, self.out, stop)
@@ -171,7 +164,7 @@ class _ChildRun:
             errors.cancel()
 
     async def _read_events(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None  # noqa: S101 - it was asked for
+        assert process.stdout is not None  # noqa: S101 - `run` opens a pipe
         async for line in lines_of(process.stdout, self._limits.longest_line_bytes):
             event = event_of(line)
             if event is None:
@@ -182,7 +175,7 @@ class _ChildRun:
             await self._on_event(event)
 
     async def _read_errors(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stderr is not None  # noqa: S101 - it was asked for
+        assert process.stderr is not None  # noqa: S101 - `run` opens a pipe
         async for line in lines_of(process.stderr, self._limits.longest_line_bytes):
             self._last_lines.append(shown(line))
             logger.debug("the training says", line=shown(line))

@@ -99,7 +99,7 @@ class ChildRewardScorer:
             self._idle.cancel()
 
     def _when_idle(self) -> None:
-        """Start unloading in a task of its own, after `idle_seconds` without a request."""
+        """Start a task that unloads the reward model, after `idle_seconds` without a request."""
         task = asyncio.create_task(self._unload_unused())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

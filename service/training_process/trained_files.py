@@ -9,7 +9,7 @@ from service.errors import TrainingFailed
 from service.identifiers import Row
 from service.search.predictions.prompt_tree import TreeScores, Usage
 from service.search.predictions.training import TrainAndScore
-from service.training_process.child import write_examples
+from service.training_process.child import EXAMPLES, write_whole
 from service.values import further_spellings
 
 _QUESTIONS, _SCORES, _REPORT = "questions.jsonl", "scores.jsonl", "report.json"
@@ -49,10 +49,9 @@ def spec_of(
 
 def write_rows(folder: Path, examples: Rows, questions: Rows) -> None:
     """Write both files; a crash leaves no partial file."""
-    write_examples(folder, examples)
-    staged = folder / f".{_QUESTIONS}.partial"
-    staged.write_text("".join(json.dumps(question, ensure_ascii=False) + "\n" for question in questions), "utf-8")
-    staged.replace(folder / _QUESTIONS)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in ((EXAMPLES, examples), (_QUESTIONS, questions)):
+        write_whole(folder / name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def _row(text: str, label: str, weight: float) -> dict[str, Any]:

@@ -42,7 +42,10 @@ def tiny_model(tiny_folder: Path) -> LanguageModel:
 
 @pytest.fixture
 def engine(tiny_model: LanguageModel) -> Engine:
-    return Engine(tiny_model, CacheLimits(4096, 64))
+    """A new engine without a self-test, which takes most of its start; `test_engine.py` runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("inference.engine._difference", lambda *_: 0.0)
+        return Engine(tiny_model, CacheLimits(4096, 64))
 
 
 @pytest.fixture

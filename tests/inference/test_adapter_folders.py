@@ -65,13 +65,10 @@ def refusal(folder: Path, base: LanguageModel, **options: Any) -> str:
         ({"bias": "lora_only"}, "bias is 'lora_only'"),
         ({"lora_bias": True}, "lora_bias is set"),
         ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is 'pissa_niter_4'"),
-        ({"layer_replication": [[0, 2], [1, 2]]}, "layer_replication is set"),
-        ({"trainable_token_indices": [3]}, "trainable_token_indices is set"),
         ({"use_of_the_future": {"depth": 3}}, "use_of_the_future is set, which may change scores"),
         ({"rank_pattern": {r"layers\.\d+\.q_proj": 8}}, "only names of layers are read"),
         ({"r": 0}, "r is missing, or not of the kind"),
         ({"r": "4"}, "r is missing, or not of the kind"),
-        ({"lora_alpha": None}, "lora_alpha is missing, or not of the kind"),
         ({"lora_alpha": float("nan")}, "lora_alpha is missing, or not of the kind"),
         ({"r": 65}, "its rank is 65; this server takes 64 (--max-adapter-rank)"),
         ({"rank_pattern": {"q_proj": 128}}, "its rank is 128; this server takes 64"),
@@ -128,16 +125,14 @@ def test_pickled_weights_are_never_read(folder: Path, base: LanguageModel) -> No
     ("name", "content", "why"),
     [
         (WEIGHTS, b"", "is damaged"),
-        (WEIGHTS, b"\xff" * 9, "is damaged"),
         (WEIGHTS, pickle.dumps({"a": 1}), "is damaged"),
         (CONFIG, b"[]", "this is no JSON object"),
         (CONFIG, b"{", "this is no JSON object"),
-        (CONFIG, b'{"r": "\xff"}', "this is no JSON object"),
         (CONFIG, b"[" * 100_000, "this is no JSON object"),
         (CONFIG, b"{}", "peft_type is missing"),
         (CONFIG, b" " * ((1 << 20) + 1), "has 1048577 bytes, more than"),
     ],
-    ids=["empty", "no header", "pickle", "list", "half an object", "no text", "too deep", "no fields", "a megabyte"],
+    ids=["empty", "pickle", "list", "half an object", "too deep", "no fields", "a megabyte"],
 )
 def test_damaged_files_are_reported(name: str, content: bytes, why: str, folder: Path, base: LanguageModel) -> None:
     (folder / name).write_bytes(content)

@@ -1,16 +1,9 @@
-"""`python -m inference` as an operator runs it."""
+"""The command line of `python -m inference`: its defaults, and what it says of mistakes."""
 
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from inference.engine import Engine
@@ -20,43 +13,6 @@ from inference.server import build_engine, main
 from inference.settings import SMALL_MODEL, Settings, read_settings
 from tests.inference.lora import save_adapter
 from tests.support.inference.tiny import llama
-
-
-@contextmanager
-def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "inference", *arguments]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def read_url(process: subprocess.Popen[str]) -> str:
-    """The address in the log line that says the server is ready."""
-    assert process.stderr is not None
-    for line in process.stderr:
-        event = json.loads(line)
-        if event["event"] == "ready":
-            return str(event["url"])
-    raise AssertionError("the server ended without being ready")
-
-
-def test_the_server_reports_when_it_is_ready_and_stops_on_a_signal(tiny_folder: Path, tmp_path: Path) -> None:
-    folder = save_adapter(tmp_path / "lora", llama())
-    options = ("--port", "0", "--threads", "1", "--cache-tokens", "1000", "--max-top-n-tokens", "7")
-    adapters = ("--adapter", f"a={folder}", "--adapter", f"b+1={folder}", "--adapter-folder", str(tmp_path))
-    with running("--model", str(tiny_folder), "--log-format", "json", *options, *adapters) as process:
-        url = read_url(process)
-        assert httpx.get(f"{url}/health").status_code == 200
-        assert httpx.get(f"{url}/info").json()["max_top_n_tokens"] == 7
-        assert "inference_cache_capacity_tokens 1000.0" in httpx.get(f"{url}/metrics").text
-        loaded = httpx.post(f"{url}/v1/load_lora_adapter", json={"lora_name": "c", "lora_path": "lora"})
-        assert loaded.status_code == 200
-        assert [model["id"] for model in httpx.get(f"{url}/v1/models").json()["data"]] == ["tiny", "a", "b+1", "c"]
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch
 from transformers import BloomConfig, BloomForCausalLM
 
 from inference.engine import Engine
+from tests.long import LONG
 from tests.support.inference.tiny import (
     CONTEXT_TOKENS,
     divide_and_conquer,
@@ -54,7 +55,7 @@ def test_prompts_in_any_order_and_many_batches_score_as_if_alone_under_eviction(
     engine = engine_of(llama(), cache_tokens=LEAST_CACHE)
     rows = [draw_tokens(rng, 7) for _ in range(30)]
     prompts = divide_and_conquer(rows, [0])
-    for _ in range(4):
+    for _ in range(4 if LONG else 2):
         rng.shuffle(prompts)
         for start in range(0, len(prompts), 7):
             batch = prompts[start : start + 7]
@@ -82,7 +83,7 @@ def test_random_batches_score_as_if_alone() -> None:
     rng = Random(6)
     engine = engine_of(llama(), cache_tokens=LEAST_CACHE, pack_tokens=32)
     pool = [draw_tokens(rng, rng.randint(1, 40)) for _ in range(6)]
-    for _ in range(40):
+    for _ in range(40 if LONG else 12):
         prompts = [_joined(rng.choices(pool, k=rng.randint(1, 5))) for _ in range(rng.randint(1, 9))]
         sent, computed = engine.tokens_sent, engine.tokens_computed
         answers = engine.score(prompts)

@@ -14,6 +14,7 @@ from inference.model.tokenization import PromptTokenizer
 from inference.tree_prompts import Segment, Tree, TreeQuery, tokenise
 from tests.inference.test_tree_prompts import merging
 from tests.inference.trees import own_spellings, prompts_of, trees
+from tests.long import LONG
 from tests.support.inference.tiny import train_tokenizer
 
 WORDS = ["a", "b", "c", " ", ".", ";", "\n", "T", "7", '"', ".\n", " T", " 7", ' "', ";T", ";7"]
@@ -36,7 +37,7 @@ def found(labels: list[str], separator: str, *others: Spelling) -> dict[str, int
 
 
 @pytest.mark.parametrize("make", [train_tokenizer, merging])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40 if LONG else 15, deadline=None)
 @given(tree=trees(("T", "TF", "Fe")))
 def test_the_token_behind_a_label_in_a_demonstration_ends_it(
     tree: Tree, make: Callable[[], PreTrainedTokenizerBase]

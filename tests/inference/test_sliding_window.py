@@ -16,7 +16,6 @@ from tests.inference.windowed import REFUSED, WINDOWED, gemma3, mistral
 from tests.long import LONG
 from tests.support.inference.tiny import (
     CONTEXT_TOKENS,
-    divide_and_conquer,
     draw_tokens,
     engine_of,
     largest_difference,
@@ -39,12 +38,6 @@ def test_prompts_longer_than_the_window_score_as_if_alone(engine: Engine) -> Non
     answers = engine.score(prompts)
     assert largest_difference(engine, prompts, answers) < 1e-5
     assert sum(answer.computed for answer in answers) == trie_size(prompts)
-
-
-def test_a_divide_and_conquer_tree_scores_as_if_unshared(engine: Engine) -> None:
-    rng = Random(2)
-    prompts = divide_and_conquer([draw_tokens(rng, rng.randint(3, 9)) for _ in range(16)], [0])
-    assert largest_difference(engine, prompts, engine.score(prompts)) < 1e-5
 
 
 @settings(max_examples=15 if LONG else 4, deadline=None)

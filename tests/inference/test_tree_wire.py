@@ -20,6 +20,7 @@ from inference.serving import Serving
 from inference.settings import Limits
 from inference.tree_prompts import Tree
 from tests.inference.trees import LABELS, prompts_of, trees
+from tests.long import LONG
 from tests.support.inference.tiny import (
     CONTEXT_TOKENS,
     engine_of,
@@ -83,7 +84,7 @@ async def one_by_one(client: httpx.AsyncClient, texts: list[str]) -> tuple[dict[
     return found, computed
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25 if LONG else 10, deadline=None)
 @given(tree=trees())
 def test_a_tree_scores_and_costs_what_single_calls_do(tree: Tree, whole_engine: Engine) -> None:
     async def compare() -> None:
@@ -105,7 +106,7 @@ def test_a_tree_scores_and_costs_what_single_calls_do(tree: Tree, whole_engine: 
     asyncio.run(compare())
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10 if LONG else 4, deadline=None)
 @given(tree=trees(SPLIT, most_segments=4))
 def test_labels_of_several_tokens_follow_the_chain_rule(tree: Tree, whole_engine: Engine) -> None:
     async def compare() -> None:

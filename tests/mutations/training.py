@@ -3,7 +3,7 @@
 from tests.mutations.mutation import Mutation
 
 RUN, INTERRUPTIONS = "tests/training/test_run.py", "tests/training/test_interruptions.py"
-HACKING = "tests/training/test_hacking.py"
+HACKING, SCORES = "tests/training/test_hacking.py", "tests/training/test_scores.py"
 POLICIES, NEEDED = "tests/unit/api/test_policy_trainings.py", "tests/integration/test_needed_models.py"
 READING = "tests/behaviour/test_reading.py"
 LEARNING, FILES = "tests/training/test_learning.py", "tests/training/test_files.py"
@@ -84,13 +84,13 @@ TRAINING = (
         "training/kinds/label_training.py",
         'return self._stage("training", [self.rows[row].label for row in self.parts.trained], ',
         'return self._stage("training", [self.gold[row] or 0 for row in self.parts.trained], ',
-        (f"{RUN}::test_gold_labels_change_no_byte_of_what_is_trained",),
+        (f"{SCORES}::test_neither_gold_nor_rows_to_be_scored_change_a_byte_of_what_is_trained",),
     ),
     Mutation(
         "the digest of the rows covers gold",
         "training/data/examples.py",
-        "seen = [[row.prompt, row.label, row.weight, row.group] for row in self.rows]",
-        "seen = [[row.prompt, row.label, row.weight, row.group] for row in self.rows] + [self.gold]",
+        "digest([row.prompt, row.label, row.weight, row.group] for",
+        "digest([row.prompt, row.label, row.weight, row.group, *self.gold] for",
         ("tests/training/test_examples.py::test_gold_is_no_part_of_a_row_nor_of_the_digest",),
     ),
     Mutation(
@@ -124,8 +124,8 @@ TRAINING = (
     Mutation(
         "measuring a policy moves the draws of its training",
         "training/policy/sampling.py",
-        "with torch.random.fork_rng(devices=devices):",
-        "with torch.random.fork_rng(devices=devices, enabled=False):",
+        "torch.random.fork_rng(devices=devices):",
+        "torch.random.fork_rng(devices=devices, enabled=False):",
         (f"{HACKING}::test_draws_depend_on_their_seed_and_leave_torchs_generator_alone",),
     ),
     Mutation(

@@ -9,7 +9,7 @@ import torch
 
 from tests.support.forked import context
 from tests.training.running import Training, run
-from tests.training.written import write_spec
+from tests.training.written import reward_spec, write_spec
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,16 @@ def finished(forks: ForkServerContext, tmp_path_factory: pytest.TempPathFactory)
     """A training with the cheapest control. Tests only read its folder."""
     folder = tmp_path_factory.mktemp("training")
     spec, out = write_spec(folder, controls=["inverted"]), folder / "out"
+    status, training = run(forks, spec, out)
+    assert status == 0, training.errors.read_text("utf-8")
+    return Finished(spec, out, training)
+
+
+@pytest.fixture(scope="session")
+def reward_model(forks: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A reward model that prefers true claims. Tests only read its folder."""
+    folder = tmp_path_factory.mktemp("reward")
+    spec, out = reward_spec(folder, weights="confidence"), folder / "out"
     status, training = run(forks, spec, out)
     assert status == 0, training.errors.read_text("utf-8")
     return Finished(spec, out, training)

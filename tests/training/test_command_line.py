@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.running import REACHED_OUT
-from tests.training.test_reward import spec_of
+from tests.training.written import reward_spec
 from training.command import read_arguments
 
 pytestmark = pytest.mark.timeout(300)  # processes are loaded, which takes long where many are
@@ -32,12 +32,12 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run in an environment without restrictions: the command sets its own."""
     environment = {name: value for name, value in os.environ.items() if name not in ONLINE}
     command = [sys.executable, "-c", WATCHED, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=110)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=280)
 
 
 def test_from_loading_the_libraries_to_the_end_nothing_reaches_out(tmp_path: Path) -> None:
     """A reward model, since TRL would tell its makers of it."""
-    spec = spec_of(tmp_path, epochs=1)
+    spec = reward_spec(tmp_path, epochs=1)
     ended = run("run", str(spec), "--out", str(tmp_path / "out"))
     assert ended.returncode == 0, ended.stderr
     assert "reached out" not in ended.stderr

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.training.written import write_rows
 from training.data.examples import Example, read_examples, relabelled
 from training.data.holdout import split
-from training.data.pairs import read_pairs
+from training.data.pairs import digest_of, read_pairs
 from training.errors import Refused
 
 ROW: dict[str, Any] = {"prompt": "a", "label": "yes"}
@@ -83,7 +83,7 @@ def test_relabelled_rows_differ_in_nothing_else() -> None:
 
 
 def test_pairs_stand_behind_their_prompt(tmp_path: Path) -> None:
-    [pair] = read_pairs(write_rows(tmp_path / "pairs.jsonl", [{**PAIR, "prompt": "Be ", "chosen_first": True}])).rows
+    [pair] = read_pairs(write_rows(tmp_path / "pairs.jsonl", [{**PAIR, "prompt": "Be ", "chosen_first": True}]))
     assert (pair.chosen, pair.rejected, pair.chosen_first, pair.weight) == ("Be good", "Be bad", True, 1.0)
 
 
@@ -92,8 +92,8 @@ def test_gold_of_a_pair_is_no_part_of_the_digest(tmp_path: Path) -> None:
         read_pairs(write_rows(tmp_path / "pairs.jsonl", [PAIR, {**PAIR, **gold}]))
         for gold in ({}, {"gold": "chosen"}, {"gold": "rejected"})
     ]
-    assert [pairs.rows[1].gold_agrees for pairs in read] == [None, True, False]
-    assert len({pairs.digest for pairs in read}) == 1
+    assert [pairs[1].gold_agrees for pairs in read] == [None, True, False]
+    assert len({digest_of(pairs) for pairs in read}) == 1
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from transformers import AutoTokenizer
 from inference.settings import SMALL_MODEL
 from tests.support.inference.tiny import llama
 from training.base import Base
-from training.data.collation import forward_of
 from training.errors import BaseUnusable, Refused
 from training.optimisation.policy_trainer import EpochSampler
 from training.policy.hacking import Sampled, attribute_gain, warnings, win_rate
@@ -177,18 +176,18 @@ def test_end_tokens_of_the_bases_configuration_end_a_completion(
     assert ending_of(Base("base", tmp_path, ""), TOKENIZER, None, 8).ends == ends
 
 
-def sampler_of(module: Any) -> Sampler:
-    return Sampler(TOKENIZER, Ending(5, (), 0), forward_of(module), 3, 2, lambda: None)
+def sampler() -> Sampler:
+    return Sampler(TOKENIZER, Ending(5, (), 0), 3, 2, lambda: None)
 
 
 def test_draws_depend_on_their_seed_and_leave_torchs_generator_alone() -> None:
     module = llama()
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    first = sampler_of(module).draw(module, [(5, 6, 7), (8,), (9, 10)])
+    first = sampler().draw(module, [(5, 6, 7), (8,), (9, 10)])
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(6)
-    assert sampler_of(module).draw(module, [(5, 6, 7), (8,), (9, 10)]) == first
+    assert sampler().draw(module, [(5, 6, 7), (8,), (9, 10)]) == first
     assert [len(one.ids) for one in first] == [5, 5, 5]
 
 
@@ -204,4 +203,4 @@ def test_the_nats_of_a_completion_are_those_of_its_tokens_one_by_one() -> None:
                 total += float(module(torch.tensor([read])).logits[0, -1].log_softmax(-1)[token])
             read.append(token)
         expected.append(total)
-    assert sampler_of(module).nats(module, prompts, completions) == pytest.approx(expected, abs=1e-4)
+    assert sampler().nats(module, prompts, completions) == pytest.approx(expected, abs=1e-4)

@@ -97,7 +97,7 @@ def test_scores_read_each_label_by_the_chain_rule_in_as_few_passes_as_will_do() 
     hook = module.register_forward_pre_hook(
         lambda _module, _args, given: passes.append(len(given["input_ids"])), with_kwargs=True
     )
-    scores = label_scores(module, forward_of(module), prompts, lambda: None, 3)
+    scores = label_scores(module, prompts, lambda: None, 3)
     hook.remove()
     assert passes == [3, 1]  # of each prompt: behind 10 11, and behind 9
     expected = [[-plain_nats(module, Target(prompt.ids, label, 1.0)) for label in labels] for prompt in prompts]
@@ -107,7 +107,7 @@ def test_scores_read_each_label_by_the_chain_rule_in_as_few_passes_as_will_do() 
 def test_a_label_has_the_probability_of_all_its_spellings() -> None:
     module = llama()
     prompt = TokenisedPrompt((5, 6, 7), ((9,), (10,)), (((11,), (12, 13)), ()))
-    [[first, second]] = label_scores(module, forward_of(module), [prompt], lambda: None, 3)
+    [[first, second]] = label_scores(module, [prompt], lambda: None, 3)
     alone = {ids: -plain_nats(module, Target(prompt.ids, ids, 1.0)) for _, ids in prompt.paths}
     assert first == pytest.approx(np.log(np.exp([alone[9,], alone[11,], alone[12, 13]]).sum()), abs=1e-4)
     assert second == pytest.approx(alone[10,], abs=1e-4)

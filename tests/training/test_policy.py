@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.training.conftest import Finished
 from tests.training.running import refused, run
 from tests.training.test_interruptions import ended_at
-from tests.training.test_reward import pairs
 from tests.training.test_run import adapter_bytes, read
-from tests.training.written import number, write_rows, write_spec
+from tests.training.written import number, pairs, reward_spec, write_rows, write_spec
 
 pytestmark = pytest.mark.timeout(300)  # processes are loaded, which takes long where many are
 
@@ -30,13 +30,12 @@ def turned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def judges(forks: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def judges(reward_model: Finished, forks: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with two finished reward models, `reward` and `judge`; they prefer opposite texts."""
     folder = tmp_path_factory.mktemp("judges")
-    for name, rows in (("reward", pairs(32)), ("judge", turned(pairs(32)))):
-        spec = write_spec(folder / f"{name}-spec", rows, kind="reward", **NO_LABELS)
-        status, training = run(forks, spec, folder / name)
-        assert status == 0, training.errors.read_text("utf-8")
+    (folder / "reward").symlink_to(reward_model.out)
+    status, training = run(forks, reward_spec(folder / "judge-spec", turned(pairs(32)), rank=4), folder / "judge")
+    assert status == 0, training.errors.read_text("utf-8")
     return folder
 
 

@@ -5,58 +5,45 @@ import signal
 from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from random import Random
-from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.training.conftest import Finished
 from tests.training.running import refused, run
 from tests.training.test_interruptions import ended_at
 from tests.training.test_run import adapter_bytes, read
-from tests.training.written import number, write_spec
+from tests.training.written import pairs, reward_spec
 from training.kinds.preference import Judged, calibration, quality
 from training.kinds.reward_training import margin
 
 pytestmark = pytest.mark.timeout(300)  # processes are loaded, which takes long where many are
 
 
-def pairs(count: int) -> list[dict[str, Any]]:
-    """The true one of two claims of opposite order."""
-    rng, made = Random(0), []
-    for place in range(count):
-        low, high = (number(value) for value in sorted(rng.sample(range(51, 100), 2)))
-        claims = f"{high.capitalize()} is larger than {low}.", f"{low.capitalize()} is larger than {high}."
-        made.append({"chosen": claims[0], "rejected": claims[1], "weight": 0.9, "chosen_first": place % 3 == 0})
-    return made
-
-
-def spec_of(folder: Path, **fields: Any) -> Path:
-    return write_spec(folder, pairs(64), **{"kind": "reward", "labels": [], "separator": "", "rank": 8, **fields})
-
-
-def test_the_better_text_is_learned_and_the_bytes_survive_a_stop(forks: ForkServerContext, tmp_path: Path) -> None:
-    spec = spec_of(tmp_path, weights="confidence")
-    status, training = run(forks, spec, tmp_path / "out")
-    assert status == 0, training.errors.read_text("utf-8")
-    assert training.connections == ""
-    stopped = ended_at(forks, spec, tmp_path / "stopped", 3, signal.SIGTERM)
-    assert stopped.wait() == 75
-    status, resumed = run(forks, spec, tmp_path / "stopped")
-    assert status == 0
-    assert resumed.events("start")[0]["step"] > 2
-    assert adapter_bytes(tmp_path / "stopped") == adapter_bytes(tmp_path / "out")
-    report = read(tmp_path / "out/report.json")
+def test_the_better_text_is_learned(reward_model: Finished) -> None:
+    assert reward_model.training.connections == ""
+    report = read(reward_model.out / "report.json")
     last = report["training"]["epochs"][-1]["held_out"]
     assert last["accuracy"] > 0.9
     assert last["nats"] < report["before"]["untrained"]["nats"] / 2
     assert last["position"]["first_chosen"] == pytest.approx(1 / 3, abs=0.2)
-    assert sorted(adapter_bytes(tmp_path / "out")) == ["adapter_config.json", "adapter_model.safetensors"]
-    assert str(tmp_path) not in json.dumps([read(path) for path in (tmp_path / "out").glob("*.json")])
+    assert sorted(adapter_bytes(reward_model.out)) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert str(reward_model.out) not in json.dumps([read(path) for path in reward_model.out.glob("*.json")])
+
+
+def test_a_stopped_training_resumes_to_the_same_bytes(
+    reward_model: Finished, forks: ForkServerContext, tmp_path: Path
+) -> None:
+    stopped = ended_at(forks, reward_model.spec, tmp_path / "out", 3, signal.SIGTERM)
+    assert stopped.wait() == 75
+    status, resumed = run(forks, reward_model.spec, tmp_path / "out")
+    assert status == 0
+    assert resumed.events("start")[0]["step"] > 2
+    assert adapter_bytes(tmp_path / "out") == adapter_bytes(reward_model.out)
 
 
 def test_equal_texts_are_refused(tmp_path: Path) -> None:
-    spec = spec_of(tmp_path)
+    spec = reward_spec(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"chosen": "a", "rejected": "a"}\n')
     status, end = refused(spec, tmp_path / "out")
     assert status == 2
@@ -64,7 +51,7 @@ def test_equal_texts_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_text_over_the_context_is_refused_by_line_and_field(tmp_path: Path) -> None:
-    spec = spec_of(tmp_path)
+    spec = reward_spec(tmp_path)
     (tmp_path / "rows.jsonl").write_text(json.dumps({"chosen": "a", "rejected": "one " * 9000}) + "\n")
     status, end = refused(spec, tmp_path / "out")
     assert status == 2
@@ -104,12 +91,10 @@ def test_accuracy_by_gold_counts_the_pairs_that_have_it() -> None:
 
 
 def test_a_control_by_gold_needs_it_on_every_pair(tmp_path: Path) -> None:
-    spec = spec_of(tmp_path, controls=["noise"])
+    spec = reward_spec(tmp_path, controls=["noise"])
     status, end = refused(spec, tmp_path / "out")
-    assert (
-        status,
-        "controls: noise needs gold on every pair, and line 1 has none (64 pairs in all)" in end["reason"],
-    ) == (2, True)
+    assert status == 2
+    assert "controls: noise needs gold on every pair, and line 1 has none (64 pairs in all)" in end["reason"]
 
 
 @pytest.mark.long
@@ -122,7 +107,7 @@ def test_controls_by_gold_stand_beside_a_training_on_pairs_with_errors(
         {**row, "chosen": row["rejected"], "rejected": row["chosen"], "gold": "rejected"} if place % 4 == 0 else row
         for place, row in enumerate(rows)
     ]
-    spec = write_spec(tmp_path, rows, kind="reward", labels=[], separator="", rank=8, controls=["gold", "noise"])
+    spec = reward_spec(tmp_path, rows, controls=["gold", "noise"])
     status, training = run(forks, spec, tmp_path / "out")
     assert status == 0, training.errors.read_text("utf-8")
     report = read(tmp_path / "out/report.json")

@@ -25,8 +25,7 @@ from service.settings import Settings
 from tests.support.commands import Command, command_on
 from tests.support.running.harness import Service
 from tests.support.stores import ScratchStore
-from tests.training.running import run
-from tests.training.test_reward import spec_of
+from tests.training.conftest import Finished
 from tests.training.written import number
 from training.command import main
 from training.progress import Progress
@@ -114,9 +113,9 @@ async def stored(service: Place, folder: Path) -> str:
 
 
 async def test_a_reward_model_scores_texts_and_labels_the_rest(
-    service: Place, reward_model: Path, tmp_path: Path
+    service: Place, reward_model: Finished, tmp_path: Path
 ) -> None:
-    training = await stored(service, reward_model)
+    training = await stored(service, reward_model.out)
     fresh = twins(20, 1)
     task = {name: value for name, value in TASK.items() if name != "known_field"}
     config = {"task": task, "method": "reward_model", "reward": training}
@@ -168,31 +167,24 @@ def asked(folder: Path, lines: list[str], *options: str) -> tuple[int, list[dict
         ('{"texts": [""]}', "standard input, line 2: texts: must be a list of texts"),
     ],
 )
-def test_a_line_that_cannot_be_read_ends_the_command_by_its_number(reward_model: Path, line: str, words: str) -> None:
+def test_a_line_that_cannot_be_read_ends_the_command_by_its_number(
+    reward_model: Finished, line: str, words: str
+) -> None:
     lines = [json.dumps({"texts": ["Two is larger than one.", "one " * 9000]}), line]
-    status, (ready, first, end) = asked(reward_model, lines, "--base", str(SMALL_MODEL), "--device", "cpu")
+    status, (ready, first, end) = asked(reward_model.out, lines, "--base", str(SMALL_MODEL), "--device", "cpu")
     assert ready["event"] == "ready"
     assert (first["id"], first["rewards"][1]) == ("1", None)
     assert (status, words in end["reason"]) == (2, True)
 
 
-def test_what_is_no_reward_model_is_refused_and_so_is_another_base(reward_model: Path, tmp_path: Path) -> None:
+def test_what_is_no_reward_model_is_refused_and_so_is_another_base(reward_model: Finished, tmp_path: Path) -> None:
     for folder, options, words in (
         (tmp_path, (), "holds no finished training"),
-        (reward_model, (), "--base: the reward model is an adapter"),
-        (reward_model, ("--base", "nowhere/at-all"), "base: 'nowhere/at-all'"),
+        (reward_model.out, (), "--base: the reward model is an adapter"),
+        (reward_model.out, ("--base", "nowhere/at-all"), "base: 'nowhere/at-all'"),
     ):
         status, [end] = asked(folder, [], *options)
         assert (status in {2, 3}, words in end["reason"]) == (True, True), end
-
-
-@pytest.fixture(scope="module")
-def reward_model(forks: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reward model. Its folder is for reading."""
-    folder = tmp_path_factory.mktemp("reward")
-    status, training = run(forks, spec_of(folder), folder / "out")
-    assert status == 0, training.errors.read_text("utf-8")
-    return folder / "out"
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from service.training_process.trained_files import examples_of, questions_of, re
 from service.training_process.trained_files import write_rows as write_search_rows
 from tests.training.conftest import Finished
 from tests.training.running import refused, run
+from tests.training.test_run import adapter_bytes, read
 from tests.training.written import LABELS, comparisons, write_rows, write_spec
 
 pytestmark = pytest.mark.timeout(300)  # processes are loaded, which takes long where many are
@@ -63,34 +64,37 @@ async def served_scores(adapter: Path, prompts: list[str], labels: list[str]) ->
     return found
 
 
-@pytest.mark.parametrize("labels", [list(LABELS), NEXT_TOKENS], ids=["words", "labels that begin alike"])
-async def test_scores_are_those_of_the_server_with_the_adapter(
-    labels: list[str], forks: ForkServerContext, tmp_path: Path
-) -> None:
+async def test_scores_are_those_of_the_server_with_the_adapter(forks: ForkServerContext, tmp_path: Path) -> None:
     asked = write_questions(tmp_path)
     rows = [
-        {**row, "label": labels[place % len(labels)], "gold": labels[0]} for place, row in enumerate(comparisons(32))
+        {**row, "label": NEXT_TOKENS[place % 3], "gold": NEXT_TOKENS[0]} for place, row in enumerate(comparisons(32))
     ]
-    status, training = run(forks, write_spec(tmp_path, rows, score="questions.jsonl", labels=labels), tmp_path / "out")
+    spec = write_spec(tmp_path, rows, score="questions.jsonl", labels=NEXT_TOKENS)
+    status, training = run(forks, spec, tmp_path / "out")
     assert status == 0, training.errors.read_text("utf-8")
     found = scores_of(tmp_path / "out")
     assert list(found) == [row["id"] for row in asked]
-    served = await served_scores(tmp_path / "out/adapter", [row["prompt"] for row in asked], labels)
+    served = await served_scores(tmp_path / "out/adapter", [row["prompt"] for row in asked], NEXT_TOKENS)
     assert list(found.values()) == [pytest.approx(values, abs=5e-5) for values in served]
     report = json.loads((tmp_path / "out/report.json").read_text("utf-8"))
     assert report["scored"]["rows"] == len(asked)
     assert report["scored"]["tokens"] > len(asked)
 
 
-def test_rows_to_be_scored_change_nothing_that_is_trained(
+def test_neither_gold_nor_rows_to_be_scored_change_a_byte_of_what_is_trained(
     finished: Finished, forks: ForkServerContext, tmp_path: Path
 ) -> None:
     write_questions(tmp_path)
-    status, _ = run(forks, write_spec(tmp_path, score="questions.jsonl"), tmp_path / "out")
-    manifests = [json.loads((out / "manifest.json").read_text("utf-8")) for out in (tmp_path / "out", finished.out)]
+    rows = comparisons(64)
+    wrong = [{**row, "gold": other["gold"]} for row, other in zip(rows, rows[1:] + rows[:1], strict=True)]
+    assert all(row["gold"] != row["label"] for row in wrong)
+    status, _ = run(forks, write_spec(tmp_path, wrong, score="questions.jsonl"), tmp_path / "out")
     assert status == 0
-    assert manifests[0].pop("scores")["file"] == "scores.jsonl"
-    assert manifests[0] == manifests[1]
+    assert adapter_bytes(tmp_path / "out") == adapter_bytes(finished.out)
+    assert read(tmp_path / "out/report.json")["training"]["epochs"][-1]["held_out"]["accuracy"] < 0.1
+    manifest = read(tmp_path / "out/manifest.json")
+    assert manifest.pop("scores")["file"] == "scores.jsonl"
+    assert manifest == read(finished.out / "manifest.json")
     assert not (finished.out / "scores.jsonl").exists()
 
     scores = tmp_path / "out/scores.jsonl"

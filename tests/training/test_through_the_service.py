@@ -1,11 +1,13 @@
 """From a finished job to a trained adapter: API, queue, worker, the command itself, and the download."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -19,21 +21,42 @@ from inference.model.language_model import Source, load
 from inference.settings import SMALL_MODEL, Limits
 from service.bootstrap import Application, build_application
 from service.identifiers import WorkerId, new_training_id
+from service.ports.training import OnEvent
 from service.records.access import LOCAL_CALLER
-from service.records.trainings import NewTraining
+from service.records.trainings import NewTraining, TrainingEnd, TrainingEvent, TrainingOutcome
 from service.records.work import WorkKind, WorkStatus
 from service.settings import Settings
+from service.training_process.child import EXAMPLES, SPEC, TrainingChild
 from service.trainings.request import parse_request
 from tests.support.inference.served import served
 from tests.support.running.harness import Service, pairs
 from tests.support.stores import ScratchStore
+from tests.training.running import run
 from tests.training.test_policy import judges
 from tests.training.written import number
 from workers.worker import Worker
 
 __all__ = ["judges"]  # a fixture
+pytestmark = pytest.mark.timeout(300)  # processes are loaded, which takes long where many are
 
 ROWS = {"statuses": ["labeled", "uncertain"], "holdout": 0.25}
+
+
+class ForkedTraining(TrainingChild):
+    """The command in a process that is forked with its libraries loaded, rather than started."""
+
+    forks: ClassVar[ForkServerContext]
+
+    async def run(self, on_event: OnEvent, stop: asyncio.Event) -> TrainingOutcome:
+        """Train to the end."""
+        spec = self._folder / SPEC
+        spec.write_text(json.dumps({**self._spec, "examples": EXAMPLES}), "utf-8")
+        status, training = await asyncio.to_thread(run, self.forks, spec, self.out)
+        assert status == 0, training.errors.read_text("utf-8")
+        for event in training.events():
+            await on_event(TrainingEvent(event.pop("event"), event))
+        [end] = training.events("end")
+        return TrainingOutcome(TrainingEnd.FINISHED, "", self.out / end["artifact"], end["sha256"])
 
 
 @pytest.fixture
@@ -144,8 +167,10 @@ async def stored(service: Service, folder: Path) -> str:
 
 
 async def test_a_policy_is_trained_on_prompts_of_a_job_against_a_finished_reward_model(
-    service: Service, judges: Path, tmp_path: Path
+    service: Service, judges: Path, forks: ForkServerContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("workers.training.TrainingChild", ForkedTraining)
+    monkeypatch.setattr(ForkedTraining, "forks", forks, raising=False)
     task = {"template": "{one} is larger than {other}. It is", "labels": ["True", "False"]}
     job = await service.labelled(comparisons(51, 67), task=task)
     reward, judge = [await stored(service, judges / name) for name in ("reward", "judge")]

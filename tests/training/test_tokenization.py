@@ -24,7 +24,6 @@ from tests.inference.test_label_tokens import WORDS, characters
 from tests.support.inference.served import served
 from tests.support.inference.tiny import train_tokenizer
 from tests.training.written import comparisons
-from training.data.collation import forward_of
 from training.data.examples import Example
 from training.data.tokenization import RowTokenizer, TokenisedPrompt
 from training.errors import Refused
@@ -106,7 +105,7 @@ def test_every_row_scores_as_the_service_scores_it() -> None:
     prompts = [row["prompt"] for row in comparisons(6)] + ["<s> </s>", "x\n\nClaim: 1 + 1 = 2.\nI think this claim is"]
     rows = [Example(line, prompt, 0) for line, prompt in enumerate(prompts, 1)]
     known = RowTokenizer(language_model.tokenizer, language_model.context_tokens).prompts(rows, labels, SEPARATOR)
-    ours = label_scores(language_model.module, forward_of(language_model.module), known, lambda: None, 3)
+    ours = label_scores(language_model.module, known, lambda: None, 3)
     theirs = through_the_server(Engine(language_model, CacheLimits(8192, 64)), prompts, labels)
     for row, expected in enumerate(theirs):
         assert ours[row].tolist() == pytest.approx(expected, abs=2e-5)

@@ -32,6 +32,16 @@ def comparisons(count: int, seed: int = 0) -> list[dict[str, Any]]:
     return rows
 
 
+def pairs(count: int) -> list[dict[str, Any]]:
+    """Pairs of claims of opposite order, of which the true one is chosen."""
+    rng, made = Random(0), []
+    for place in range(count):
+        low, high = (number(value) for value in sorted(rng.sample(range(51, 100), 2)))
+        claims = f"{high.capitalize()} is larger than {low}.", f"{low.capitalize()} is larger than {high}."
+        made.append({"chosen": claims[0], "rejected": claims[1], "weight": 0.9, "chosen_first": place % 3 == 0})
+    return made
+
+
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return path
@@ -57,3 +67,9 @@ def write_spec(folder: Path, rows: Iterable[Mapping[str, Any]] | None = None, **
     path = folder / "spec.json"
     path.write_text(json.dumps(spec), "utf-8")
     return path
+
+
+def reward_spec(folder: Path, rows: Iterable[Mapping[str, Any]] | None = None, **fields: Any) -> Path:
+    """A specification of kind `reward` beside its pairs."""
+    settings = {"kind": "reward", "labels": [], "separator": "", "rank": 8, **fields}
+    return write_spec(folder, pairs(64) if rows is None else rows, **settings)

@@ -1,7 +1,8 @@
 """Batch tokens with padding on the left, so that the scored tokens always stand at the end."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +22,7 @@ class Forward:
 
     def batch(self, sequences: Sequence[Ids], kept: int) -> dict[str, Any]:
         """Build the arguments for sequences and their last `kept` logits: ids, mask, positions."""
-        longest = max(map(len, sequences))
-        ids = torch.zeros((len(sequences), longest), dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, sequence in enumerate(sequences):
-            ids[row, longest - len(sequence) :] = torch.tensor(sequence)
-            mask[row, longest - len(sequence) :] = 1
+        ids, mask = padded_left(sequences)
         batch: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
         if self.takes_positions:
             batch["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
@@ -36,9 +32,41 @@ class Forward:
 
 
 def forward_of(module: Any) -> Forward:
-    """Detect the calling convention of this language model."""
-    parameters = inspect.signature(module.forward).parameters
+    """Detect the calling convention of this language model, which PEFT may have wrapped."""
+    plain = module.get_base_model() if hasattr(module, "get_base_model") else module
+    parameters = inspect.signature(plain.forward).parameters
     return Forward("position_ids" in parameters, "logits_to_keep" in parameters)
+
+
+def padded_left(sequences: Sequence[Ids], pad: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sequences and their mask, each of shape (sequences, longest of them)."""
+    longest = max(map(len, sequences))
+    ids = torch.full((len(sequences), longest), pad)
+    mask = torch.zeros_like(ids)
+    for row, sequence in enumerate(sequences):
+        ids[row, longest - len(sequence) :] = torch.tensor(sequence)
+        mask[row, longest - len(sequence) :] = 1
+    return ids, mask
+
+
+@torch.inference_mode()
+def last_log_probabilities(module: Any, sequences: Sequence[Ids], kept: int) -> torch.Tensor:
+    """Log-probabilities behind the last `kept` tokens: shape (sequences, kept, vocabulary), float32, on the CPU."""
+    batch = forward_of(module).batch(sequences, kept)
+    moved = {name: value.to(module.device) if torch.is_tensor(value) else value for name, value in batch.items()}
+    logs: torch.Tensor = module(**moved).logits[:, -kept:].float().log_softmax(-1).cpu()
+    return logs
+
+
+@contextmanager
+def evaluating(module: Any) -> Iterator[None]:
+    """Put a language model into evaluation mode while the context lasts."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +99,8 @@ class LabelCollator:
 def nats_of_labels(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """-log p(label | prompt) of each row in nats, by the chain rule over the label's tokens.
 
-    Logits are of shape (rows, tokens, vocabulary), targets of shape (rows, longest label). Only the logits of the
-    last tokens count, as many as the longest label has.
+    Logits are of shape (rows, tokens, vocabulary), targets of shape (rows, longest label). Only the last logits count,
+    one for each token of the longest label.
     """
     kept = logits[:, -targets.shape[1] :].float().transpose(1, 2)
     return torch.nn.functional.cross_entropy(kept, targets, ignore_index=IGNORED, reduction="none").sum(1)

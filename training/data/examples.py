@@ -1,13 +1,11 @@
 """Labelled rows for training. Gold labels stay separate, where only a control's training can reach them."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from training.data.rows import Fields, read_rows, refused, weight_of
+from training.data.rows import Fields, digest, group_of, read_rows, refused, weight_of
 from training.errors import Refused
 
 _WANTED: Fields = {"prompt": (str,), "label": (str,)}
@@ -35,8 +33,7 @@ class Examples:
     @property
     def digest(self) -> str:
         """SHA-256 over everything that a training may see."""
-        seen = [[row.prompt, row.label, row.weight, row.group] for row in self.rows]
-        return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+        return digest([row.prompt, row.label, row.weight, row.group] for row in self.rows)
 
     def without_gold(self) -> list[int]:
         """The lines of the rows that have no gold label."""
@@ -51,8 +48,8 @@ def read_examples(path: Path, labels: Sequence[str]) -> Examples:
     for line, row in read_rows(path, _WANTED, _OPTIONAL):
         if not row["prompt"]:
             raise refused(line, "prompt: must not be empty")
-        weight, group = weight_of(line, row), row.get("group", f"\0{line}")  # no group of the file has that name
-        rows.append(Example(line, row["prompt"], _number(line, row, "label", numbers), weight, group))
+        label = _number(line, row, "label", numbers)
+        rows.append(Example(line, row["prompt"], label, weight_of(line, row), group_of(line, row)))
         gold.append(_number(line, row, "gold", numbers) if "gold" in row else None)
     if not rows:
         raise Refused(f"examples: {str(path)!r} has no rows")

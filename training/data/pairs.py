@@ -1,13 +1,12 @@
 """Pairs of texts, one better than the other, for training a reward model."""
 
-import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.data.rows import Fields, read_rows, refused, weight_of
+from training.data.rows import Fields, digest, group_of, read_rows, refused, weight_of
 from training.errors import Refused
 
 _WANTED: Fields = {"chosen": (str,), "rejected": (str,)}
@@ -39,33 +38,27 @@ class Pair:
     gold_agrees: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """The pairs of a file."""
-
-    rows: tuple[Pair, ...]
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over everything that a training may see, which leaves gold out."""
-        seen = [[row.chosen, row.rejected, row.weight, row.group] for row in self.rows]
-        return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+def digest_of(pairs: Sequence[Pair]) -> str:
+    """SHA-256 over everything that a training may see, which leaves gold out."""
+    return digest([pair.chosen, pair.rejected, pair.weight, pair.group] for pair in pairs)
 
 
-def read_pairs(path: Path) -> Pairs:
+def read_pairs(path: Path) -> tuple[Pair, ...]:
     """Read pairs from JSONL: chosen and rejected; other fields are optional (docs/training.md). Raises Refused."""
     rows: list[Pair] = []
     for line, row in read_rows(path, _WANTED, _OPTIONAL):
         if row["chosen"] == row["rejected"]:
             raise refused(line, "chosen and rejected are the same text; leave the pair out")
-        before, group = row.get("prompt", ""), row.get("group", f"\0{line}")  # no group of the file has that name
+        before = row.get("prompt", "")
         texts = before + row["chosen"], before + row["rejected"]
         if not all(texts):
             raise refused(line, "chosen and rejected: a text must not be empty")
-        rows.append(Pair(line, *texts, weight_of(line, row), group, row.get("chosen_first"), _gold_of(line, row)))
+        rows.append(
+            Pair(line, *texts, weight_of(line, row), group_of(line, row), row.get("chosen_first"), _gold_of(line, row))
+        )
     if not rows:
         raise Refused(f"examples: {str(path)!r} has no rows")
-    return Pairs(tuple(rows))
+    return tuple(rows)
 
 
 def _gold_of(line: int, row: Mapping[str, Any]) -> bool | None:

@@ -1,11 +1,10 @@
 """Prompts that a policy learns to continue."""
 
-import hashlib
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data.rows import Fields, read_rows, refused
+from training.data.rows import Fields, digest, group_of, read_rows, refused
 from training.errors import Refused
 
 _WANTED: Fields = {"prompt": (str,)}
@@ -27,12 +26,12 @@ def read_prompts(path: Path) -> tuple[PromptRow, ...]:
     for line, row in read_rows(path, _WANTED, _OPTIONAL):
         if not row["prompt"]:
             raise refused(line, "prompt: must not be empty")
-        rows.append(PromptRow(line, row["prompt"], row.get("group", f"\0{line}")))  # no group has that name
+        rows.append(PromptRow(line, row["prompt"], group_of(line, row)))
     if not rows:
         raise Refused(f"examples: {str(path)!r} has no rows")
     return tuple(rows)
 
 
-def digest_of(rows: tuple[PromptRow, ...]) -> str:
+def digest_of(rows: Sequence[PromptRow]) -> str:
     """SHA-256 over everything that a training may see."""
-    return hashlib.sha256(json.dumps([[row.prompt, row.group] for row in rows]).encode()).hexdigest()
+    return digest([row.prompt, row.group] for row in rows)

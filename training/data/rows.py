@@ -1,7 +1,8 @@
 """Read and check the rows of a JSONL file, and name the line at fault."""
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,17 @@ def read_rows(path: Path, wanted: Fields, optional: Fields, of: str = EXAMPLES) 
 def refused(line: int, what: str, of: str = EXAMPLES) -> Refused:
     """A fault of the row on a line of a file."""
     return Refused(f"{of}, line {line}: {what}")
+
+
+def digest(seen: Iterable[Sequence[Any]]) -> str:
+    """SHA-256 over the values of all rows that a training may see."""
+    return hashlib.sha256(json.dumps(list(seen)).encode()).hexdigest()
+
+
+def group_of(line: int, row: Mapping[str, Any]) -> str:
+    """The group that a row stays together with; a row without one is a group that no file can name."""
+    group: str = row.get("group", f"\0{line}")
+    return group
 
 
 def weight_of(line: int, row: Mapping[str, Any]) -> float:

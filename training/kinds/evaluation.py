@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from training.data.collation import Forward
+from training.data.collation import evaluating, last_log_probabilities
 from training.data.tokenization import Ids, TokenisedPrompt
 
 Scores = npt.NDArray[np.float64]  # log p(label | prompt) in nats, of shape (rows, labels)
@@ -17,7 +16,7 @@ _MAX_STEPS = 100_000
 
 
 def label_scores(
-    module: Any, forward: Forward, prompts: Sequence[TokenisedPrompt], check: Callable[[], None], rows_at_once: int
+    module: Any, prompts: Sequence[TokenisedPrompt], check: Callable[[], None], rows_at_once: int
 ) -> Scores:
     """Score every label behind every prompt, by the sum of its spellings' probabilities.
 
@@ -25,16 +24,12 @@ def label_scores(
     """
     scores = np.full((len(prompts), len(prompts[0].labels) if prompts else 0), -np.inf)
     sequences = sorted(_sequences(prompts), key=lambda reading: len(reading.sequence))
-    training = module.training
-    module.eval()
-    try:
+    with evaluating(module):
         for start in range(0, len(sequences), rows_at_once):
             check()
-            for reading, log_probability_of in _read(module, forward, sequences[start : start + rows_at_once]):
+            for reading, log_probability_of in _read(module, sequences[start : start + rows_at_once]):
                 for label, path in reading.paths:
                     scores[reading.row, label] = np.logaddexp(scores[reading.row, label], log_probability_of(path))
-    finally:
-        module.train(training)
     return scores
 
 
@@ -62,13 +57,10 @@ def _sequences(prompts: Sequence[TokenisedPrompt]) -> Iterator[_Reading]:
             reading.paths.append((label, path))
 
 
-@torch.inference_mode()
-def _read(module: Any, forward: Forward, readings: Sequence[_Reading]) -> list[tuple[_Reading, Callable[[Ids], float]]]:
+def _read(module: Any, readings: Sequence[_Reading]) -> list[tuple[_Reading, Callable[[Ids], float]]]:
     """Run the sequences as a batch; returns each with a function that gives a label's log-probability, in nats."""
     kept = max(reading.kept for reading in readings)
-    batch = forward.batch([reading.sequence for reading in readings], kept)
-    moved = {name: value.to(module.device) if torch.is_tensor(value) else value for name, value in batch.items()}
-    logs = module(**moved).logits[:, -kept:].float().log_softmax(-1).cpu().numpy()
+    logs = last_log_probabilities(module, [reading.sequence for reading in readings], kept).numpy()
 
     def of(row: int) -> Callable[[Ids], float]:
         first = kept - readings[row].kept  # position of the prompt's last token

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import TrainingArguments
 
 from training.base import context_tokens, load_tokenizer
-from training.data.collation import Forward, LabelCollator, Target, forward_of
+from training.data.collation import LabelCollator, Target, forward_of
 from training.data.examples import Example, read_examples
 from training.data.holdout import Split, split
 from training.data.questions import SCORE, Question, read_questions
@@ -54,8 +54,7 @@ class LabelTraining:
 
     def before(self) -> dict[str, Any]:
         """Evaluate the base on the held-out rows: zero-shot, and calibrated on these rows' prompts."""
-        module = self.bench.module()
-        scores = self._scores(module, forward_of(module), self.parts.held_out)
+        scores = self._scores(self.bench.module(), self.parts.held_out)
         if not len(scores):
             return {"zero_shot": self._quality(scores, ()), "calibrated": self._quality(scores, ())}
         held = self.parts.held_out
@@ -77,8 +76,7 @@ class LabelTraining:
         """Every label's log-probability behind each prompt to score."""
         if not self.questions:
             return None
-        forward, at_once = forward_of(_plain(module)), self.bench.spec.rows_at_once or ROWS_AT_ONCE
-        scores = label_scores(module, forward, self.question_prompts, self.bench.stop.check, at_once)
+        scores = self._label_scores(module, self.question_prompts)
         tokens = sum(len(prompt.ids) + max(map(len, prompt.labels)) for prompt in self.question_prompts)
         return Scored([question.id for question in self.questions], scores.tolist(), tokens)
 
@@ -86,11 +84,9 @@ class LabelTraining:
         measured = Random(self.bench.spec.seed).sample(range(len(labels)), min(_MEASURED_ROWS, len(labels)))
 
         def evaluate(module: Any) -> dict[str, Any]:
-            forward = forward_of(_plain(module))
-            places = [self.parts.trained[place] for place in measured]
-            on_trained = self._scores(module, forward, places)
+            on_trained = self._scores(module, [self.parts.trained[place] for place in measured])
             return {
-                "held_out": self._quality(self._scores(module, forward, self.parts.held_out), self.parts.held_out),
+                "held_out": self._quality(self._scores(module, self.parts.held_out), self.parts.held_out),
                 "trained": quality(on_trained, [labels[place] for place in measured], [None]),
             }
 
@@ -98,12 +94,11 @@ class LabelTraining:
 
     def _trainer(self, name: str, labels: Sequence[int]) -> LabelTrainer:
         module = self.bench.trainable()
-        forward = forward_of(_plain(module))
         return LabelTrainer(
             model=module,
             args=self.bench.arguments(name, TrainingArguments),
             train_dataset=[{"target": target} for target in self._targets(labels)],
-            data_collator=LabelCollator(forward),
+            data_collator=LabelCollator(forward_of(module)),
         )
 
     def _targets(self, labels: Sequence[int]) -> list[Target]:
@@ -112,9 +107,12 @@ class LabelTraining:
             for row, label, weight in zip(self.parts.trained, labels, self.weights, strict=True)
         ]
 
-    def _scores(self, module: Any, forward: Forward, rows: Sequence[int]) -> Scores:
+    def _scores(self, module: Any, rows: Sequence[int]) -> Scores:
+        return self._label_scores(module, [self.prompts[row] for row in rows])
+
+    def _label_scores(self, module: Any, prompts: Sequence[TokenisedPrompt]) -> Scores:
         at_once = self.bench.spec.rows_at_once or ROWS_AT_ONCE
-        return label_scores(module, forward, [self.prompts[row] for row in rows], self.bench.stop.check, at_once)
+        return label_scores(module, prompts, self.bench.stop.check, at_once)
 
     def _quality(self, scores: Scores, rows: Sequence[int]) -> dict[str, Any]:
         return quality(scores, [self.rows[row].label for row in rows], [self.gold[row] for row in rows])
@@ -139,11 +137,6 @@ def prepare(bench: Bench, file: Path) -> LabelTraining:
     weights = mean_one([examples.rows[row].weight for row in parts.trained], spec.weights)
     gold, digest = examples.gold, examples.digest
     return LabelTraining(bench, examples.rows, prompts, parts, gold, weights, digest, questions, question_prompts)
-
-
-def _plain(module: Any) -> Any:
-    """The language model without PEFT's wrapper."""
-    return module.get_base_model() if hasattr(module, "get_base_model") else module
 
 
 def mean_one(given: Sequence[float], weights: Weights) -> list[float]:

@@ -1,7 +1,8 @@
 """Train a reward model: tokenise, hold out, evaluate, and run the trainings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,8 +14,9 @@ from transformers import PreTrainedTokenizerBase
 from trl.trainer.reward_config import RewardConfig
 
 from training.base import context_tokens, load_tokenizer
+from training.data.collation import evaluating
 from training.data.holdout import Split, split
-from training.data.pairs import Pair, read_pairs
+from training.data.pairs import Pair, digest_of, read_pairs
 from training.data.tokenization import Ids, RowTokenizer
 from training.errors import BaseUnusable, Refused
 from training.kinds.controls import control_labels
@@ -104,12 +106,14 @@ class RewardTraining:
         return taught
 
     def _quality(self, module: Any) -> dict[str, Any]:
+        at_once = self.bench.spec.rows_at_once or ROWS_AT_ONCE
+        rewards = partial(rewards_of, module, pad=self.pad, check=self.bench.stop.check, rows_at_once=at_once)
         rows = [self.tokens[row] for row in self.parts.held_out]
         chosen, rejected = [row.chosen for row in rows], [row.rejected for row in rows]
         return quality(
             Judged(
-                self._rewards(module, chosen),
-                self._rewards(module, rejected),
+                rewards(chosen),
+                rewards(rejected),
                 [len(ids) for ids in chosen],
                 [len(ids) for ids in rejected],
                 [self.rows[row].chosen_first for row in self.parts.held_out],
@@ -117,25 +121,23 @@ class RewardTraining:
             )
         )
 
-    def _rewards(self, module: Any, texts: Sequence[Ids]) -> Floats:
-        """Score each text, batch by batch in the order of lengths."""
-        rewards = np.zeros(len(texts))
-        at_once = self.bench.spec.rows_at_once or ROWS_AT_ONCE
-        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-        training = module.training
-        module.eval()
-        try:
-            for start in range(0, len(order), at_once):
-                self.bench.stop.check()
-                places = order[start : start + at_once]
-                rewards[places] = rewards_of(module, [texts[place] for place in places], self.pad)
-        finally:
-            module.train(training)
-        return rewards
+
+def rewards_of(
+    module: Any, texts: Sequence[Ids], *, pad: int, check: Callable[[], None], rows_at_once: int = ROWS_AT_ONCE
+) -> Floats:
+    """The reward of each text, batch by batch in the order of lengths. Calls `check` before each, which may raise."""
+    rewards = np.zeros(len(texts))
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+    with evaluating(module):
+        for start in range(0, len(order), rows_at_once):
+            check()
+            places = order[start : start + rows_at_once]
+            rewards[places] = _rewards(module, [texts[place] for place in places], pad)
+    return rewards
 
 
 @torch.inference_mode()
-def rewards_of(module: Any, texts: Sequence[Ids], pad: int) -> Floats:
+def _rewards(module: Any, texts: Sequence[Ids], pad: int) -> Floats:
     """Score a batch; the language model finds each text's last token by the padding behind it."""
     module.config.get_text_config().pad_token_id = pad
     longest = max(map(len, texts))
@@ -157,7 +159,7 @@ def margin(confidence: float) -> float:
 def prepare(bench: Bench, file: Path) -> RewardTraining:
     """Check and tokenise every pair before anything is trained. Raises Refused and BaseUnusable."""
     pairs = read_pairs(file)
-    _check_gold(bench, pairs.rows)
+    _check_gold(bench, pairs)
     tokenizer: Any = load_tokenizer(bench.base)
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     if pad is None:
@@ -167,10 +169,10 @@ def prepare(bench: Bench, file: Path) -> RewardTraining:
     own = RowTokenizer(tokenizer, context_tokens(bench.base))
     tokens = [
         TokenisedPair(own.text(row.line, "chosen", row.chosen), own.text(row.line, "rejected", row.rejected))
-        for row in pairs.rows
+        for row in pairs
     ]
-    parts = split([row.group for row in pairs.rows], bench.spec.holdout, bench.spec.seed)
-    return RewardTraining(bench, pairs.rows, tokens, parts, tokenizer, pad, pairs.digest)
+    parts = split([row.group for row in pairs], bench.spec.holdout, bench.spec.seed)
+    return RewardTraining(bench, pairs, tokens, parts, tokenizer, pad, digest_of(pairs))
 
 
 def _check_gold(bench: Bench, pairs: Sequence[Pair]) -> None:

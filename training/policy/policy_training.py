@@ -15,7 +15,6 @@ from trl.trainer.rloo_config import RLOOConfig
 
 from training.artifacts import artifact_folder
 from training.base import context_tokens, load_tokenizer
-from training.data.collation import forward_of
 from training.data.holdout import Split, split
 from training.data.prompts import PromptRow, digest_of, read_prompts
 from training.data.tokenization import Ids, RowTokenizer
@@ -55,7 +54,7 @@ class PolicyTraining:
     def facts(self) -> dict[str, Any]:
         """Numbers of prompts and tokens, and the hashes of the reward models."""
         return {
-            "digest": digest_of(tuple(self.rows)),
+            "digest": digest_of(self.rows),
             "trained": len(self.parts.trained),
             "held_out": len(self.parts.held_out),
             "tokens": sum(len(self.tokens[row]) for row in self.parts.trained),
@@ -103,7 +102,7 @@ class PolicyTraining:
 
     def _kl(self, module: Any, drawn: Sequence[Completion]) -> float:
         """The KL divergence in nats, estimated as the mean over completions of log p(policy) - log p(base)."""
-        sampler, prompts = self._sampler(module), self._held_out()
+        sampler, prompts = self._sampler(), self._held_out()
         policy = sampler.nats(module, prompts, drawn)
         with module.disable_adapter():
             base = sampler.nats(module, prompts, drawn)
@@ -182,12 +181,11 @@ class PolicyTraining:
 
     def _draw(self, module: Any) -> list[Completion]:
         """A completion of each held-out prompt; repeated calls with the same language model draw the same ones."""
-        return self._sampler(module).draw(module, self._held_out())
+        return self._sampler().draw(module, self._held_out())
 
-    def _sampler(self, module: Any) -> Sampler:
-        forward = forward_of(module.get_base_model() if hasattr(module, "get_base_model") else module)
+    def _sampler(self) -> Sampler:
         at_once = self.bench.spec.rows_at_once or ROWS_AT_ONCE
-        return Sampler(self.tokenizer, self.ending, forward, self.bench.spec.seed, at_once, self.bench.stop.check)
+        return Sampler(self.tokenizer, self.ending, self.bench.spec.seed, at_once, self.bench.stop.check)
 
     def _trainer(self) -> PolicyTrainer:
         module = self.bench.module()

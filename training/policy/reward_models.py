@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from peft import PeftModel
 
@@ -14,7 +13,6 @@ from training.artifacts import MANIFEST, content_hash
 from training.base import Base, context_tokens, find_base, load_module, load_tokenizer
 from training.data.tokenization import Ids, RowTokenizer
 from training.errors import Refused
-from training.kinds.evaluation import ROWS_AT_ONCE
 from training.kinds.preference import Floats
 from training.kinds.reward_training import rewards_of
 from training.spec import Kind, Method, Spec
@@ -116,12 +114,7 @@ class LoadedRewardModel:
 
     def of_tokens(self, ids: Sequence[Ids]) -> Floats:
         """The reward of each text by its tokens, which must fit the reward model's context."""
-        order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
-        found = np.zeros(len(ids))
-        for start in range(0, len(order), ROWS_AT_ONCE):
-            indices = order[start : start + ROWS_AT_ONCE]
-            found[indices] = rewards_of(self._module, [ids[index] for index in indices], self._reader.finished.pad)
-        return found
+        return rewards_of(self._module, ids, pad=self._reader.finished.pad, check=lambda: None)
 
 
 def _base_of(finished: FinishedRewardModel, base: Base) -> Base:

@@ -4,17 +4,18 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from training.base import Base
-from training.data.collation import Forward
+from training.data.collation import evaluating, last_log_probabilities, padded_left
 from training.data.tokenization import Ids
 from training.errors import BaseUnusable, Refused
 
 _NGRAM = 2
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,6 @@ class Sampler:
 
     tokenizer: PreTrainedTokenizerBase
     ending: Ending
-    forward: Forward
     seed: int
     rows_at_once: int
     check: Callable[[], None]  # called before each batch; may raise
@@ -96,44 +96,26 @@ class Sampler:
         """A completion of each prompt, at temperature 1."""
         drawn: list[Completion] = []
         devices = [module.device] if module.device.type == "cuda" else []
-        training = module.training
-        module.eval()
-        try:
-            with torch.random.fork_rng(devices=devices):
-                torch.manual_seed(self.seed)
-                for batch in self._batches(prompts):
-                    drawn += self._drawn(module, batch)
-        finally:
-            module.train(training)
+        with evaluating(module), torch.random.fork_rng(devices=devices):
+            torch.manual_seed(self.seed)
+            for batch in self._batches(prompts):
+                drawn += self._drawn(module, batch)
         return drawn
 
     def nats(self, module: Any, prompts: Sequence[Ids], completions: Sequence[Completion]) -> list[float]:
         """log p(completion | prompt) in nats for each pair, with the end token."""
-        found: list[float] = []
-        training = module.training
-        module.eval()
-        try:
-            rows = list(zip(prompts, completions, strict=True))
-            for start in range(0, len(rows), self.rows_at_once):
-                self.check()
-                found += self._nats(module, rows[start : start + self.rows_at_once])
-        finally:
-            module.train(training)
-        return found
+        with evaluating(module):
+            batches = self._batches(list(zip(prompts, completions, strict=True)))
+            return [nats for batch in batches for nats in _nats(module, batch)]
 
-    def _batches(self, prompts: Sequence[Ids]) -> Iterator[Sequence[Ids]]:
-        for start in range(0, len(prompts), self.rows_at_once):
+    def _batches(self, rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
+        for start in range(0, len(rows), self.rows_at_once):
             self.check()
-            yield prompts[start : start + self.rows_at_once]
+            yield rows[start : start + self.rows_at_once]
 
     @torch.inference_mode()
     def _drawn(self, module: Any, prompts: Sequence[Ids]) -> list[Completion]:
-        longest = max(map(len, prompts))
-        ids = torch.full((len(prompts), longest), self.ending.pad)
-        mask = torch.zeros_like(ids)
-        for row, prompt in enumerate(prompts):
-            ids[row, longest - len(prompt) :] = torch.tensor(prompt)
-            mask[row, longest - len(prompt) :] = 1
+        ids, mask = padded_left(prompts, self.ending.pad)
         config = GenerationConfig(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
             max_new_tokens=self.ending.max_tokens,
             do_sample=True,
@@ -147,20 +129,16 @@ class Sampler:
         generated = module.generate(
             input_ids=ids.to(module.device), attention_mask=mask.to(module.device), generation_config=config
         )
-        return [completion_of(self.tokenizer, row, self.ending) for row in generated[:, longest:].tolist()]
+        return [completion_of(self.tokenizer, row, self.ending) for row in generated[:, ids.shape[1] :].tolist()]
 
-    @torch.inference_mode()
-    def _nats(self, module: Any, rows: Sequence[tuple[Ids, Completion]]) -> list[float]:
-        kept = max(len(completion.ids) for _, completion in rows) + 1
-        batch = self.forward.batch([prompt + completion.ids for prompt, completion in rows], kept)
-        moved = {name: value.to(module.device) if torch.is_tensor(value) else value for name, value in batch.items()}
-        logs = module(**moved).logits[:, -kept:].float().log_softmax(-1).cpu()
-        found = []
-        for row, (_, completion) in enumerate(rows):
-            written = torch.tensor(completion.ids)
-            indices = torch.arange(kept - 1 - len(completion.ids), kept - 1)
-            found.append(float(logs[row, indices, written].sum()))
-        return found
+
+def _nats(module: Any, rows: Sequence[tuple[Ids, Completion]]) -> Iterator[float]:
+    """log p(completion | prompt) of each row of a batch."""
+    kept = max(len(completion.ids) for _, completion in rows) + 1
+    logs = last_log_probabilities(module, [prompt + completion.ids for prompt, completion in rows], kept)
+    for row, (_, completion) in enumerate(rows):
+        indices = torch.arange(kept - 1 - len(completion.ids), kept - 1)
+        yield float(logs[row, indices, torch.tensor(completion.ids)].sum())
 
 
 def repetition(ids: Sequence[int]) -> float:

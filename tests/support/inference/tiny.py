@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,6 +27,14 @@ LINES = (
 
 def train_tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level tokenizer that puts a BOS first, like the small model's."""
+    kind: Any = PreTrainedTokenizerFast  # its constructor is untyped
+    made: PreTrainedTokenizerFast = kind(tokenizer_object=Tokenizer.from_str(_trained()), bos_token=BOS, eos_token=EOS)
+    return made
+
+
+@cache
+def _trained() -> str:
+    """The trained tokenizer in JSON."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex("\n"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -41,9 +50,8 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
     )
-    kind: Any = PreTrainedTokenizerFast  # its constructor is untyped
-    made: PreTrainedTokenizerFast = kind(tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS)
-    return made
+    written: str = tokenizer.to_str()
+    return written
 
 
 def llama(
@@ -115,8 +123,13 @@ def engine_of(module: torch.nn.Module, *, cache_tokens: int = 4096, pack_tokens:
 
 def plain_scores(engine: Engine, prompt: Sequence[int]) -> torch.Tensor:
     """Log-probabilities of the next token, by a forward pass over this prompt alone."""
-    with torch.inference_mode():
-        logits: torch.Tensor = engine.language_model.module(torch.tensor([list(prompt)])).logits[0, -1]
+    return scores_of(engine.language_model.module, prompt)
+
+
+@torch.inference_mode()
+def scores_of(module: Any, prompt: Sequence[int]) -> torch.Tensor:
+    """Log-probabilities of the next token by a language model in evaluation mode."""
+    logits: torch.Tensor = module(torch.tensor([list(prompt)])).logits[0, -1]
     return logits.log_softmax(-1)
 
 

@@ -14,7 +14,8 @@ import structlog
 
 from service.records.trainings import TrainingEnd, TrainingEvent, TrainingOutcome
 from service.training_process import tied
-from service.training_process.child import ChildLimits, TrainingChild, write_examples
+from service.training_process.child import ChildLimits, TrainingChild
+from service.training_process.trained_files import write_rows
 
 PROGRAM = (sys.executable, "-S", str(Path(__file__).with_name("pretender.py")))
 LIMITS = ChildLimits(grace_seconds=0.2, locked_poll_seconds=0.01, longest_line_bytes=1000)
@@ -184,6 +185,7 @@ if sys.platform == "linux":  # which alone tells children of their parent's deat
 
 def test_rows_are_written_whole(tmp_path: Path) -> None:
     rows = [{"prompt": "a\nb\u2028", "label": "ja"}, {"prompt": "c", "label": "nein"}]
-    assert write_examples(tmp_path / "new", rows) == 2
+    write_rows(tmp_path / "new", rows, [])
     lines = (tmp_path / "new" / "examples.jsonl").read_bytes().split(b"\n")
     assert [json.loads(line) for line in lines[:-1]] == rows
+    assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["examples.jsonl", "questions.jsonl"]
