@@ -11,22 +11,19 @@ from service.identifiers import DatasetId, JobId, ProjectName
 from service.lifecycle import OPEN_JOB
 from service.records.access import Holdings, Spending
 from service.storage.tables import datasets, jobs, project_tokens, projects, trainings
+from service.storage.unit_parts import ProjectPart, UnitPart
 
 _NOW: ColumnElement[Any] = func.timezone("UTC", func.clock_timestamp())
 TODAY: ColumnElement[Any] = cast(_NOW, Date)
 
 
-class AccountTable:
+class AccountTable(ProjectPart):
     """One project's quotas and usage."""
-
-    def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
-        self._connection = connection
-        self._project = project
 
     async def overrides(self) -> Mapping[str, int]:
         """The project's own quotas, which replace the default ones."""
         query = select(projects.c.quotas).where(projects.c.name == self._project)
-        return (await self._connection.execute(query)).scalar() or {}
+        return await self._connection.scalar(query) or {}
 
     async def lock(self) -> None:
         """Let one transaction at a time check the project's quotas. Storing a job does not wait for this lock."""
@@ -75,14 +72,11 @@ class AccountTable:
         )
 
     async def _number(self, query: "Select[Any]") -> int:
-        return int((await self._connection.execute(query)).scalar() or 0)
+        return int(await self._connection.scalar(query) or 0)
 
 
-class SpendingTable:
+class SpendingTable(UnitPart):
     """The tokens that projects spent today, for workers."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
     async def today(self, project: ProjectName) -> Spending:
         """The project's computed tokens since midnight (UTC), and the seconds until the next."""
@@ -97,11 +91,12 @@ class SpendingTable:
 
 
 async def charge(connection: AsyncConnection, job_id: JobId, tokens: int) -> None:
-    """Add computed tokens to today's count (UTC) of the job's project.
+    """Add computed tokens, if there are any, to today's count (UTC) of the job's project.
 
     Call it last in a transaction, after locking work item and job: all workers of a project wait for this row.
     """
-    await _add(connection, select(jobs.c.project, TODAY, literal(tokens)).where(jobs.c.id == job_id))
+    if tokens > 0:
+        await _add(connection, select(jobs.c.project, TODAY, literal(tokens)).where(jobs.c.id == job_id))
 
 
 async def _add(connection: AsyncConnection, source: "Select[Any]") -> None:
