@@ -1,4 +1,4 @@
-"""Counts what a project uses of its quotas, and charges it for computed tokens."""
+"""Measures a project's usage of its quotas, and charges it for computed tokens."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,24 +36,23 @@ class AccountTable(ProjectPart):
             func.coalesce(func.sum(datasets.c.rows), 0).label("rows"),
             func.coalesce(func.sum(datasets.c.bytes), 0).label("bytes"),
         ).where(datasets.c.project == self._project, datasets.c.id != (excluding or ""))
+        open_jobs = (jobs.c.project == self._project) & jobs.c.status.in_(OPEN_JOB)
+        in_flight = select(func.count()).select_from(jobs).where(open_jobs)
+        counted_today = (project_tokens.c.project == self._project) & (project_tokens.c.day == TODAY)
+        today = select(project_tokens.c.tokens).where(counted_today)
         row = (await self._connection.execute(stored)).one()
         files = await self._number(self._bytes_of_trainings())
         return Holdings(
-            jobs_in_flight=await self._number(self._jobs_in_flight()),
+            jobs_in_flight=await self._number(in_flight),
             rows=int(row.rows),
             bytes=int(row.bytes) + files,
-            tokens_today=await self._number(self._tokens_today()),
+            tokens_today=await self._number(today),
             seconds_left_today=float(await self._number(_seconds_left_today())),
         )
 
     async def charge(self, tokens: int) -> None:
         """Add tokens that were computed at once, for no job, to the count of today (UTC)."""
         await _add(self._connection, select(literal(self._project), TODAY, literal(tokens)))
-
-    def _jobs_in_flight(self) -> "Select[Any]":
-        return (
-            select(func.count()).select_from(jobs).where(jobs.c.project == self._project, jobs.c.status.in_(OPEN_JOB))
-        )
 
     def _bytes_of_trainings(self) -> "Select[Any]":
         """Bytes of artifacts, and of examples and checkpoints of trainings that have not ended."""
@@ -64,11 +63,6 @@ class AccountTable(ProjectPart):
             select(func.sum(trainings.c.artifact_bytes + under_way))
             .join(jobs, jobs.c.id == trainings.c.job_id)
             .where(jobs.c.project == self._project)
-        )
-
-    def _tokens_today(self) -> "Select[Any]":
-        return select(project_tokens.c.tokens).where(
-            project_tokens.c.project == self._project, project_tokens.c.day == TODAY
         )
 
     async def _number(self, query: "Select[Any]") -> int:

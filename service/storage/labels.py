@@ -100,13 +100,13 @@ class LabelWriter(UnitPart):
         """The rows of a shard that the backend cannot score, each with the reason."""
         return await self._known(label_states.c.reason, job_id, shard)
 
-    async def _known(self, what: Column[Any], job_id: JobId, shard: int) -> dict[Row, Any]:
+    async def _known(self, column: Column[Any], job_id: JobId, shard: int) -> dict[Row, Any]:
         """This column of a shard's label states by row, in order, without nulls."""
         query = (
-            select(label_states.c.position, what)
+            select(label_states.c.position, column)
             .join(labellings, labellings.c.job_id == label_states.c.job_id)
             .join(dataset_rows, _same_row(labellings.c.dataset_id))
-            .where(label_states.c.job_id == job_id, dataset_rows.c.shard == shard, what.is_not(None))
+            .where(label_states.c.job_id == job_id, dataset_rows.c.shard == shard, column.is_not(None))
             .order_by(label_states.c.position)
         )
         return {row.position: row[1] for row in await self._connection.execute(query)}

@@ -16,7 +16,7 @@ from service.storage.records import RUNNING_SHARD_SHARE, SUMMED, eta_seconds, pa
 from service.storage.stored_config import read_config
 from service.storage.tables import jobs, labellings, shards, work_items
 
-PACE = "pace"  # what the summary of a shard whose search trains has until the shard is finished
+PACE = "pace"  # key of the training pace, which the summary of an unfinished shard holds if its search trains
 _OF_THE_PACE = tuple(one.name for one in fields(TrainingPace))
 
 

@@ -1,7 +1,7 @@
 """Deletes data past its retention period from Postgres, a bounded number of rows at a time.
 
-It skips locked rows until the next run, so it waits for nobody. It locks only rows of jobs that ended long ago, which
-no claim reads.
+It skips locked rows until the next run, so no other transaction delays it. It locks only rows of jobs that ended long
+ago, which no claim reads.
 """
 
 from collections.abc import Collection

@@ -35,7 +35,7 @@ class ShardTable(UnitPart):
         """The shard of a work item. Raises LeaseLost if somebody has deleted it."""
         own = _SIBLINGS.c.job_id == work.lease.job_id
         number, rows = (
-            select(what).where(own).scalar_subquery() for what in (func.count(), func.sum(_SIBLINGS.c.rows))
+            select(total).where(own).scalar_subquery() for total in (func.count(), func.sum(_SIBLINGS.c.rows))
         )
         query = (
             select(*shards.c, labellings.c.dataset_id, labellings.c.config)

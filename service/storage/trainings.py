@@ -105,7 +105,7 @@ class TrainingTable(ProjectPart):
         Raises TrainingNotFound.
         """
         own = owned(training_id, self._project) & (jobs.c.kind == WorkKind.TRAIN)
-        locked = select(jobs.c.id).where(own).with_for_update(read=True)  # whoever removes it waits for this lock
+        locked = select(jobs.c.id).where(own).with_for_update(read=True)  # a removal waits for this lock
         if (await self._connection.execute(locked)).first() is None:
             raise _not_found(training_id)
 
