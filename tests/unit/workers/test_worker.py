@@ -19,11 +19,6 @@ from workers.worker import Worker
 PATIENCE_SECONDS = 30.0
 
 
-@pytest.fixture
-async def workplace() -> Workplace:
-    return Workplace()
-
-
 async def test_a_worker_labels_queued_jobs_until_it_is_stopped(workplace: Workplace) -> None:
     job_ids = [await queued(workplace.store, 4) for _ in range(2)]
     running = asyncio.create_task(workplace.worker.run())
