@@ -36,7 +36,7 @@ async def ended(workplace: Workplace, rows: int, faulty: int, error: BackendErro
 
 
 async def asked(workplace: Workplace, rows: int, faulty: int, error: BackendError, **config: object) -> JobId:
-    """A job about so many numbers, the last of which the backend fails on."""
+    """A job about this many numbers; the backend fails on the last `faulty` ones."""
     config_of_job = {"task": {"template": "Is {n}. odd?", "labels": ["Yes", "No"], "id_field": "n"}, **config}
     job_id = await submitted(
         workplace.store, config_of_job, [{"n": str(number)} for number in range(1000, 1000 + rows)]

@@ -42,7 +42,7 @@ class MortalBackend(Backend):
 
 
 class Case:
-    """A job about so many numbers on a backend that crashes."""
+    """A job about numbers on a backend that crashes."""
 
     def __init__(self, is_fatal: Callable[[str], bool]) -> None:
         self.backend = MortalBackend(is_fatal)
