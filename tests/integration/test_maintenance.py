@@ -78,7 +78,7 @@ async def contents(operator: asyncpg.Connection) -> dict[str, list[str]]:
 
 
 async def test_no_table_keeps_data_past_its_retention_period(aging: Aging, operator: asyncpg.Connection) -> None:
-    for _ in range(3):
+    for _ in range(2):
         await full_life(postgres(aging))
         await trained(postgres(aging), reward=await trained(postgres(aging)))
     filled = {name for name, rows in (await contents(operator)).items() if rows}
@@ -225,7 +225,7 @@ async def test_claims_and_other_jobs_never_wait_for_retention(
     operator: asyncpg.Connection,
     removal: Callable[[PostgresStore, JobId], AbstractAsyncContextManager[None]],
 ) -> None:
-    """The removal stays open while others work; its locks are on rows of its own, and no statement blocks another."""
+    """The removal stays open while others work. It locks only the removed rows, and no statement waits."""
     store = postgres(aging)
     old = await full_life(store)
     await aging.let_pass(31 * DAY)

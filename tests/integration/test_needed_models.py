@@ -1,4 +1,4 @@
-"""A training whose model another one needs is removed by nobody until that one has ended, whoever comes first."""
+"""Neither people nor retention remove a training while another one that has not ended needs its model."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
