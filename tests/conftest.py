@@ -16,6 +16,7 @@ from service.ports.store import Store
 from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
 from tests.long import examples
+from tests.support.aging import Aging, aging_postgres
 from tests.support.databases import DATABASES, database
 from tests.support.reading import read_in_process
 from tests.support.stores import ScratchStore, ThriftyStore, close_stores
@@ -160,6 +161,12 @@ async def postgres_store(database_url: str, anyio_backend: str) -> AsyncIterator
     store = ThriftyStore(database_url, max_crashes=MAX_CRASHES)
     yield store
     await store.close()
+
+
+@pytest.fixture
+def aging(postgres_store: PostgresStore, database_url: str) -> Aging:
+    """The store of this test, whose contents the test can make older."""
+    return aging_postgres(postgres_store, database_url)
 
 
 @pytest.fixture

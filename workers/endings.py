@@ -1,4 +1,4 @@
-"""Decides how a turn with a work item ends, by its handler's outcome or error, and what the worker records."""
+"""Turns the outcome or error of a handler into the end of its turn, and into the record of that end."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

@@ -1,5 +1,6 @@
 """The registry of kinds of work: a handler for each kind of work item, and periodic tasks of some kinds."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -16,7 +17,6 @@ from service.spans import annotate
 from service.training_process.installed import can_train
 from workers.artifacts import ArtifactCleaning
 from workers.dispatch import WebhookDispatch
-from workers.heartbeat import LeaseMonitor
 from workers.periodic_tasks import PeriodicTask
 from workers.training import TrainHandler
 
@@ -24,8 +24,8 @@ from workers.training import TrainHandler
 class Handler(Protocol):
     """Does the work items of one kind."""
 
-    async def run(self, claimed: ClaimedWork, monitor: LeaseMonitor) -> WorkOutcome:
-        """Work on the item until it is done or `monitor.stop` is set.
+    async def run(self, claimed: ClaimedWork, stop: asyncio.Event) -> WorkOutcome:
+        """Work on the item until it is done or `stop` is set.
 
         The handler writes under the item's lease. It records a success together with its results; the worker records
         every other end. Raises LeaseLost and StorageUnavailable; BackendUnavailable and QuotaExhausted if the job has
@@ -42,34 +42,34 @@ class LabelHandler:
         self._quotas = Quotas(**application.settings.quota.model_dump())
         self._memory = Memory(application.store, application.settings.memory.max_answers)
 
-    async def run(self, claimed: ClaimedWork, monitor: LeaseMonitor) -> WorkOutcome:
+    async def run(self, claimed: ClaimedWork, stop: asyncio.Event) -> WorkOutcome:
         """Search for the labels of the item's shard."""
         store = self._application.store
         async with store.worker_unit() as unit:
             shard = await unit.shards.of(claimed)
         if shard.config.method.asks_rewards:
-            return await self._ask_reward_model(shard, monitor)
+            return await self._ask_reward_model(shard, stop)
         annotate({"icm.data.rows": shard.rows, "icm.backend": shard.backend})
         return await run_shard(
             store,
             scorer_of(shard, self._application.scorers),
             shard,
             checkpoint_seconds=self._application.settings.queue.checkpoint_seconds,
-            stop=monitor.stop,
+            stop=stop,
             memory=self._memory,
             trainer=None if shard.adapter else self._application.scorers.trainer(shard.config.model),
             observer=self._observer,
             quotas=self._quotas,
         )
 
-    async def _ask_reward_model(self, shard: ClaimedShard, monitor: LeaseMonitor) -> WorkOutcome:
+    async def _ask_reward_model(self, shard: ClaimedShard, stop: asyncio.Event) -> WorkOutcome:
         annotate({"icm.data.rows": shard.rows})
         return await run_rewarded_shard(
             self._application.store,
             self._application.scorers.rewards,
             shard,
             checkpoint_seconds=self._application.settings.queue.checkpoint_seconds,
-            stop=monitor.stop,
+            stop=stop,
             observer=self._observer,
             quotas=self._quotas,
         )
@@ -98,7 +98,4 @@ PERIODIC_TASKS: Mapping[WorkKind, Callable[[Application], PeriodicTask]] = {
 
 def all_kinds() -> tuple[WorkKind, ...]:
     """The kinds of work that this installation can do."""
-    able = {kind for kind in WorkKind if kind in HANDLERS or kind in PERIODIC_TASKS} - (
-        set() if can_train() else {WorkKind.TRAIN}
-    )
-    return tuple(kind for kind in WorkKind if kind in able)
+    return tuple(kind for kind in WorkKind if kind is not WorkKind.TRAIN or can_train())

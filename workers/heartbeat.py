@@ -1,8 +1,7 @@
-"""Renews the lease of a work item while its handler works, and stops the handler if its job must not go on."""
+"""Renews the lease of a work item while its handler works, and stops the handler if its job must not continue."""
 
 import asyncio
 import time
-from dataclasses import dataclass, field
 
 import structlog
 
@@ -15,15 +14,8 @@ logger = structlog.get_logger(__name__)
 RENEWALS_PER_LEASE = 3
 
 
-@dataclass
-class LeaseMonitor:
-    """Signals to a handler: `stop` is set when the worker must release the work item."""
-
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-async def keep_lease(store: Store, lease: Lease, lease_seconds: float, monitor: LeaseMonitor) -> None:
-    """Renew the lease three times in its length; return when it is lost.
+async def keep_lease(store: Store, lease: Lease, lease_seconds: float, stop: asyncio.Event) -> None:
+    """Renew the lease three times in its length; return when it is lost. Sets `stop` if the job must not continue.
 
     A lease that could not be renewed before it expired counts as lost, since another worker may have claimed the item.
     """
@@ -37,7 +29,7 @@ async def keep_lease(store: Store, lease: Lease, lease_seconds: float, monitor: 
                 must_stop = await unit.work.renew(lease, lease_seconds)
             renewed = began
             if must_stop:
-                monitor.stop.set()
+                stop.set()
         except LeaseLost:
             return
         except (StorageUnavailable, TimeoutError) as error:

@@ -1,6 +1,5 @@
 """The periodic task that deletes data past its retention period; one worker process at a time runs it."""
 
-from collections import Counter
 from datetime import timedelta
 
 import structlog
@@ -13,7 +12,7 @@ logger = structlog.get_logger(__name__)
 
 
 class Maintenance:
-    """Deletes expired data again and again, and counts the deleted rows."""
+    """Deletes expired data and logs how many rows it deleted."""
 
     name = "maintenance"
 
@@ -21,12 +20,10 @@ class Maintenance:
         self._store = store
         self._retention = retention(settings)
         self._every_seconds = settings.every_seconds
-        self.removed = Counter[str]()  # by this process since its start
 
     async def run_once(self) -> float:
         """Delete expired data; returns the seconds until the next run, 0 if more is left. Raises StorageUnavailable."""
         deletions = await delete_expired(self._store, self._retention)
-        self.removed.update(deletions.removed)
         if deletions.removed:
             logger.info("deleted data past its retention period", **deletions.removed)
         return 0.0 if deletions.has_more else self._every_seconds

@@ -4,15 +4,15 @@ import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from socketserver import ThreadingMixIn
 from threading import Thread
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from wsgiref.simple_server import WSGIRequestHandler
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import orjson
 import structlog
 from prometheus_client import Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
 
 from service.access.hosts import AllowedHosts
 from service.errors import HostNotAllowed
@@ -83,10 +83,8 @@ class WorkMetrics:
         self._busy.set(0)
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    """Serves each request in a thread, over IPv4 or IPv6 depending on the address."""
-
-    daemon_threads = True
+class _Server(ThreadingWSGIServer):
+    """Serves over IPv4 or IPv6, depending on the address."""
 
     def __init__(self, host: str, port: int, app: WSGIApplication) -> None:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

@@ -8,14 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 import structlog
 
 from service.bootstrap import Application
 from service.errors import ArtifactMissing, ArtifactsUnavailable, StorageUnavailable, TrainingFailed
-from service.identifiers import JobId
 from service.ports.artifacts import Artifacts
 from service.ports.observers import WorkObserver
 from service.ports.store import Store
@@ -31,7 +30,6 @@ from service.records.work import ClaimedWork, Lease, WorkOutcome, WorkStatus
 from service.training_process.child import OUT, TRAINING, TrainingChild
 from service.trainings.base_checks import warnings_of_base
 from service.trainings.rows import EXAMPLES
-from workers.heartbeat import LeaseMonitor
 
 logger = structlog.get_logger(__name__)
 
@@ -39,8 +37,6 @@ MANIFEST = "manifest.json"
 PROGRESS_SECONDS = 1.0  # the shortest time between two progress entries of the event log
 RETRY_SECONDS = 5.0  # while the artifact store is unavailable
 _SUMMARY_FIELDS = ("steps", "tokens", "seconds")
-
-Result = TypeVar("Result")
 
 
 class TrainingCrashed(Exception):
@@ -58,22 +54,22 @@ class TrainHandler:
         self._settings = application.settings.training
         self._folders = application.settings.training_folder
 
-    async def run(self, claimed: ClaimedWork, monitor: LeaseMonitor) -> WorkOutcome:
-        """Run the training until it ends or `monitor.stop` is set."""
+    async def run(self, claimed: ClaimedWork, stop: asyncio.Event) -> WorkOutcome:
+        """Run the training until it ends or `stop` is set."""
         lease = claimed.lease
         async with self._store.worker_unit() as unit:
             order = await unit.trainings.order(lease)
         training_folder = _TrainingFolder(self._store, self._artifacts, lease, self._folders / lease.job_id)
-        if not await _retry_while_unavailable(monitor, lambda: training_folder.prepare(order)):
+        if not await _retry_while_unavailable(stop, lambda: training_folder.prepare(order)):
             return WorkOutcome.STOPPED
         options = ("--threads", str(self._settings.threads))
         spec = self._spec(order)
         child = TrainingChild(training_folder.folder, spec, program=self._program, options=options)
-        outcome = await child.run(_Log(self._store, lease, order), monitor.stop)
+        outcome = await child.run(_Log(self._store, lease, order), stop)
         reason = _without_paths(
             outcome.reason, {str(training_folder.folder): "the training's folder", str(spec["base"]): order.base}
         )
-        return await self._handle_outcome(training_folder, replace(outcome, reason=reason), monitor)
+        return await self._handle_outcome(training_folder, replace(outcome, reason=reason), stop)
 
     def _spec(self, order: TrainingOrder) -> dict[str, Any]:
         base = self._settings.bases.get(order.base)
@@ -84,11 +80,11 @@ class TrainHandler:
         return {**order.spec, "base": found, "device": self._settings.device}
 
     async def _handle_outcome(
-        self, training_folder: "_TrainingFolder", outcome: TrainingOutcome, monitor: LeaseMonitor
+        self, training_folder: "_TrainingFolder", outcome: TrainingOutcome, stop: asyncio.Event
     ) -> WorkOutcome:
         match outcome.end:
             case TrainingEnd.FINISHED:
-                if await _retry_while_unavailable(monitor, lambda: training_folder.finish(outcome)):
+                if await _retry_while_unavailable(stop, lambda: training_folder.finish(outcome)):
                     return WorkOutcome.SUCCEEDED
             case TrainingEnd.STOPPED:
                 with suppress(ArtifactsUnavailable):  # then only this machine can resume it; another one starts anew
@@ -109,13 +105,10 @@ class _TrainingFolder:
         self._store = store
         self._artifacts = artifacts
         self._lease = lease
+        self._id = lease.job_id
         self.folder = folder
 
-    @property
-    def _id(self) -> JobId:
-        return self._lease.job_id
-
-    async def prepare(self, order: TrainingOrder) -> bool:
+    async def prepare(self, order: TrainingOrder) -> None:
         """Fetch the examples and models, and another worker's checkpoint if this folder has none.
 
         Raises TrainingFailed where a model is not where it was stored.
@@ -129,7 +122,6 @@ class _TrainingFolder:
             await self._fetch_model(model)
         if order.checkpoint is not None and not (self.folder / OUT).exists():
             await self._artifacts.fetch(self._id, order.checkpoint, self.folder / OUT)
-        return True
 
     async def _fetch_model(self, model: NeededModel) -> None:
         """Fetch the files of another training into a folder named by its id, in the command's layout."""
@@ -156,20 +148,19 @@ class _TrainingFolder:
             async with self._store.worker_unit() as unit:
                 await unit.events.append(self._lease, "training.crashed", {"reason": reason})
 
-    async def finish(self, outcome: TrainingOutcome) -> bool:
+    async def finish(self, outcome: TrainingOutcome) -> None:
         """Store the artifact, and record in one transaction with its name that the item succeeded. Raises LeaseLost."""
         if outcome.artifact is None or outcome.sha256 is None:
             raise TrainingCrashed("the training finished without an artifact")
         artifact = await self._artifacts.put(self._id, outcome.artifact)
         if artifact.sha256 != outcome.sha256:
             raise TrainingCrashed("the trained files have changed since they were written")
-        manifest, report = (_json(self.folder / OUT / name) for name in (MANIFEST, "report.json"))
+        manifest, report = (json.loads((self.folder / OUT / name).read_bytes()) for name in (MANIFEST, "report.json"))
         summary = {name: report["training"][name] for name in _SUMMARY_FIELDS} | {"sha256": artifact.sha256}
         async with self._store.worker_unit() as unit:
             await unit.trainings.finish(self._lease, artifact, manifest=manifest, report=report)
             await unit.work.finish(self._lease, WorkStatus.SUCCEEDED, summary=summary)
         self.clear()  # without awaiting: the lease has ended, and the next heartbeat would report it as lost
-        return True
 
     def clear(self) -> None:
         """Remove the folder. The sweep removes the training's other artifacts."""
@@ -217,12 +208,12 @@ class _Log:
         now = time.monotonic()
         if now - self._logged_at >= PROGRESS_SECONDS:
             self._logged_at = now
-            await self._append("training.progress", self._progress)
+            async with self._store.worker_unit() as unit:
+                await unit.trainings.progress(self._lease, self._progress)
+                await unit.events.append(self._lease, "training.progress", self._progress)
 
     async def _append(self, event_type: str, facts: Mapping[str, Any]) -> None:
         async with self._store.worker_unit() as unit:
-            if event_type == "training.progress":
-                await unit.trainings.progress(self._lease, facts)
             await unit.events.append(self._lease, event_type, facts)
 
     async def _save(self, facts: Mapping[str, Any]) -> None:
@@ -232,15 +223,17 @@ class _Log:
             await unit.work.save(self._lease, orjson.dumps(dict(facts)))
 
 
-async def _retry_while_unavailable(monitor: LeaseMonitor, work: Callable[[], Awaitable[bool]]) -> bool:
-    """Retry `work` until the artifact store is available; false if the worker must release the item before."""
-    while not monitor.stop.is_set():
+async def _retry_while_unavailable(stop: asyncio.Event, work: Callable[[], Awaitable[None]]) -> bool:
+    """Retry `work` until the artifact store is available; False if the worker must release the item before that."""
+    while not stop.is_set():
         try:
-            return await work()
+            await work()
         except ArtifactsUnavailable as error:
             logger.warning("the training waits", reason=str(error))
             with suppress(TimeoutError):
-                await asyncio.wait_for(monitor.stop.wait(), RETRY_SECONDS)
+                await asyncio.wait_for(stop.wait(), RETRY_SECONDS)
+        else:
+            return True
     return False
 
 
@@ -249,8 +242,3 @@ def _without_paths(reason: str, names: Mapping[str, str]) -> str:
     for path, name in names.items():
         reason = reason.replace(path, name)
     return reason
-
-
-def _json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return found

@@ -18,7 +18,7 @@ from service.records.work import ClaimedWork, WorkKind, WorkOutcome
 from service.spans import span_of_turn
 from workers.endings import Ending, ending_by, ending_with
 from workers.handlers import HANDLERS
-from workers.heartbeat import LeaseMonitor, keep_lease
+from workers.heartbeat import keep_lease
 
 logger = structlog.get_logger(__name__)
 
@@ -43,12 +43,12 @@ class Worker:
         self._id = worker_id
         self._observer = observer
         self._stopping = asyncio.Event()
-        self._monitor = LeaseMonitor()
+        self._stop_turn = asyncio.Event()
 
     def stop(self) -> None:
         """Ask the worker to stop: it finishes and saves the current step, and releases the work item."""
         self._stopping.set()
-        self._monitor.stop.set()
+        self._stop_turn.set()
 
     async def run(self) -> None:
         """Do work items until `stop` is called."""
@@ -84,15 +84,15 @@ class Worker:
 
     async def _turn(self, claimed: ClaimedWork, turn: Span) -> TurnEnd:
         """Run a turn and report its end to the observer; if the worker is cancelled, it still records the end."""
-        self._monitor = monitor = LeaseMonitor()
+        self._stop_turn = stop = asyncio.Event()
         if self._stopping.is_set():
-            monitor.stop.set()
-        work = asyncio.create_task(self._run_and_record(claimed, monitor))
+            stop.set()
+        work = asyncio.create_task(self._run_and_record(claimed, stop))
         end = TurnEnd.INTERRUPTED
         try:
             end = await asyncio.shield(work)
         except asyncio.CancelledError:
-            monitor.stop.set()
+            stop.set()
             await asyncio.wait({work})
             raise
         except LeaseLost:
@@ -106,7 +106,7 @@ class Worker:
             self._observer.ended(claimed.kind, end)
         return end
 
-    async def _run_and_record(self, claimed: ClaimedWork, monitor: LeaseMonitor) -> TurnEnd:
+    async def _run_and_record(self, claimed: ClaimedWork, stop: asyncio.Event) -> TurnEnd:
         """Do the item while renewing its lease, and record its end. Raises LeaseLost and StorageUnavailable."""
 
         async def recorded(ending: Ending) -> TurnEnd:
@@ -115,7 +115,7 @@ class Worker:
             return ending.end
 
         try:
-            ending = ending_with(await self._run_handler(claimed, monitor))
+            ending = ending_with(await self._run_handler(claimed, stop))
         except Exception as error:  # noqa: BLE001 - `ending_by` logs it, or raises it again
             ending = ending_by(error, claimed.kind.noun, self._queue)
         try:
@@ -123,11 +123,11 @@ class Worker:
         except StorageFull as error:
             return await recorded(ending_by(error, claimed.kind.noun, self._queue))
 
-    async def _run_handler(self, claimed: ClaimedWork, monitor: LeaseMonitor) -> WorkOutcome:
+    async def _run_handler(self, claimed: ClaimedWork, stop: asyncio.Event) -> WorkOutcome:
         """Run the handler until it ends, the lease is lost, or the grace period after a stop is over."""
-        run = asyncio.create_task(self._handlers[claimed.kind].run(claimed, monitor))
-        heartbeat = asyncio.create_task(keep_lease(self._store, claimed.lease, self._queue.lease_seconds, monitor))
-        grace = asyncio.create_task(_grace_period(monitor))
+        run = asyncio.create_task(self._handlers[claimed.kind].run(claimed, stop))
+        heartbeat = asyncio.create_task(keep_lease(self._store, claimed.lease, self._queue.lease_seconds, stop))
+        grace = asyncio.create_task(_grace_period(stop))
         async with _first_of(run, heartbeat, grace):
             if run.done():
                 return run.result()
@@ -162,7 +162,7 @@ async def _first_of(*tasks: asyncio.Task[Any]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _grace_period(monitor: LeaseMonitor) -> None:
+async def _grace_period(stop: asyncio.Event) -> None:
     """Return when the grace period after a stop is over."""
-    await monitor.stop.wait()
+    await stop.wait()
     await asyncio.sleep(GRACE_SECONDS)

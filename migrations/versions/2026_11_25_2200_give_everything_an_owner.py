@@ -26,7 +26,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take projects back: all jobs are everybody's again; other projects' idempotency keys are forgotten."""
+    """Remove projects: every caller sees all jobs again, and idempotency keys of other projects are deleted."""
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("DELETE FROM idempotency_keys WHERE project <> 'default'")
     op.drop_constraint("pk_idempotency_keys", "idempotency_keys", type_="primary")
@@ -100,7 +100,7 @@ def _create_audit_log() -> None:
 
 
 def _give_owner(table: str) -> None:
-    """The column's default is for the rows there are and goes again: who stores something says whose it is."""
+    """Add the column with a default for existing rows, then drop the default: new rows must name their project."""
     op.add_column(table, sa.Column("project", sa.Text(), server_default=sa.text("'default'"), nullable=False))
     op.create_foreign_key(f"fk_{table}_project_projects", table, "projects", ["project"], ["name"])
     op.alter_column(table, "project", server_default=None)

@@ -18,7 +18,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget webhooks, their secrets and all that was still to be sent."""
+    """Delete webhooks with their secrets and pending messages."""
     op.execute("SET LOCAL lock_timeout = '5s'")
     for table in ("webhook_attempts", "webhook_deliveries", "webhooks"):
         op.drop_table(table)

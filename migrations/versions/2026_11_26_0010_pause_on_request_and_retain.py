@@ -20,7 +20,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Let what people have paused go on, which nobody could resume, and erase what was retired already."""
+    """Resume jobs that people paused, since the release before cannot resume them, and delete retired jobs."""
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute(
         "UPDATE jobs SET status = CASE WHEN started_at IS NULL THEN 'queued' ELSE 'running' END, error = NULL,"

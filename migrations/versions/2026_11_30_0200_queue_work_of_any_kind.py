@@ -22,7 +22,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Jobs of other kinds than labelling are removed: the release before knows of none."""
+    """Delete jobs of other kinds than labelling, which the release before does not know."""
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("DELETE FROM jobs WHERE kind <> 'label'")
     _widen_shards()
@@ -125,7 +125,7 @@ def _create_work_items() -> None:
 
 
 def _tie_checkpoints(column: str, table: str, key: str) -> None:
-    """Name the column, and tie checkpoints to the table that has the life of what they are of."""
+    """Rename the column, and refer from checkpoints to the table that now has the items' states."""
     former = "shard" if column == "number" else "number"
     other = "shards" if table == "work_items" else "work_items"
     op.drop_constraint(f"fk_checkpoints_job_id_{former}_{other}", "checkpoints", type_="foreignkey")

@@ -1,4 +1,4 @@
-"""Remember with a shard over which prompts the inference server crashed, so that a fatal one is found across pauses."""
+"""Add a column for a shard's crashes of the inference server by prompt, so that counting continues after a pause."""
 
 import sqlalchemy as sa
 from alembic import op

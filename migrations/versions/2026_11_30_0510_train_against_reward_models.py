@@ -1,4 +1,4 @@
-"""Keep which trainings need the models of which others, so that nobody removes these meanwhile."""
+"""Add a table of the trainings that need models of others, so that the service keeps those models."""
 
 import sqlalchemy as sa
 from alembic import op

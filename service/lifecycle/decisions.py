@@ -30,12 +30,12 @@ def decide(job: JobState, work: WorkState, event: WorkEvent, *, now: datetime, m
     crashes without progress in between.
     """
     _check_work(work, event, now)
-    return _react(Draft(job, work, _classified(job, work, event, now, max_crashes), now), job)
+    return _react(Draft(job, work, _classified(job, work, event, now, max_crashes), now))
 
 
 def decide_job(job: JobState, event: JobEvent, *, now: datetime) -> Changes:
     """The changes of a job by a person's request. Raises JobFinished, WrongState."""
-    return _react(Draft(job, None, event, now), job)
+    return _react(Draft(job, None, event, now))
 
 
 def settle(
@@ -54,10 +54,11 @@ def settle(
     return draft.changes()
 
 
-def _react(draft: Draft, job: JobState) -> Changes:
-    cell = REACTIONS[draft.kind][job.standing]
+def _react(draft: Draft) -> Changes:
+    standing = draft.job.standing
+    cell = REACTIONS[draft.kind][standing]
     if cell is None:
-        raise IllegalTransition(f"{draft.kind.__name__} cannot happen to a job that is {job.standing.value}")
+        raise IllegalTransition(f"{draft.kind.__name__} cannot happen to a job that is {standing.value}")
     for move in cell:
         move(draft)
     return draft.changes()

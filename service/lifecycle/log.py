@@ -33,11 +33,6 @@ def created(job: JobState, size: Mapping[str, Any], now: datetime) -> Entry:
     return entry("job.created", size, job, now)
 
 
-def job_error(reason: PauseReason, message: str) -> dict[str, str]:
-    """The job's error while it is paused."""
-    return {"code": reason.value, "message": message}
-
-
 def crash_error(work: WorkState, crashes: int) -> dict[str, str]:
     """The job's error after too many crashes of a work item without progress in between."""
     return {
@@ -53,26 +48,6 @@ def paused(reason: PauseReason, message: str, retry_at: datetime | None) -> dict
     """The data of `job.paused`. `retry_at` is when a worker first tries to resume the job."""
     when = None if retry_at is None else retry_at.isoformat()
     return {"status": JobStatus.PAUSED.value, "reason": reason.value, "message": message, "retry_at": when}
-
-
-def started(work: WorkState) -> dict[str, Any]:
-    """The data of `shard.started`, or of the same event of another kind."""
-    return {work.kind.noun: work.number, "epoch": work.epoch, "worker_id": work.worker_id, **work.payload}
-
-
-def released(work: WorkState, *, crashed: bool) -> dict[str, Any]:
-    """The data of `shard.released`, or of the same event of another kind."""
-    return {work.kind.noun: work.number, "crashed": crashed}
-
-
-def finished(work: WorkState, error: Mapping[str, Any] | None, summary: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The data of `shard.finished`, or of the same event of another kind."""
-    data: dict[str, Any] = {work.kind.noun: work.number, "status": work.status.value}
-    if error is not None:
-        data["error"] = dict(error)
-    if summary is not None:
-        data["summary"] = dict(summary)
-    return data
 
 
 def settled(job: JobState, progress: Mapping[str, Any]) -> dict[str, Any]:

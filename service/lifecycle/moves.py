@@ -78,10 +78,13 @@ class Draft:
 
     def end_work(self, status: WorkStatus) -> None:
         """End the item and log its end."""
-        ended = self._event if isinstance(self._event, Succeeded) else Succeeded()
-        error = self.error
+        data: dict[str, Any] = {"status": status.value}
+        if (error := self.error) is not None:
+            data["error"] = error
+        if isinstance(self._event, Succeeded) and self._event.summary is not None:
+            data["summary"] = dict(self._event.summary)
         self.set_work_status(status, worker_id=None, lease_until=None)
-        self.add_work_entry("finished", log.finished(self.work, error, ended.summary))
+        self.add_work_entry("finished", data)
 
     @property
     def has_failed(self) -> bool:
@@ -102,8 +105,9 @@ class Draft:
         self.entries.append(log.entry(event_type, data, self.job, self.now))
 
     def add_work_entry(self, what: str, data: dict[str, Any]) -> None:
-        """Add an entry about the item, named after its kind."""
-        self.add_entry(f"{self.work.kind.noun}.{what}", data)
+        """Add an entry about the item, such as `shard.finished`, with the item's number."""
+        noun = self.work.kind.noun
+        self.add_entry(f"{noun}.{what}", {noun: self.work.number, **data})
 
     def changes(self) -> Changes:
         """All collected changes."""
@@ -257,13 +261,13 @@ def request_cancel(draft: Draft) -> None:
 
 def log_started(draft: Draft) -> None:
     """Log that a worker has started the item."""
-    draft.add_work_entry("started", log.started(draft.work))
+    work = draft.work
+    draft.add_work_entry("started", {"epoch": work.epoch, "worker_id": work.worker_id, **work.payload})
 
 
 def log_released(draft: Draft) -> None:
     """Log that the worker has released the item."""
-    crashed = isinstance(draft.event(Released), Crashed)
-    draft.add_work_entry("released", log.released(draft.work, crashed=crashed))
+    draft.add_work_entry("released", {"crashed": isinstance(draft.event(Released), Crashed)})
 
 
 def log_progress(draft: Draft) -> None:
@@ -303,7 +307,7 @@ def end_pause(draft: Draft) -> None:
 def _pause(draft: Draft, reason: PauseReason, message: str, retry_at: datetime | None, **also: Any) -> None:
     draft.set_job_status(
         JobStatus.PAUSED,
-        error=log.job_error(reason, message),
+        error={"code": reason.value, "message": message},
         pause_reason=reason,
         paused_at=draft.job.paused_at or draft.now,
         retry_at=retry_at,

@@ -37,7 +37,7 @@ class IllegalTransition(RuntimeError):
 
 
 class Standing(Enum):
-    """The standing of a job, which decides what it allows: the columns of the table of reactions."""
+    """The standing of a job, which decides how it reacts to events: the columns of the table of reactions."""
 
     OPEN = "open"  # queued or running: workers may claim its items
     SUSPENDED = "suspended"  # paused until its backend is back or its project has tokens; it resumes by itself

@@ -1,4 +1,4 @@
-"""The table of reactions: how each event changes a job and its work item, depending on what the job allows.
+"""The table of reactions: how each event changes a job and its work item, by the job's standing.
 
 One row for each kind of event, one column for each `Standing`. A cell lists moves in their order; an empty one changes
 nothing. `NEVER` marks events that no store can report: `decide` raises IllegalTransition.

@@ -20,13 +20,11 @@ from service.records.access import (
     StoredKey,
 )
 from service.storage.tables import api_keys, audit_log, projects
+from service.storage.unit_parts import UnitPart
 
 
-class ApiKeyTable:
+class ApiKeyTable(UnitPart):
     """The API keys of all projects. It stores the SHA-256 of each secret, never the secret."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
     async def add(self, key: NewApiKey, sha256: bytes) -> ApiKey:
         """Store a new key, and its project if that is new."""
@@ -79,11 +77,8 @@ class ApiKeyTable:
         await self._connection.execute(update(api_keys).where(which).values(last_used_at=func.clock_timestamp()))
 
 
-class ProjectTable:
+class ProjectTable(UnitPart):
     """All projects."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
     async def list_all(self) -> list[Project]:
         """All projects, sorted by name."""
@@ -99,11 +94,11 @@ class ProjectTable:
         return _project(row)
 
 
-class AuditTable:
+class AuditTable(UnitPart):
     """The audit log: who did what."""
 
     def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self.recorded: list[AuditEntry] = []
 
     async def record(self, entry: AuditEntry) -> None:

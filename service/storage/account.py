@@ -1,4 +1,4 @@
-"""Counts what a project uses of its quotas, and charges it for computed tokens."""
+"""Measures a project's usage of its quotas, and charges it for computed tokens."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,22 +11,19 @@ from service.identifiers import DatasetId, JobId, ProjectName
 from service.lifecycle import OPEN_JOB
 from service.records.access import Holdings, Spending
 from service.storage.tables import datasets, jobs, project_tokens, projects, trainings
+from service.storage.unit_parts import ProjectPart, UnitPart
 
 _NOW: ColumnElement[Any] = func.timezone("UTC", func.clock_timestamp())
 TODAY: ColumnElement[Any] = cast(_NOW, Date)
 
 
-class AccountTable:
+class AccountTable(ProjectPart):
     """One project's quotas and usage."""
-
-    def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
-        self._connection = connection
-        self._project = project
 
     async def overrides(self) -> Mapping[str, int]:
         """The project's own quotas, which replace the default ones."""
         query = select(projects.c.quotas).where(projects.c.name == self._project)
-        return (await self._connection.execute(query)).scalar() or {}
+        return await self._connection.scalar(query) or {}
 
     async def lock(self) -> None:
         """Let one transaction at a time check the project's quotas. Storing a job does not wait for this lock."""
@@ -39,24 +36,23 @@ class AccountTable:
             func.coalesce(func.sum(datasets.c.rows), 0).label("rows"),
             func.coalesce(func.sum(datasets.c.bytes), 0).label("bytes"),
         ).where(datasets.c.project == self._project, datasets.c.id != (excluding or ""))
+        open_jobs = (jobs.c.project == self._project) & jobs.c.status.in_(OPEN_JOB)
+        in_flight = select(func.count()).select_from(jobs).where(open_jobs)
+        counted_today = (project_tokens.c.project == self._project) & (project_tokens.c.day == TODAY)
+        today = select(project_tokens.c.tokens).where(counted_today)
         row = (await self._connection.execute(stored)).one()
         files = await self._number(self._bytes_of_trainings())
         return Holdings(
-            jobs_in_flight=await self._number(self._jobs_in_flight()),
+            jobs_in_flight=await self._number(in_flight),
             rows=int(row.rows),
             bytes=int(row.bytes) + files,
-            tokens_today=await self._number(self._tokens_today()),
+            tokens_today=await self._number(today),
             seconds_left_today=float(await self._number(_seconds_left_today())),
         )
 
     async def charge(self, tokens: int) -> None:
         """Add tokens that were computed at once, for no job, to the count of today (UTC)."""
         await _add(self._connection, select(literal(self._project), TODAY, literal(tokens)))
-
-    def _jobs_in_flight(self) -> "Select[Any]":
-        return (
-            select(func.count()).select_from(jobs).where(jobs.c.project == self._project, jobs.c.status.in_(OPEN_JOB))
-        )
 
     def _bytes_of_trainings(self) -> "Select[Any]":
         """Bytes of artifacts, and of examples and checkpoints of trainings that have not ended."""
@@ -69,20 +65,12 @@ class AccountTable:
             .where(jobs.c.project == self._project)
         )
 
-    def _tokens_today(self) -> "Select[Any]":
-        return select(project_tokens.c.tokens).where(
-            project_tokens.c.project == self._project, project_tokens.c.day == TODAY
-        )
-
     async def _number(self, query: "Select[Any]") -> int:
-        return int((await self._connection.execute(query)).scalar() or 0)
+        return int(await self._connection.scalar(query) or 0)
 
 
-class SpendingTable:
+class SpendingTable(UnitPart):
     """The tokens that projects spent today, for workers."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
     async def today(self, project: ProjectName) -> Spending:
         """The project's computed tokens since midnight (UTC), and the seconds until the next."""
@@ -97,11 +85,12 @@ class SpendingTable:
 
 
 async def charge(connection: AsyncConnection, job_id: JobId, tokens: int) -> None:
-    """Add computed tokens to today's count (UTC) of the job's project.
+    """Add computed tokens, if there are any, to today's count (UTC) of the job's project.
 
     Call it last in a transaction, after locking work item and job: all workers of a project wait for this row.
     """
-    await _add(connection, select(jobs.c.project, TODAY, literal(tokens)).where(jobs.c.id == job_id))
+    if tokens > 0:
+        await _add(connection, select(jobs.c.project, TODAY, literal(tokens)).where(jobs.c.id == job_id))
 
 
 async def _add(connection: AsyncConnection, source: "Select[Any]") -> None:

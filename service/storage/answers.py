@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator, Sequence
 
 from sqlalchemy import ARRAY, BindParameter, LargeBinary, any_, bindparam, delete, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import BackendId
 from service.records.work import Lease
@@ -13,16 +12,14 @@ from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.prompting.recall import Answers, PromptKey
 from service.storage.fence import lock_lease
 from service.storage.tables import remembered_answers
+from service.storage.unit_parts import UnitPart
 
 CHUNK_ANSWERS = 10_000  # in one statement
 _FLOAT_BYTES = 8
 
 
-class AnswerTable:
+class AnswerTable(UnitPart):
     """One row for each prompt that a backend has answered."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
     async def recall(self, backend_id: BackendId, keys: Collection[PromptKey]) -> dict[PromptKey, LogProbabilities]:
         """The stored answers to these prompts."""
@@ -49,7 +46,7 @@ class AnswerTable:
         """Sequence number of the newest answer to evict if the newest `max_answers` are kept; None if none must go."""
         number = remembered_answers.c.number
         query = select(number).order_by(number.desc()).offset(max_answers).limit(1)
-        last: int | None = (await self._connection.execute(query)).scalar()
+        last: int | None = await self._connection.scalar(query)
         return last
 
     async def evict(self, last: int, *, at_most: int) -> int:

@@ -3,7 +3,6 @@
 import zlib
 
 from sqlalchemy import func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import BackendId
 from service.records.jobs import KnownBackend
@@ -11,15 +10,13 @@ from service.records.scoring import BackendIdentity
 from service.records.work import Lease
 from service.storage.fence import lock_lease
 from service.storage.tables import backend_identities, labellings
+from service.storage.unit_parts import UnitPart
 
 _LOCK = 1_187_023_364  # first part of the key of an advisory lock; nothing else in this database uses this number
 
 
-class BackendTable:
+class BackendTable(UnitPart):
     """The identities of scoring backends, for the API and workers."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
     async def recognized(self, identity: BackendIdentity) -> BackendId:
         """The oldest stored identity that agrees with this one; stores this one if none agrees.

@@ -12,6 +12,7 @@ from typing import Literal
 
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.pool import QueuePool
 
 from service.errors import StorageUnavailable
 from service.storage.engine import CONNECT_SECONDS, connection_errors
@@ -26,9 +27,16 @@ class Connections:
 
     def __init__(self, engine: AsyncEngine, pool_size: int) -> None:
         self._engine = engine
+        self.max_connections = pool_size
         self._slots = asyncio.Semaphore(pool_size)
         self._answered_at = time.monotonic()
         event.listen(engine.sync_engine, "after_cursor_execute", self._record_answer)
+
+    @property
+    def connections_in_use(self) -> int:
+        """The number of connections that units of work hold."""
+        pool = self._engine.pool
+        return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
     @asynccontextmanager
     async def connection(self, patience_seconds: float) -> AsyncIterator[AsyncConnection]:

@@ -4,19 +4,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.identifiers import DatasetId, ProjectName
+from service.identifiers import DatasetId
 from service.records.jobs import NewDataset, NewRow, ShardRow
 from service.storage.tables import dataset_rows, datasets, gold_labels
+from service.storage.unit_parts import ProjectPart, UnitPart
 
 
-class DatasetTable:
+class DatasetTable(ProjectPart):
     """A project's data sets. COPY writes their rows in chunks, and gold into a separate table."""
-
-    def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
-        self._connection = connection
-        self._project = project
 
     async def add(self, dataset: NewDataset) -> None:
         """Store a data set without its rows."""
@@ -56,11 +52,8 @@ class DatasetTable:
         await driver.copy_records_to_table(table, records=records, columns=columns)
 
 
-class ShardRowTable:
+class ShardRowTable(UnitPart):
     """The rows of a shard, without gold."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
     async def of(self, dataset_id: DatasetId, shard: int) -> list[ShardRow]:
         """The shard's rows in the user's order."""

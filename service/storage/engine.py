@@ -9,7 +9,6 @@ from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import QueuePool
 
 from service.errors import StorageFull, StorageUnavailable
 
@@ -68,19 +67,6 @@ def _test(connection: AdaptedConnection, *_: object) -> None:
         connection.run_async(lambda driver: driver.execute("SELECT 1"))
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError) as error:
         raise InvalidatePoolError("the connection is dead") from error
-
-
-class EngineLoad:
-    """How many connections of an engine's pool are in use."""
-
-    def __init__(self, engine: AsyncEngine, pool_size: int) -> None:
-        self._pool = engine.pool
-        self.max_connections = pool_size
-
-    @property
-    def connections_in_use(self) -> int:
-        """The number of connections that units of work hold."""
-        return self._pool.checkedout() if isinstance(self._pool, QueuePool) else 0
 
 
 @contextmanager

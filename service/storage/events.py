@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.identifiers import JobId, ProjectName
+from service.identifiers import JobId
 from service.lifecycle import Entry
 from service.records.jobs import Event
 from service.records.work import Lease
@@ -14,14 +13,11 @@ from service.storage.fence import lock_lease
 from service.storage.journal import Journal
 from service.storage.progress import owned
 from service.storage.tables import events, jobs
+from service.storage.unit_parts import ProjectPart, UnitPart
 
 
-class EventLog:
+class EventLog(ProjectPart):
     """The event logs of a project's jobs, for the API."""
-
-    def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
-        self._connection = connection
-        self._project = project
 
     async def append(self, job_id: JobId, event_type: str, data: Mapping[str, Any]) -> None:
         """Add an event; its sequence number follows the commit order within the job. Raises JobNotFound."""
@@ -41,11 +37,8 @@ class EventLog:
         return [Event(**row) for row in (await self._connection.execute(query)).mappings()]
 
 
-class LeasedEventLog:
+class LeasedEventLog(UnitPart):
     """The event logs, for workers: every write needs a lease."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
     async def append(self, lease: Lease, event_type: str, data: Mapping[str, Any]) -> None:
         """Add an event to the job's log. Raises LeaseLost."""

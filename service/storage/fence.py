@@ -65,7 +65,7 @@ async def lock_lease(connection: AsyncConnection, lease: Lease) -> WorkState:
 def work_state(row: RowMapping) -> WorkState:
     """The work item in a row with the columns of `WORK_STATE`."""
     values = {"kind": WorkKind(row["kind"]), "status": WorkStatus(row["status"])}
-    return WorkState(**{**{column.name: row[column.name] for column in WORK_STATE}, **values})
+    return WorkState(**{column.name: row[column.name] for column in WORK_STATE} | values)
 
 
 def lease_lost(lease: Lease) -> LeaseLost:

@@ -3,22 +3,18 @@
 from collections.abc import AsyncIterator
 
 from sqlalchemy import and_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.identifiers import JobId, ProjectName
+from service.identifiers import JobId
 from service.records.labels import LabelState
 from service.storage.labels import CHUNK_ROWS, STATE, state_from
 from service.storage.progress import owned
 from service.storage.records import gold_text
 from service.storage.tables import gold_labels, jobs, label_states, labellings
+from service.storage.unit_parts import ProjectPart
 
 
-class GoldTable:
+class GoldTable(ProjectPart):
     """Pairs of a found label and a gold label, for counting how often they agree."""
-
-    def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
-        self._connection = connection
-        self._project = project
 
     async def pairs(self, job_id: JobId) -> AsyncIterator[tuple[LabelState, str]]:
         """The label state and the gold value as text, for every row that has a gold value."""

@@ -2,19 +2,15 @@
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.identifiers import JobId, ProjectName
+from service.identifiers import JobId
 from service.records.jobs import StoredRequest
 from service.storage.tables import idempotency_keys
+from service.storage.unit_parts import ProjectPart
 
 
-class IdempotencyTable:
+class IdempotencyTable(ProjectPart):
     """A project's Idempotency-Keys, each with the request and the job of its first use."""
-
-    def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
-        self._connection = connection
-        self._project = project
 
     async def find(self, key: str) -> StoredRequest | None:
         """The request and job of the key; None if no committed request has used it."""

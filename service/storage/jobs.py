@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, insert, select, tuple_
+from sqlalchemy import ColumnElement, Row, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId, ProjectName
@@ -12,20 +12,27 @@ from service.lifecycle.events import CancelRequested, DeleteRequested, JobEvent,
 from service.records.jobs import Job, JobStatus, ListedJob, NewJob, NewShard
 from service.records.work import NewWork, WorkStatus
 from service.storage.journal import Journal
-from service.storage.progress import get_job, get_listed_job, job_not_found, listed_job_from, owned, select_jobs
-from service.storage.records import parsed_time
+from service.storage.progress import (
+    get_job,
+    get_listed_job,
+    job_not_found,
+    listed_job_from,
+    newest_first,
+    owned,
+    select_jobs,
+)
 from service.storage.removal import erase, lock_items
 from service.storage.stored_config import stored_config
 from service.storage.tables import datasets, jobs, labellings, shards, work_items
+from service.storage.unit_parts import ProjectPart
 from service.storage.work_queue import queue_job
 
 
-class JobTable:
+class JobTable(ProjectPart):
     """A project's labelling jobs with their shards. Adding a job also queues its shards."""
 
     def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
-        self._connection = connection
-        self._project = project
+        super().__init__(connection, project)
         self._journal = Journal(connection)
 
     async def add(self, job: NewJob, new_shards: Sequence[NewShard]) -> None:
@@ -48,13 +55,7 @@ class JobTable:
 
     async def page(self, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None) -> list[ListedJob]:
         """Jobs, newest first, older than the (created_at, id) given. Raises InvalidCursor."""
-        query = select_jobs().where(jobs.c.project == self._project, jobs.c.retired_at.is_(None))
-        query = query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
-        if before is not None:
-            created_at, job_id = before
-            query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < tuple_(parsed_time(created_at), job_id))
-        if status is not None:
-            query = query.where(jobs.c.status == status)
+        query = newest_first(select_jobs(), self._project, limit=limit, before=before, status=status)
         return [listed_job_from(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def request_cancel(self, job_id: JobId) -> ListedJob:

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, assert_never
 
 from sqlalchemy import ColumnElement, RowMapping, Select, func, insert, literal, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId
 from service.lifecycle import WAITING_WORK, Changes, Entry, JobState, Settling, Siblings, WorkCounts, decide_job, settle
@@ -16,6 +15,7 @@ from service.records.work import WorkKind, WorkStatus
 from service.storage.outbox import queue_messages
 from service.storage.progress import get_listed_job, job_not_found
 from service.storage.tables import events, jobs, trainings, work_items
+from service.storage.unit_parts import UnitPart
 
 WORK_CHANNEL = "icm_work"
 EVENTS_CHANNEL = "icm_events"
@@ -43,11 +43,8 @@ def may_be_claimed() -> ColumnElement[bool]:
     return or_(jobs.c.status != JobStatus.PAUSED, waits_over)
 
 
-class Journal:
+class Journal(UnitPart):
     """Changes jobs within the caller's transaction. Postgres notifies listeners when it commits."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
     async def lock(self, job_id: JobId, which: ColumnElement[bool] | None = None) -> tuple[JobState, datetime]:
         """Lock the job if `which` is true of it. Returns its state and the time of the lock. Raises JobNotFound."""
@@ -105,7 +102,7 @@ class Journal:
                 return asdict((await get_listed_job(self._connection, jobs.c.id == job_id, job_id)).progress)
             case WorkKind.TRAIN:
                 query = select(trainings.c.progress).where(trainings.c.job_id == job_id)
-                return (await self._connection.execute(query)).scalar() or {}
+                return await self._connection.scalar(query) or {}
             case WorkKind.DELIVER:
                 return {}
             case _:
@@ -187,14 +184,10 @@ class Journal:
 
 
 def _job_state(row: RowMapping) -> JobState:
-    values = dict(row)
-    values.pop("now")
-    reason = values.pop("pause_reason")
-    return JobState(
-        **{
-            **values,
-            "kind": WorkKind(values["kind"]),
-            "status": JobStatus(values["status"]),
-            "pause_reason": None if reason is None else PauseReason(reason),
-        }
-    )
+    reason = row["pause_reason"]
+    values = {
+        "kind": WorkKind(row["kind"]),
+        "status": JobStatus(row["status"]),
+        "pause_reason": None if reason is None else PauseReason(reason),
+    }
+    return JobState(**{column.name: row[column.name] for column in _STATE} | values)

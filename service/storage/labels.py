@@ -5,15 +5,15 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, RowMapping, Select, and_, func, literal, select, text, tuple_, union_all
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.identifiers import DatasetId, JobId, Label, ProjectName, Row
+from service.identifiers import DatasetId, JobId, Label, Row
 from service.records.labels import LabeledRow, LabelState, LabelStatus
 from service.records.work import Lease
 from service.storage.fence import lock_lease
 from service.storage.progress import job_not_found, owned
 from service.storage.records import unlabeled
 from service.storage.tables import dataset_rows, gold_labels, jobs, label_states, labellings
+from service.storage.unit_parts import ProjectPart, UnitPart
 
 CHUNK_ROWS = 1000  # that a download reads from the database at once
 
@@ -23,12 +23,8 @@ STATE = tuple(label_states.c[name] for name in _WRITTEN)
 _CONFIDENCE: ColumnElement[float] = func.coalesce(label_states.c.confidence, text("0::double precision"))
 
 
-class LabelReader:
+class LabelReader(ProjectPart):
     """Reads label states of a project's jobs. A row without a stored state counts as unlabeled."""
-
-    def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
-        self._connection = connection
-        self._project = project
 
     async def page(
         self, job_id: JobId, *, limit: int, after: tuple[float, int] | None, by_confidence: bool
@@ -66,17 +62,14 @@ class LabelReader:
     async def _dataset_of(self, job_id: JobId) -> DatasetId:
         of_job = select(labellings.c.dataset_id).join(jobs, jobs.c.id == labellings.c.job_id)
         query = of_job.where(owned(job_id, self._project))
-        found = (await self._connection.execute(query)).scalar()
+        found = await self._connection.scalar(query)
         if found is None:
             raise job_not_found(job_id)
         return DatasetId(found)
 
 
-class LabelWriter:
+class LabelWriter(UnitPart):
     """Writes label states under a worker's lease."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
     async def write(self, lease: Lease, states: Sequence[LabelState]) -> None:
         """Replace the label states of these rows; writes only those that differ. Raises LeaseLost."""
@@ -107,13 +100,13 @@ class LabelWriter:
         """The rows of a shard that the backend cannot score, each with the reason."""
         return await self._known(label_states.c.reason, job_id, shard)
 
-    async def _known(self, what: Column[Any], job_id: JobId, shard: int) -> dict[Row, Any]:
+    async def _known(self, column: Column[Any], job_id: JobId, shard: int) -> dict[Row, Any]:
         """This column of a shard's label states by row, in order, without nulls."""
         query = (
-            select(label_states.c.position, what)
+            select(label_states.c.position, column)
             .join(labellings, labellings.c.job_id == label_states.c.job_id)
             .join(dataset_rows, _same_row(labellings.c.dataset_id))
-            .where(label_states.c.job_id == job_id, dataset_rows.c.shard == shard, what.is_not(None))
+            .where(label_states.c.job_id == job_id, dataset_rows.c.shard == shard, column.is_not(None))
             .order_by(label_states.c.position)
         )
         return {row.position: row[1] for row in await self._connection.execute(query)}

@@ -24,6 +24,6 @@ async def queue_messages(connection: AsyncConnection, job_id: JobId, entry: Entr
         .with_for_update(of=webhooks, read=True, key_share=True)
     )
     message = {"job_id": job_id, "type": entry.type, "body": entry.message, "status": DeliveryStatus.PENDING}
-    found = (await connection.execute(query)).scalars()
+    found = await connection.scalars(query)
     if rows := [{"id": new_delivery_id(), "webhook_id": webhook_id, **message} for webhook_id in found]:
         await connection.execute(insert(webhook_deliveries), rows)

@@ -4,7 +4,7 @@ from dataclasses import fields
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, case, extract, func, select, true
+from sqlalchemy import ColumnElement, RowMapping, Select, case, extract, func, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.selectable import LateralFromClause
 
@@ -13,7 +13,7 @@ from service.errors import ConfigUnreadable, JobNotFound
 from service.identifiers import JobId, ProjectName
 from service.records.jobs import Job, JobStatus, ListedJob, Progress, SearchPace, TrainingPace, UnreadableJob
 from service.records.work import Origin, WorkStatus
-from service.storage.records import SUMMED, WorkLeft, eta_seconds, seconds_of_trainings
+from service.storage.records import SUMMED, WorkLeft, eta_seconds, parsed_time, seconds_of_trainings
 from service.storage.stored_config import read_config
 from service.storage.tables import jobs, labellings, shards, work_items
 
@@ -66,9 +66,9 @@ def listed_job_from(row: RowMapping) -> ListedJob:
         return job_from(row)
     except ConfigUnreadable as error:
         status = JobStatus(row["status"])
-        as_they_are = {name: row[name] for name in ("id", "name", "created_at", "started_at", "finished_at", "error")}
+        as_they_are = ("id", "name", "created_at", "started_at", "finished_at", "error")
         return UnreadableJob(
-            **as_they_are,
+            **{name: row[name] for name in as_they_are},
             status=status,
             warnings=tuple(row["warnings"] or ()),
             progress=_progress(status, row, None),
@@ -79,6 +79,24 @@ def listed_job_from(row: RowMapping) -> ListedJob:
 def owned(job_id: JobId, project: ProjectName) -> ColumnElement[bool]:
     """True of this job if it belongs to the project and is not retired."""
     return (jobs.c.id == job_id) & (jobs.c.project == project) & jobs.c.retired_at.is_(None)
+
+
+def newest_first(
+    query: "Select[Any]",
+    project: ProjectName,
+    *,
+    limit: int,
+    before: tuple[str, str] | None,
+    status: JobStatus | None,
+) -> "Select[Any]":
+    """The query for a page of the project's jobs, older than the (created_at, id) given. Raises InvalidCursor."""
+    query = query.where(jobs.c.project == project, jobs.c.retired_at.is_(None))
+    if before is not None:
+        created_at, job_id = before
+        query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < tuple_(parsed_time(created_at), job_id))
+    if status is not None:
+        query = query.where(jobs.c.status == status)
+    return query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
 
 
 async def get_job(connection: AsyncConnection, which: ColumnElement[bool], job_id: JobId) -> Job:

@@ -19,7 +19,7 @@ async def lock_items(connection: AsyncConnection, which: ColumnElement[bool]) ->
 async def erase(connection: AsyncConnection, job_id: JobId) -> None:
     """Delete a job whose work items are locked. Foreign keys delete its rows in other tables, and its data set's."""
     of_job = select(labellings.c.dataset_id).where(labellings.c.job_id == job_id)
-    dataset_id = (await connection.execute(of_job)).scalar()  # None for a training
+    dataset_id = await connection.scalar(of_job)  # None for a training
     await connection.execute(delete(jobs).where(jobs.c.id == job_id))
     still_used = exists().where(labellings.c.dataset_id == dataset_id)
     await connection.execute(delete(datasets).where(datasets.c.id == dataset_id, ~still_used))

@@ -1,7 +1,7 @@
 """Deletes data past its retention period from Postgres, a bounded number of rows at a time.
 
-It skips locked rows until the next run, so it waits for nobody. It locks only rows of jobs that ended long ago, which
-no claim reads.
+It skips locked rows until the next run, so no other transaction delays it. It locks only rows of jobs that ended long
+ago, which no claim reads.
 """
 
 from collections.abc import Collection
@@ -24,7 +24,6 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import DatasetId, JobId
 from service.lifecycle import RETAINED_EVENTS
@@ -46,6 +45,7 @@ from service.storage.tables import (
     webhook_deliveries,
 )
 from service.storage.trainings import named_artifacts, unneeded
+from service.storage.unit_parts import UnitPart
 
 _ELECTION = 4_932_685_001  # key of the advisory lock; nothing else in this database uses this number
 _MAX_LOGS = 100  # shortened in one transaction
@@ -57,11 +57,8 @@ _STALLED = text("""
 """)
 
 
-class RetentionTables:
+class RetentionTables(UnitPart):
     """The deletions of one maintenance transaction."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
     async def is_elected(self) -> bool:
         """Take the maintainers' lock; False if another one has it. The lock ends with the transaction."""
@@ -128,7 +125,7 @@ class RetentionTables:
         retired = change.returning(jobs.c.id, jobs.c.project).cte("retired")
         entry = select(literal(AuditAction.JOB_EXPIRED.value), retired.c.id, retired.c.project)
         logged = insert(audit_log).from_select(["action", "target", "project"], entry).returning(audit_log.c.target)
-        retired_ids = list((await self._connection.execute(logged)).scalars())
+        retired_ids = list(await self._connection.scalars(logged))
         await self._connection.execute(delete(idempotency_keys).where(idempotency_keys.c.job_id.in_(retired_ids)))
         return Swept(len(retired_ids), is_done=len(retired_ids) < at_most)
 

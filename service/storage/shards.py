@@ -18,23 +18,24 @@ from service.storage.records import SUMMED
 from service.storage.stored_config import read_config
 from service.storage.tables import jobs, labellings, shards, work_items
 from service.storage.trainings import adapter_of
+from service.storage.unit_parts import UnitPart
 from service.storage.work_queue import WorkTable
 
 _SIBLINGS = shards.alias("siblings")
 
 
-class ShardTable:
+class ShardTable(UnitPart):
     """Shards, for the workers that label them. `WorkTable` keeps their leases."""
 
     def __init__(self, connection: AsyncConnection, work: WorkTable) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._work = work
 
     async def of(self, work: ClaimedWork) -> ClaimedShard:
         """The shard of a work item. Raises LeaseLost if somebody has deleted it."""
         own = _SIBLINGS.c.job_id == work.lease.job_id
         number, rows = (
-            select(what).where(own).scalar_subquery() for what in (func.count(), func.sum(_SIBLINGS.c.rows))
+            select(total).where(own).scalar_subquery() for total in (func.count(), func.sum(_SIBLINGS.c.rows))
         )
         query = (
             select(*shards.c, labellings.c.dataset_id, labellings.c.config)
@@ -68,7 +69,7 @@ class ShardTable:
         values: dict[str, Any] = {name: getattr(progress, name) for name in SUMMED}
         added = await self._change(lease, {**values, "utility": progress.utility})
         await self._work.save(lease, checkpoint)
-        await self._charge(lease, added)
+        await charge(self._connection, lease.job_id, added)
 
     async def spend(self, lease: Lease, usage: Usage, *, remembered: int) -> None:
         """Record the shard's costs so far, and how many prompts the answer memory answered. Raises LeaseLost."""
@@ -79,23 +80,19 @@ class ShardTable:
             "tokens_modelled": usage.modelled,
             "remembered": remembered,
         }
-        await self._charge(lease, await self._change(lease, values))
+        await charge(self._connection, lease.job_id, await self._change(lease, values))
 
     async def set_pace(self, lease: Lease, pace: SearchPace | TrainingPace | None) -> None:
         """Store what the shard's search still asks or trains, or that it is unknown. Raises LeaseLost."""
-        await lock_lease(self._connection, lease)
-        summary = None if pace is None else {PACE: asdict(pace)}
-        await self._connection.execute(update(shards).where(_is_shard(lease)).values(summary=summary))
+        await self._write(lease, summary=None if pace is None else {PACE: asdict(pace)})
 
     async def summarize(self, lease: Lease, summary: Mapping[str, Any]) -> None:
         """Store the summary of the shard's search for the report. Raises LeaseLost."""
-        await lock_lease(self._connection, lease)
-        await self._connection.execute(update(shards).where(_is_shard(lease)).values(summary=dict(summary)))
+        await self._write(lease, summary=dict(summary))
 
     async def note_server_crashes(self, lease: Lease, counts: Mapping[str, int]) -> None:
         """Store the crash counts of the prompts. Raises LeaseLost."""
-        await lock_lease(self._connection, lease)
-        await self._connection.execute(update(shards).where(_is_shard(lease)).values(server_crashes=dict(counts)))
+        await self._write(lease, server_crashes=dict(counts))
 
     async def job_totals(self, job_id: JobId) -> tuple[int, float]:
         """The whole job's computed tokens and its seconds without pauses. Raises JobNotFound."""
@@ -106,21 +103,21 @@ class ShardTable:
             raise job_not_found(job_id)
         return int(row[0]), float(row[1])
 
+    async def _write(self, lease: Lease, **values: Mapping[str, Any] | None) -> None:
+        """Change the leased shard. Raises LeaseLost."""
+        await lock_lease(self._connection, lease)
+        await self._connection.execute(update(shards).where(_is_shard(lease)).values(values))
+
     async def _change(self, lease: Lease, values: Mapping[str, Any]) -> int:
         """Lock a leased shard and change it; returns the growth of its computed tokens. Raises LeaseLost."""
         item = (work_items.c.job_id == shards.c.job_id) & (work_items.c.number == shards.c.shard)
         query = select(shards.c.tokens_computed).join(work_items, item).where(lease_is_current(lease))
         locked = query.with_for_update(of=(work_items, shards), key_share=True)
-        before = (await self._connection.execute(locked)).scalar()
+        before = await self._connection.scalar(locked)
         if before is None:
             raise lease_lost(lease)
         await self._connection.execute(update(shards).where(_is_shard(lease)).values(values))
         return int(values["tokens_computed"]) - int(before)
-
-    async def _charge(self, lease: Lease, tokens: int) -> None:
-        """Charge the project for these tokens."""
-        if tokens > 0:
-            await charge(self._connection, lease.job_id, tokens)
 
 
 def _is_shard(lease: Lease) -> ColumnElement[bool]:

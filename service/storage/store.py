@@ -18,7 +18,7 @@ from service.storage.answers import AnswerTable
 from service.storage.backends import BackendTable
 from service.storage.connections import REQUEST_PATIENCE_SECONDS, WORKER_PATIENCE_SECONDS, Connections
 from service.storage.datasets import DatasetTable, ShardRowTable
-from service.storage.engine import EngineLoad, create_engine, driver_errors
+from service.storage.engine import create_engine, driver_errors
 from service.storage.events import EventLog, LeasedEventLog
 from service.storage.gold import GoldTable
 from service.storage.idempotency import IdempotencyTable
@@ -42,7 +42,6 @@ class PostgresStore:
         self, url: str, *, pool_size: int = 10, statement_timeout_seconds: float = 60.0, max_crashes: int = 5
     ) -> None:
         self._engine = create_engine(url, pool_size=pool_size, statement_timeout_seconds=statement_timeout_seconds)
-        self._load = EngineLoad(self._engine, pool_size)
         self._connections = Connections(self._engine, pool_size)
         self._listener = Listener(url)
         self._max_crashes = max_crashes
@@ -106,9 +105,9 @@ class PostgresStore:
         return self._listener.follow_events(job_id)
 
     @property
-    def load(self) -> EngineLoad:
+    def load(self) -> Connections:
         """How many connections of the pool are in use; the LISTEN connection does not count."""
-        return self._load
+        return self._connections
 
     async def job_statistics(self) -> Mapping[WorkKind, JobStatistics]:
         """Numbers of jobs and work items of each kind, and their longest wait. Raises StorageUnavailable."""

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, RowMapping, Select, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import ConfigUnreadable, JobNotFound, TrainingNotFinished, TrainingNotFound, WrongState
@@ -17,8 +17,7 @@ from service.records.trainings import Artifact, NeededModel, NewTraining, Traini
 from service.records.work import Lease, NewWork, WorkKind
 from service.storage.fence import lease_lost, lock_lease
 from service.storage.journal import Journal
-from service.storage.progress import owned
-from service.storage.records import parsed_time
+from service.storage.progress import newest_first, owned
 from service.storage.removal import erase, lock_items
 from service.storage.stored_config import (
     read_model_jobs,
@@ -28,18 +27,18 @@ from service.storage.stored_config import (
     stored_training,
 )
 from service.storage.tables import backend_identities, jobs, labellings, training_models, trainings
+from service.storage.unit_parts import ProjectPart, UnitPart
 from service.storage.work_queue import queue_job
 
 _JOB_COLUMNS = ("id", "status", "created_at", "started_at", "finished_at", "error", "warnings")
 _TRAINING_COLUMNS = ("config", "base", "rows", "progress", "artifact_sha256", "artifact_bytes")
 
 
-class TrainingTable:
+class TrainingTable(ProjectPart):
     """A project's trainings. Adding one also queues its work item."""
 
     def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
-        self._connection = connection
-        self._project = project
+        super().__init__(connection, project)
         self._journal = Journal(connection)
 
     async def add(self, training: NewTraining) -> None:
@@ -77,13 +76,7 @@ class TrainingTable:
 
     async def page(self, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None) -> list[Training]:
         """Trainings, newest first, older than the (created_at, id) given. Raises InvalidCursor."""
-        query = _select().where(jobs.c.project == self._project, jobs.c.retired_at.is_(None))
-        query = query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
-        if before is not None:
-            created_at, training_id = before
-            query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < tuple_(parsed_time(created_at), training_id))
-        if status is not None:
-            query = query.where(jobs.c.status == status)
+        query = newest_first(_select(), self._project, limit=limit, before=before, status=status)
         return [_listed(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def report(self, training_id: JobId) -> TrainingReport:
@@ -112,7 +105,7 @@ class TrainingTable:
         Raises TrainingNotFound.
         """
         own = owned(training_id, self._project) & (jobs.c.kind == WorkKind.TRAIN)
-        locked = select(jobs.c.id).where(own).with_for_update(read=True)  # whoever removes it waits for this lock
+        locked = select(jobs.c.id).where(own).with_for_update(read=True)  # a removal waits for this lock
         if (await self._connection.execute(locked)).first() is None:
             raise _not_found(training_id)
 
@@ -123,17 +116,13 @@ class TrainingTable:
         """
         await lock_items(self._connection, owned(training_id, self._project))
         await self._apply_event(training_id, DeleteRequested())
-        await self._check_unneeded(training_id)
-        await erase(self._connection, training_id)
-
-    async def _check_unneeded(self, training_id: JobId) -> None:
-        """Raises WrongState; the training is locked."""
         needing = _needing().where(training_models.c.model_id == training_id).limit(1)
-        if (other := (await self._connection.execute(needing)).scalar()) is not None:
+        if (other := await self._connection.scalar(needing)) is not None:
             raise WrongState(
                 f"training {training_id} is the reward model or judge of training {other}, which has not ended; "
                 "wait for its end, or cancel it"
             )
+        await erase(self._connection, training_id)
 
     async def _apply_event(self, training_id: JobId, event: JobEvent) -> Training:
         """Apply a person's request to the training; returns the changed one, as far as this release can read it."""
@@ -145,11 +134,8 @@ class TrainingTable:
         return _listed(await _row(self._connection, training_id, self._project, _select()))
 
 
-class LeasedTrainings:
+class LeasedTrainings(UnitPart):
     """Trainings, for the workers that run them."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
     async def order(self, lease: Lease) -> TrainingOrder:
         """The worker's order: base, specification and artifacts to start from. Raises LeaseLost."""
@@ -303,11 +289,9 @@ def _training(row: RowMapping) -> Training:
 
 def _with_config(row: RowMapping, config: Mapping[str, Any], unreadable: str | None = None) -> Training:
     sha256 = row["artifact_sha256"]
-    as_they_are = {name: row[name] for name in ("id", "base", "rows", "error")}
-    moments = {name: row[name] for name in ("created_at", "started_at", "finished_at")}
+    as_they_are = ("id", "base", "rows", "error", "created_at", "started_at", "finished_at")
     return Training(
-        **as_they_are,
-        **moments,
+        **{name: row[name] for name in as_they_are},
         config=config,
         unreadable=unreadable,
         status=JobStatus(row["status"]),

@@ -5,23 +5,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import LeaseLost
 from service.records.webhooks import Attempt, DeliveryLease, DeliveryStatus, DueDelivery, Verdict
 from service.storage.fence import claim_is_current, first_unlocked, lease_expired
 from service.storage.tables import webhook_attempts, webhook_deliveries, webhooks
+from service.storage.unit_parts import UnitPart
 from service.storage.webhooks import give_up_pending
 from service.webhooks.schedule import given_up
 
 _queue = webhook_deliveries.c
 
 
-class DeliveryQueue:
+class DeliveryQueue(UnitPart):
     """The messages of all projects."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
     async def claim(self, *, limit: int, per_webhook: int, lease_seconds: float) -> Sequence[DueDelivery]:
         """Lease due messages, the oldest first, with about `per_webhook` of one endpoint in flight."""
@@ -61,7 +58,7 @@ class DeliveryQueue:
         query = select(webhooks.c.failing_since).where(webhooks.c.id == lease.webhook_id)
         row = (await self._connection.execute(query.with_for_update(key_share=True))).first()
         if row is None:
-            raise lease_lost(lease)
+            raise _lease_lost(lease)
         failing_since: datetime | None = row.failing_since
         return failing_since
 
@@ -74,7 +71,7 @@ class DeliveryQueue:
             update(webhook_deliveries).where(_lease_is_current(lease)).values(change)
         )
         if settled.rowcount == 0:
-            raise lease_lost(lease)
+            raise _lease_lost(lease)
 
     async def _update_webhook(self, lease: DeliveryLease, verdict: Verdict, failing_since: datetime | None) -> None:
         """Record since when the endpoint has been failing, and disable it if the verdict or that time requires it."""
@@ -125,8 +122,7 @@ def _lease_is_current(lease: DeliveryLease) -> ColumnElement[bool]:
     )
 
 
-def lease_lost(lease: DeliveryLease) -> LeaseLost:
-    """The error for an attempt under a lost lease."""
+def _lease_lost(lease: DeliveryLease) -> LeaseLost:
     return LeaseLost(f"delivery {lease.delivery_id} is no longer held (epoch {lease.epoch})")
 
 

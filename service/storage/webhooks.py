@@ -11,22 +11,19 @@ from sqlalchemy import ColumnElement, delete, func, insert, select, tuple_, upda
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import DeliveryNotFound, QuotaExceeded, QuotaState, WebhookDisabled, WebhookNotFound
-from service.identifiers import DeliveryId, ProjectName, WebhookId
+from service.identifiers import DeliveryId, WebhookId
 from service.records.webhooks import TEST_EVENT, Attempt, Delivery, DeliveryStatus, NewWebhook, Webhook, WebhookChange
 from service.storage.account import AccountTable
 from service.storage.records import parsed_time
 from service.storage.tables import webhook_attempts, webhook_deliveries, webhooks
+from service.storage.unit_parts import ProjectPart
 from service.webhooks.messages import trial_message
 
 _DELIVERY_COLUMNS = ("id", "webhook_id", "type", "status", "created_at", "tries", "next_try_at", "finished_at")
 
 
-class WebhookTable:
+class WebhookTable(ProjectPart):
     """One project's endpoints."""
-
-    def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
-        self._connection = connection
-        self._project = project
 
     async def add(self, webhook: NewWebhook, *, at_most: int) -> Webhook:
         """Store a new endpoint. Raises QuotaExceeded if the project has `at_most` already."""
@@ -34,7 +31,8 @@ class WebhookTable:
         query = select(func.count()).select_from(webhooks).where(webhooks.c.project == self._project)
         used = (await self._connection.execute(query)).scalar_one()
         if used >= at_most:
-            raise too_many_webhooks(at_most, used)
+            state = QuotaState(quota="webhooks", limit=at_most, used=used)
+            raise QuotaExceeded(f"the project has {used} webhooks, and {at_most} are allowed", state)
         values = {
             "id": webhook.id,
             "project": self._project,
@@ -89,11 +87,11 @@ class WebhookTable:
         """Delete an endpoint with its log. Raises WebhookNotFound."""
         deleted = await self._connection.execute(delete(webhooks).where(self._owned(webhook_id)))
         if deleted.rowcount == 0:
-            raise webhook_not_found(webhook_id)
+            raise _webhook_not_found(webhook_id)
 
     async def send_test(self, webhook_id: WebhookId, delivery_id: DeliveryId) -> Delivery:
         """Queue a test message. Raises WebhookNotFound, WebhookDisabled."""
-        await self._enabled(webhook_id)
+        _check_enabled(await self._locked(webhook_id))
         now = (await self._connection.execute(select(func.clock_timestamp()))).scalar_one()
         values = {
             "id": delivery_id,
@@ -124,8 +122,7 @@ class WebhookTable:
         """
         webhook = await self._locked(webhook_id)
         await self._delivery(webhook_id, delivery_id)
-        if not webhook.enabled:
-            raise webhook_disabled(webhook_id)
+        _check_enabled(webhook)
         again = {"status": DeliveryStatus.PENDING, "tries": 0, "finished_at": None}
         which = webhook_deliveries.c.id == delivery_id
         change = update(webhook_deliveries).where(which).values(**again, next_try_at=func.clock_timestamp())
@@ -140,10 +137,6 @@ class WebhookTable:
         query = select(*webhooks.c).where(self._owned(webhook_id)).with_for_update(key_share=True)
         return _existing((await self._connection.execute(query)).mappings().first(), webhook_id)
 
-    async def _enabled(self, webhook_id: WebhookId) -> None:
-        if not (await self._locked(webhook_id)).enabled:
-            raise webhook_disabled(webhook_id)
-
     async def _update(self, webhook_id: WebhookId, values: Mapping[str, Any]) -> Webhook:
         change = update(webhooks).where(self._owned(webhook_id)).values(**values).returning(*webhooks.c)
         return _existing((await self._connection.execute(change)).mappings().first(), webhook_id)
@@ -153,7 +146,7 @@ class WebhookTable:
         query = _select_log().where(log.id == delivery_id, log.webhook_id == webhook_id)
         row = (await self._connection.execute(query)).mappings().first()
         if row is None:
-            raise delivery_not_found(delivery_id)
+            raise DeliveryNotFound(f"the webhook has no delivery {delivery_id}")
         return _delivery(row, (await self._attempts([delivery_id])).get(delivery_id, ()))
 
     async def _attempts(self, delivery_ids: Iterable[DeliveryId]) -> dict[DeliveryId, list[Attempt]]:
@@ -172,25 +165,14 @@ async def give_up_pending(connection: AsyncConnection, webhook_id: WebhookId) ->
     await connection.execute(update(webhook_deliveries).where(pending).values(failed))
 
 
-def too_many_webhooks(at_most: int, used: int) -> QuotaExceeded:
-    """The error for an endpoint beyond the project's quota."""
-    state = QuotaState(quota="webhooks", limit=at_most, used=used)
-    return QuotaExceeded(f"the project has {used} webhooks, and {at_most} are allowed", state)
-
-
-def webhook_not_found(webhook_id: WebhookId) -> WebhookNotFound:
-    """The error for an id without an endpoint."""
+def _webhook_not_found(webhook_id: WebhookId) -> WebhookNotFound:
     return WebhookNotFound(f"there is no webhook {webhook_id}")
 
 
-def delivery_not_found(delivery_id: DeliveryId) -> DeliveryNotFound:
-    """The error for an id without a delivery."""
-    return DeliveryNotFound(f"the webhook has no delivery {delivery_id}")
-
-
-def webhook_disabled(webhook_id: WebhookId) -> WebhookDisabled:
-    """The error for a message to a disabled endpoint."""
-    return WebhookDisabled(f"webhook {webhook_id} is disabled; enable it first")
+def _check_enabled(webhook: Webhook) -> None:
+    """Raises WebhookDisabled."""
+    if not webhook.enabled:
+        raise WebhookDisabled(f"webhook {webhook.id} is disabled; enable it first")
 
 
 def _select_log() -> Any:
@@ -199,7 +181,7 @@ def _select_log() -> Any:
 
 def _existing(row: Mapping[Any, Any] | None, webhook_id: WebhookId) -> Webhook:
     if row is None:
-        raise webhook_not_found(webhook_id)
+        raise _webhook_not_found(webhook_id)
     return _webhook(row)
 
 

@@ -25,16 +25,17 @@ from service.records.work import UNKNOWN_ORIGIN, ClaimedWork, Lease, NewWork, Or
 from service.storage.fence import WORK_STATE, first_unlocked, lease_expired, lock_lease, work_state
 from service.storage.journal import WORK_CHANNEL, Journal, may_be_claimed
 from service.storage.tables import checkpoints, jobs, work_items
+from service.storage.unit_parts import UnitPart
 
 
-class WorkTable:
+class WorkTable(UnitPart):
     """Leases work items to workers. It uses the database's clock alone, so workers' clocks need not agree.
 
     `service.lifecycle` decides how an item and its job change.
     """
 
     def __init__(self, connection: AsyncConnection, *, max_crashes: int) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._journal = Journal(connection)
         self._max_crashes = max_crashes
 
@@ -61,7 +62,7 @@ class WorkTable:
     async def checkpoint(self, job_id: JobId, number: int) -> bytes | None:
         """The last checkpoint of an item; None if it has none."""
         which = (checkpoints.c.job_id == job_id) & (checkpoints.c.number == number)
-        data: bytes | None = (await self._connection.execute(select(checkpoints.c.data).where(which))).scalar()
+        data: bytes | None = await self._connection.scalar(select(checkpoints.c.data).where(which))
         return data
 
     async def save(self, lease: Lease, checkpoint: bytes) -> None:
@@ -112,7 +113,7 @@ class WorkTable:
         await lock_lease(self._connection, lease)
         await self._journal.lock(lease.job_id)
         this = jobs.c.id == lease.job_id
-        known = (await self._connection.execute(select(jobs.c.warnings).where(this))).scalar() or []
+        known = await self._connection.scalar(select(jobs.c.warnings).where(this)) or []
         if warning not in known:
             await self._connection.execute(update(jobs).where(this).values(warnings=[*known, warning]))
 

@@ -9,10 +9,8 @@ from service.errors import InvalidInput, ProjectNotFound
 from service.identifiers import DEFAULT_PROJECT, JobId, ProjectName
 from service.ports.store import Store
 from service.records.access import Caller, Holdings, Scope
-from service.records.work import WorkStatus
 from service.search.predictions.prompt_tree import Usage
-from tests.support.aging import DAY, aging_postgres
-from tests.support.stored import added, claimed, finish, release, renew, save, spend
+from tests.support.stored import added, claimed, finish, release, save, spend
 from tests.support.stores import ScratchStore
 
 BIRDS, FISH = Caller(project=ProjectName("birds")), Caller(project=ProjectName("fish"))
@@ -63,14 +61,16 @@ async def test_deleting_a_job_frees_its_rows_and_not_its_tokens(projects: Store)
     assert (found.jobs_in_flight, found.rows, found.bytes, found.tokens_today) == (0, 0, 0, 70)
 
 
-async def test_tokens_are_charged_once_to_the_project_of_the_job(projects: Store) -> None:
+async def test_tokens_are_charged_once_to_the_project_of_the_job_and_again_if_its_search_begins_anew(
+    projects: Store,
+) -> None:
     await queued(projects, BIRDS)
     shard = await claimed(projects)
-    for tokens in (10, 10, 25):
+    for tokens in (10, 10, 25, 4, 6):
         await save(projects, shard, tokens_computed=tokens)
     await queued(projects, BIRDS)
     await save(projects, await claimed(projects), tokens_computed=5)
-    assert (await usage(projects, BIRDS)).tokens_today == 30
+    assert (await usage(projects, BIRDS)).tokens_today == 25 + 2 + 5
     assert (await usage(projects, FISH)).tokens_today == 0
 
 
@@ -86,15 +86,7 @@ async def test_tokens_are_charged_with_the_answers_and_not_again_when_progress_i
     assert (await usage(projects, FISH)).tokens_today == 0
 
 
-async def test_a_search_that_begins_anew_is_charged_for_what_it_computes_again(projects: Store) -> None:
-    await queued(projects, BIRDS)
-    shard = await claimed(projects)
-    for tokens in (10, 4, 6):
-        await save(projects, shard, tokens_computed=tokens)
-    assert (await usage(projects, BIRDS)).tokens_today == 12
-
-
-async def test_tokens_of_yesterday_do_not_count() -> None:
+async def test_every_day_is_counted_anew() -> None:
     clock = [datetime(2026, 1, 1, 23, 59, 50, tzinfo=UTC)]
     store = ScratchStore(now=lambda: clock[0])
     await create_key(store, project=BIRDS.project, name="a", scopes=[Scope.READ])
@@ -108,7 +100,8 @@ async def test_tokens_of_yesterday_do_not_count() -> None:
     async with store.worker_unit() as unit:
         today = await unit.spendings.today(BIRDS.project)
     assert (today.tokens, today.seconds_left_today) == (0, 24 * 3600.0)
-    await finish(store, shard, WorkStatus.SUCCEEDED)
+    await save(store, shard, tokens_computed=13)
+    assert (await usage(store, BIRDS)).tokens_today == 3
 
 
 async def test_workers_see_what_each_project_has_had_computed_today_and_its_own_quotas(projects: Store) -> None:
@@ -120,28 +113,6 @@ async def test_workers_see_what_each_project_has_had_computed_today_and_its_own_
     assert (birds.tokens, birds.overrides) == (10, {"tokens_per_day": 5})
     assert (fish.tokens, fish.overrides) == (0, {})
     assert 0 < birds.seconds_left_today <= 24 * 3600
-
-
-async def test_what_is_charged_is_seen_in_the_same_unit_of_work(projects: Store) -> None:
-    await queued(projects, BIRDS)
-    shard = await claimed(projects)
-    async with projects.worker_unit() as unit:
-        await unit.shards.spend(shard.lease, Usage(tokens_computed=7), remembered=0)
-        assert (await unit.spendings.today(BIRDS.project)).tokens == 7
-
-
-async def test_the_database_counts_anew_every_day(postgres_store: Store, database_url: str) -> None:
-    aging = aging_postgres(postgres_store, database_url)
-    await create_key(postgres_store, project=BIRDS.project, name="a", scopes=[Scope.READ])
-    await queued(postgres_store, BIRDS)
-    shard = await claimed(postgres_store)
-    await save(postgres_store, shard, tokens_computed=10)
-    await aging.let_pass(DAY)
-    await renew(postgres_store, shard)
-    await save(postgres_store, shard, tokens_computed=13)
-    async with postgres_store.worker_unit() as unit:
-        assert (await unit.spendings.today(BIRDS.project)).tokens == 3
-    assert (await usage(postgres_store, BIRDS)).tokens_today == 3
 
 
 async def test_a_project_gets_quotas_of_its_own_and_loses_them_again(projects: Store) -> None:

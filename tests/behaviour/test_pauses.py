@@ -3,8 +3,6 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from service.identifiers import WorkerId
 from service.ports.store import Store
 from service.records.jobs import Backoff, ClaimedShard, JobStatus
@@ -17,14 +15,12 @@ from tests.support.stored import (
     claimed,
     event_types,
     events,
-    finish,
     job,
     pause,
     queued,
     release,
     resume,
     save,
-    seconds_of,
 )
 from tests.support.stores import ScratchStore, StoppedClock
 
@@ -61,30 +57,12 @@ async def test_no_shard_of_a_paused_job_is_claimed_before_its_time_and_other_job
     assert await claim(store, BOB) is None
 
 
-async def test_a_server_that_names_a_time_is_not_called_before(store: Store) -> None:
-    job_id = await queued(store)
-    before = datetime.now(UTC)
-    await pause(store, await claimed(store), at_least_seconds=300.0)
-    event = (await events(store, job_id))[-1]
-    assert datetime.fromisoformat(event.data["retry_at"]) >= before + timedelta(seconds=300.0)
-
-
 async def test_one_worker_at_a_time_tries_whether_the_backend_is_back(store: Store) -> None:
     await queued(store, *[1] * 6)
     await pause_for_no_time(store, await claimed(store))
     found = await asyncio.gather(*(claim(store, WorkerId(f"worker-{i}")) for i in range(8)))
     [trying] = [shard for shard in found if shard is not None]
     assert trying.paused
-
-
-async def test_a_failed_retry_adds_no_event_and_counts_no_crash(store: Store) -> None:
-    job_id = await queued(store, 1, 1)
-    await pause_for_no_time(store, await claimed(store))
-    log = await events(store, job_id)
-    for _ in range(10):  # more than a shard may crash
-        await pause_for_no_time(store, await claimed(store))
-    assert await events(store, job_id) == log
-    assert (await job(store, job_id)).status is JobStatus.PAUSED
 
 
 async def test_a_job_whose_backend_is_back_resumes_with_all_of_its_shards(store: Store) -> None:
@@ -103,50 +81,6 @@ async def test_a_job_whose_backend_is_back_resumes_with_all_of_its_shards(store:
     assert 0 <= resumed.data["paused_seconds"] < 60
 
 
-async def test_a_second_shard_that_meets_the_outage_adds_no_event(store: Store) -> None:
-    job_id = await queued(store, 1, 1)
-    first, second = await claimed(store), await claimed(store)
-    await pause(store, first)
-    log = await events(store, job_id)
-    await pause(store, second, at_least_seconds=999.0)
-    assert await events(store, job_id) == log
-    assert await claim(store) is None
-
-
-async def test_a_running_shard_may_end_a_paused_job(store: Store) -> None:
-    job_id = await queued(store, 1, 1)
-    first, second = await claimed(store), await claimed(store)
-    await pause_for_no_time(store, first)
-    assert await finish(store, second) is JobStatus.PAUSED
-    trying = await claimed(store)
-    assert await finish(store, trying) is JobStatus.SUCCEEDED
-    ended = await job(store, job_id)
-    assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
-
-
-async def test_a_paused_job_is_cancelled_at_once(store: Store) -> None:
-    job_id = await queued(store, 1, 1)
-    await pause(store, await claimed(store))
-    cancelled = await cancel(store, job_id)
-    assert (cancelled.status, cancelled.error) == (JobStatus.CANCELLED, None)
-    assert await claim(store) is None
-
-
-@pytest.mark.parametrize("back", [True, False], ids=["it is", "it is not"])
-async def test_a_job_cancelled_during_a_retry_ends_with_the_retry(store: Store, back: bool) -> None:
-    job_id = await queued(store, 1, 1)
-    await pause_for_no_time(store, await claimed(store))
-    trying = await claimed(store)
-    assert (await cancel(store, job_id)).status is JobStatus.PAUSED
-    if back:
-        await resume(store, trying)
-        await release(store, trying)
-    else:
-        await pause(store, trying)
-    assert (await job(store, job_id)).status is JobStatus.CANCELLED
-    assert "job.resumed" not in await event_types(store, job_id)
-
-
 async def test_an_expired_shard_of_a_paused_job_waits_like_the_others_but_can_be_cancelled(store: Store) -> None:
     job_id = await queued(store, 1, 1)
     first = await claimed(store, BOB)
@@ -155,14 +89,6 @@ async def test_an_expired_shard_of_a_paused_job_waits_like_the_others_but_can_be
     assert await claim(store) is None
     await cancel(store, job_id)
     assert (await job(store, job_id)).status is JobStatus.CANCELLED
-
-
-async def test_a_worker_stopped_during_a_retry_releases_a_shard_that_it_never_started(store: Store) -> None:
-    job_id = await queued(store)
-    await pause_for_no_time(store, await claimed(store))
-    log = await events(store, job_id)
-    await release(store, await claimed(store))
-    assert await events(store, job_id) == log
 
 
 async def waits(store: Store, clock: StoppedClock, tries: int) -> list[float]:
@@ -177,13 +103,6 @@ async def waits(store: Store, clock: StoppedClock, tries: int) -> list[float]:
         seconds = 0.0
         await pause(store, shard)
     return found
-
-
-async def test_waits_grow_up_to_a_minute() -> None:
-    clock = StoppedClock()
-    store = ScratchStore(now=clock.now)
-    await queued(store)
-    assert await waits(store, clock, 7) == [5, 10, 20, 40, 60, 60, 60]
 
 
 async def test_progress_makes_waits_short_again_but_a_recovery_alone_does_not() -> None:
@@ -202,18 +121,3 @@ async def test_progress_makes_waits_short_again_but_a_recovery_alone_does_not() 
     await save(store, returned)
     await release(store, returned)
     assert await waits(store, clock, 2) == [5, 10]
-
-
-async def test_time_in_a_pause_does_not_count_as_time_of_the_job() -> None:
-    clock = StoppedClock()
-    store = ScratchStore(now=clock.now)
-    job_id = await queued(store)
-    shard = await claimed(store)
-    clock.advance(3.0)
-    await pause(store, shard)
-    clock.advance(600.0)
-    assert await seconds_of(store, job_id) == 3.0
-    trying = await claimed(store)
-    await resume(store, trying)
-    clock.advance(4.0)
-    assert await seconds_of(store, job_id) == 7.0

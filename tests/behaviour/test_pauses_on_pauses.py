@@ -1,7 +1,5 @@
 """A person can pause and resume a job that waits for its backend: requests take precedence over outages."""
 
-import pytest
-
 from service.ports.store import Store
 from service.records.jobs import Backoff, JobStatus
 from tests.support.stored import (
@@ -9,15 +7,11 @@ from tests.support.stored import (
     claim,
     claimed,
     event_types,
-    events,
-    finish,
     job,
     let_go_on,
     outage,
     put_on_hold,
     queued,
-    release,
-    renew,
     resume,
 )
 
@@ -46,45 +40,3 @@ async def test_a_job_that_waits_for_its_backend_is_tried_at_once_when_a_person_r
     assert await claim(store) is None
     await resume(store, trying)
     assert (await job(store, job_id)).status is JobStatus.RUNNING
-
-
-@pytest.mark.parametrize("back", [True, False], ids=["it is", "it is not"])
-async def test_a_job_paused_during_a_retry_stays_paused(store: Store, back: bool) -> None:
-    job_id = await queued(store, 1, 1)
-    await outage(store, await claimed(store))
-    trying = await claimed(store)
-    await put_on_hold(store, job_id)
-    assert await renew(store, trying) is True
-    if back:
-        await resume(store, trying)
-        await release(store, trying)
-    else:
-        await outage(store, trying)
-    held = await job(store, job_id)
-    assert (held.status, held.error) == (JobStatus.PAUSED, ON_REQUEST)
-    assert await claim(store) is None
-    assert "job.resumed" not in await event_types(store, job_id)
-
-
-async def test_an_outage_during_a_persons_pause_leaves_the_job_on_hold(store: Store) -> None:
-    job_id = await queued(store, 1, 1)
-    shard = await claimed(store)
-    await put_on_hold(store, job_id)
-    log = await events(store, job_id)
-    await outage(store, shard)
-    assert (await job(store, job_id)).error == ON_REQUEST
-    assert await events(store, job_id) == log
-    assert await claim(store) is None
-    await let_go_on(store, job_id)
-    assert await claim(store) is not None
-
-
-async def test_an_outage_after_a_persons_pause_is_waited_out_like_any_other(store: Store) -> None:
-    job_id = await queued(store)
-    await put_on_hold(store, job_id)
-    await let_go_on(store, job_id)
-    await outage(store, await claimed(store))
-    trying = await claimed(store)
-    assert trying.paused
-    await resume(store, trying)
-    assert await finish(store, trying) is JobStatus.SUCCEEDED

@@ -36,20 +36,20 @@ async def assert_it_ends_as_its_answers_say(trial: Trial, **moment: Any) -> None
 @pytest.mark.parametrize("committed", [False, True], ids=["before", "after"])
 async def test_a_job_killed_at_any_unit_of_work_ends_with_the_same_labels(store: Store, committed: bool) -> None:
     units, _ = await length_of_a_run(store)
-    for unit in moments(store, units):
+    for unit in moments(units):
         trial = Trial(store, f"{unit} {committed}")
         await assert_it_ends_as_its_answers_say(trial, unit=unit, committed=committed)
 
 
 async def test_a_job_killed_at_any_call_ends_with_the_same_labels(store: Store) -> None:
     _, calls = await length_of_a_run(store)
-    for call in moments(store, calls):
+    for call in moments(calls):
         await assert_it_ends_as_its_answers_say(Trial(store, f"call {call}"), call=call)
 
 
 async def test_a_job_whose_worker_is_stopped_ends_with_the_same_labels(store: Store) -> None:
     _, calls = await length_of_a_run(store)
-    for call in moments(store, calls):
+    for call in moments(calls):
         trial = Trial(store, f"told at {call}")
         job_id = await trial.submitted()
         await trial.run(store, NoisyScorer(trial.backend, last_call=call))
@@ -70,7 +70,7 @@ async def test_a_job_with_a_limit_stops_where_it_would_have_without_a_death(stor
     undisturbed, expected = await calm.ended(await calm.submitted())
     assert undisturbed.progress.tokens_computed == limit < costs[-1]
     units, _ = await length_of_a_run(store)
-    for unit in moments(store, units):
+    for unit in moments(units):
         trial = Trial(store, f"limited {unit}", calm.limits, nats=0.0)
         ended, labels = await trial.ended(await trial.submitted(), unit=unit, committed=True)
         assert ended.progress == undisturbed.progress

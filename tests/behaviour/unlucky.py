@@ -23,7 +23,6 @@ from service.records.scoring import BackendIdentity
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
-from service.storage.store import PostgresStore
 from tests.long import LONG
 from tests.support.forwarding import ForwardingStore
 from tests.support.stored import NO_TIME, claim
@@ -181,7 +180,6 @@ class Trial:
         return await self.job(job_id), await self.labels(job_id)
 
 
-def moments(store: Store, count: int) -> Sequence[int]:
-    """The first `count` moments; in Postgres, where each takes longer, a few of them."""
-    step = 13 if LONG else 34
-    return range(1, count + 1, step if isinstance(store, PostgresStore) else 1)
+def moments(count: int) -> Sequence[int]:
+    """A few of the first `count` moments."""
+    return range(1, count + 1, 13 if LONG else 34)

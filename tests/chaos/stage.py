@@ -53,7 +53,7 @@ class Pool:
         self.running.add(pid)
 
     def vanished(self) -> list[int]:
-        """Workers that ended although nobody ended them."""
+        """Workers that ended by themselves."""
         return [pid for pid in (*self.running, *self.stopped) if not _lives(pid)]
 
     async def _end(self, pid: int, how: signal.Signals) -> None:

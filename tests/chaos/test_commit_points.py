@@ -97,7 +97,7 @@ async def execute(store: PostgresStore, statement: str) -> None:
         await connection.execute(text(statement))
 
 
-@pytest.mark.parametrize("end", list(End), ids=str)
+@pytest.mark.parametrize("end", [pytest.param(End.ROLLED_BACK, marks=pytest.mark.long), End.COMMITTED], ids=str)
 @pytest.mark.timeout(300)
 async def test_a_worker_may_die_with_any_of_its_transactions(database_url: str, end: End) -> None:
     expected = await undisturbed(rows(), config())

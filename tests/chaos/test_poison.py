@@ -10,13 +10,13 @@ from service.records.jobs import JobStatus
 from service.storage.engine import driver_address
 from tests.chaos.poisoned_worker import POISON, TIRING
 from tests.chaos.stage import MAX_CRASHES, Pool
-from tests.long import LONG
+from tests.support.running.claims import config
 from tests.support.running.processes import Laboratory, laboratory, until, worker_processes
 
 CALM = 60.0  # a lease that no live worker loses, in seconds
 FOLDS = {"strategy": "folds", "objective": "utility", "initial_rows": 4, "restarts": 1}
 PAPER = {"strategy": "paper", "draws_per_row": 8, "seed_labels": 4}
-ROWS, CRASHES = (36, 20) if LONG else (16, MAX_CRASHES + 2)  # rows that take so many lives
+ROWS, CRASHES = 36, 20  # rows, and the number of workers that end on them
 MODULE = "tests.chaos.poisoned_worker"
 
 
@@ -26,15 +26,10 @@ def rows(count: int, word: str = "") -> list[dict[str, Any]]:
     return [{"text": text, "question": row // 2} for row, text in enumerate(texts)]
 
 
-def config(search: dict[str, Any]) -> dict[str, Any]:
-    relation = {"kind": "exactly_one", "group": "question"}
-    return {"task": {"template": "{text}", "relations": [relation]}, "search": search}
-
-
 async def supervised(lab: Laboratory, database_url: str, pool: Pool, *job_ids: JobId) -> int:
-    """Start a worker whenever there is none, until the jobs have ended; how many have ended before.
+    """Start a worker whenever none runs, until the jobs have ended; returns how many workers ended before that.
 
-    A lease runs out as soon as its worker is dead, for the clock is put forward.
+    The lease of a dead worker expires at once.
     """
     address = driver_address(database_url)
     operator = await asyncpg.connect(address)
@@ -72,6 +67,7 @@ async def test_a_job_that_crashes_every_worker_fails_and_the_others_finish(datab
         assert await lab.result(healthy) == expected
 
 
+@pytest.mark.long  # the short form has `tests/behaviour/test_claiming.py`
 @pytest.mark.timeout(300)
 async def test_a_job_that_advances_between_many_crashes_does_not_fail(database_url: str) -> None:
     async with laboratory(database_url) as lab:

@@ -10,12 +10,11 @@ import httpx
 from service.identifiers import JobId
 from service.records.jobs import Job, JobStatus
 from service.settings import MemorySettings
+from tests.support.running.claims import FOLDS, PAPER, config, rows
 from tests.support.running.processes import Laboratory, until
 from tests.support.running.whole import finished_job
 
-AT_ONCE = 50
-PAPER = {"strategy": "paper", "draws_per_row": 4, "seed_labels": 4}
-FOLDS = {"strategy": "folds", "anchor_rows": 32, "shard_rows": 12, "initial_rows": 8, "restarts": 2}
+AT_ONCE = 20
 ENDLESS = {**PAPER, "draws_per_row": 1000}
 
 
@@ -29,7 +28,7 @@ class Cancellation:
 
 
 async def cancelled(lab: Laboratory, seed: int) -> Cancellation:
-    """Cancel a job of several shards, or one that would take long, and check what is left of it."""
+    """Cancel a job of several shards, or one that would take long, and check its partial result."""
     random = Random(seed)
     count, search = random.choice([(24, ENDLESS), (120, FOLDS)])
     job_id = await lab.submit(rows(count, seed), config(search))
@@ -106,12 +105,3 @@ async def result(lab: Laboratory, job_id: JobId) -> bytes:
     answer = await lab.client.get(f"/v1/jobs/{job_id}/result")
     assert answer.status_code == 200, answer.text
     return answer.content
-
-
-def rows(count: int, series: int = 0) -> list[dict[str, Any]]:
-    return [{"text": f"claim {i} of {series}", "question": i // 2} for i in range(count)]
-
-
-def config(search: dict[str, Any]) -> dict[str, Any]:
-    relation = {"kind": "exactly_one", "group": "question"}
-    return {"task": {"template": "{text}", "relations": [relation]}, "search": search}

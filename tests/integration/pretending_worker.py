@@ -14,6 +14,6 @@ PRETENDER = (sys.executable, "-S", str(Path(__file__).parents[1] / "unit" / "tra
 
 
 def main() -> None:
-    """Work until told to stop."""
+    """Work until stopped."""
     with patch.dict(HANDLERS, {WorkKind.TRAIN: partial(TrainHandler, program=PRETENDER)}):
         door.main()

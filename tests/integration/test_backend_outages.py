@@ -9,23 +9,12 @@ import pytest
 from service.identifiers import JobId
 from service.records.jobs import JobStatus
 from service.records.labels import LabeledRow
-from service.storage.engine import driver_address
 from tests.long import LONG
+from tests.support.running.claims import FOLDS, PAPER, config, rows
 from tests.support.running.processes import Laboratory, Workers, laboratory, until, worker_processes
 from tests.support.running.scoring_server import running_server
 
 CALM = 30.0  # a lease that no live worker loses, in seconds
-PAPER = {"strategy": "paper", "draws_per_row": 4, "seed_labels": 4}
-FOLDS = {"strategy": "folds", "anchor_rows": 32, "shard_rows": 12, "initial_rows": 8, "restarts": 2}
-
-
-def rows(count: int) -> list[dict[str, Any]]:
-    return [{"text": f"claim {i}", "question": i // 2} for i in range(count)]
-
-
-def config(search: dict[str, Any]) -> dict[str, Any]:
-    relation = {"kind": "exactly_one", "group": "question"}
-    return {"task": {"template": "{text}", "relations": [relation]}, "search": search}
 
 
 async def submitted(lab: Laboratory, count: int, search: dict[str, Any], workers: Workers) -> JobId:
@@ -43,7 +32,7 @@ async def submitted(lab: Laboratory, count: int, search: dict[str, Any], workers
     ids=["paper", "folds"],
 )
 async def test_a_job_resumes_by_itself_when_its_server_is_back(
-    database_url: str, search: dict[str, Any], count: int
+    database_url: str, operator: asyncpg.Connection, search: dict[str, Any], count: int
 ) -> None:
     async with laboratory(database_url) as calm:
         expected = await calm.undisturbed(rows(count), config(search))
@@ -54,7 +43,7 @@ async def test_a_job_resumes_by_itself_when_its_server_is_back(
                 server.kill()
                 await lab.paused(job_id)
                 log = await lab.events(job_id)
-                await claimed_again(database_url, times=3)
+                await claimed_again(operator, times=3)
                 assert await lab.events(job_id) == log
                 server.start()
                 ended = await lab.ended(job_id)
@@ -65,25 +54,21 @@ async def test_a_job_resumes_by_itself_when_its_server_is_back(
     assert states(found) == states(expected)
 
 
-async def claimed_again(database_url: str, *, times: int) -> None:
-    """Wait until shards were claimed so many times more."""
-    address = driver_address(database_url)
-    connection = await asyncpg.connect(address)
-    before = await connection.fetchval("SELECT sum(epoch) FROM work_items")
+async def claimed_again(operator: asyncpg.Connection, *, times: int) -> None:
+    """Wait until workers have claimed shards this many times more."""
+    before = await operator.fetchval("SELECT sum(epoch) FROM work_items")
 
     async def often_enough() -> bool:
-        return bool(await connection.fetchval("SELECT sum(epoch) FROM work_items") >= before + times)
+        return bool(await operator.fetchval("SELECT sum(epoch) FROM work_items") >= before + times)
 
-    try:
-        await until(often_enough)
-    finally:
-        await connection.close()
+    await until(often_enough)
 
 
 def states(found: Sequence[LabeledRow]) -> list[object]:
     return [row.state for row in found]
 
 
+@pytest.mark.long  # the short form has `tests/unit/workers/test_backends.py`
 async def test_a_server_that_comes_back_with_another_model_ends_the_job(database_url: str) -> None:
     with running_server() as server:
         async with laboratory(database_url, server.backends) as lab:

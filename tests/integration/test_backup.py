@@ -24,11 +24,14 @@ from service.records.scoring import BackendIdentity
 from service.scoring.registry import ConfiguredScorers
 from service.settings import QueueSettings
 from service.storage.engine import driver_address
+from tests.support.databases import execute
 from tests.support.running.processes import laboratory, until
 from tests.support.running.workplace import Backend
 from workers.worker import Worker
 
-SHORT_LEASE = QueueSettings(lease_seconds=0.5, poll_seconds=0.05, checkpoint_seconds=0.0)
+EVERY_STEP = QueueSettings(checkpoint_seconds=0.0)
+# The backup is older than any lease in it.
+EXPIRE_LEASES = "UPDATE work_items SET lease_until = now() WHERE status = 'running'"
 IN_THE_ANCHOR, BEHIND_IT = 40, 60  # the call of the backend at which the first worker hangs
 ROWS = [{"text": f"claim {number}", "question": number // 2} for number in range(96)]
 CONFIG: dict[str, Any] = {
@@ -55,14 +58,16 @@ async def test_a_dump_taken_while_a_job_runs_brings_it_back_to_its_end(
     dump = tmp_path / "icm.dump"
     programs = postgres_programs(None, Path())  # as new as any server that we support
     async with half_done_job(database_url, call) as job:
-        await run(programs / "pg_dump", "--format=custom", f"--file={dump}", address(database_url))
-    await run(programs / "pg_restore", "--no-owner", f"--dbname={address(empty_database_url)}", str(dump))
+        await run(programs / "pg_dump", "--format=custom", f"--file={dump}", driver_address(database_url))
+    await run(programs / "pg_restore", "--no-owner", f"--dbname={driver_address(empty_database_url)}", str(dump))
     await upgrade(empty_database_url)
     assert await ended(empty_database_url, job.job_id) == job.expected
 
 
-async def test_a_copy_of_the_stopped_embedded_database_brings_a_job_back_to_its_end(folder: Path) -> None:
-    original, copy = folder / "postgres", folder / "backup"
+async def test_a_copy_of_the_stopped_embedded_database_brings_a_job_back_to_its_end(
+    folder: Path, ready_folder: Path
+) -> None:
+    original, copy = ready_folder, folder / "backup"
     with EmbeddedPostgres(original) as postgres:
         await upgrade(postgres.url)
         async with half_done_job(postgres.url, IN_THE_ANCHOR) as job:
@@ -110,11 +115,9 @@ async def half_done_job(database_url: str, call: int) -> AsyncIterator[HalfDone]
 
 async def ended(database_url: str, job_id: JobId) -> list[LabeledRow]:
     """The result, once a worker with only the restored database has finished the job."""
+    await execute(database_url, EXPIRE_LEASES)
     async with laboratory(database_url) as lab:
-        application = replace(
-            lab.application, settings=lab.application.settings.model_copy(update={"queue": SHORT_LEASE})
-        )
-        worker = Worker(application, WorkerId("after"))
+        worker = Worker(lab.application, WorkerId("after"))
         working = asyncio.create_task(worker.run())
         job = await lab.ended(job_id)
         worker.stop()
@@ -124,8 +127,8 @@ async def ended(database_url: str, job_id: JobId) -> list[LabeledRow]:
 
 
 def on(application: Application, backend: Backend) -> Application:
-    """The same service with this backend, and leases that are soon over."""
-    settings = application.settings.model_copy(update={"queue": SHORT_LEASE})
+    """The same service with this backend, which saves every step."""
+    settings = application.settings.model_copy(update={"queue": EVERY_STEP})
     return replace(application, settings=settings, scorers=ConfiguredScorers({"default": backend}))
 
 
@@ -134,8 +137,3 @@ async def run(program: Path, *arguments: str) -> None:
     process = await asyncio.create_subprocess_exec(program, *arguments, stderr=asyncio.subprocess.PIPE)
     _, told = await process.communicate()
     assert process.returncode == 0, told.decode()
-
-
-def address(database_url: str) -> str:
-    """The URL as Postgres' own programs read it."""
-    return driver_address(database_url)

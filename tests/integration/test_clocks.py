@@ -58,7 +58,7 @@ async def test_jobs_are_listed_in_the_order_they_came_in_whatever_time_the_api_t
     assert found == posted[::-1]
 
 
-@WRONG
+@pytest.mark.parametrize("skew", [HOUR, pytest.param(-HOUR, marks=pytest.mark.long)], ids=str)
 async def test_a_job_has_the_databases_times_and_the_labels_of_any_other(database_url: str, skew: timedelta) -> None:
     async with whole_service(database_url) as (client, application):
         worker = Worker(application, WorkerId("worker"))

@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 100.0
 
 
 async def test_many_workers_empty_the_queue_without_doing_anything_twice(postgres_store: PostgresStore) -> None:
-    job_ids = [await queued(postgres_store, *[1] * 10) for _ in range(6)]
+    job_ids = [await queued(postgres_store, *[1] * 10) for _ in range(3)]
     done: Counter[tuple[JobId, int]] = Counter()
 
     async def work(worker: WorkerId) -> None:

@@ -72,15 +72,15 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-async def test_data_survives_a_restart_and_the_server_being_killed(folder: Path) -> None:
-    with EmbeddedPostgres(folder) as server:
+async def test_data_survives_a_restart_and_the_server_being_killed(ready_folder: Path) -> None:
+    with EmbeddedPostgres(ready_folder) as server:
         await query(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
-    with EmbeddedPostgres(folder) as server:
+    with EmbeddedPostgres(ready_folder) as server:
         assert await query(server.url, "SELECT answer FROM kept") == 42
-        os.kill(server_process(folder), signal.SIGKILL)
+        os.kill(server_process(ready_folder), signal.SIGKILL)
         until(lambda: server.failure() is not None)
         assert "ended with status -9" in str(server.failure())
-    with EmbeddedPostgres(folder) as server:
+    with EmbeddedPostgres(ready_folder) as server:
         assert server.failure() is None
         assert await query(server.url, "SELECT answer FROM kept") == 42
 
@@ -162,9 +162,10 @@ def test_it_is_started_from_the_main_thread_only(folder: Path) -> None:
     assert not folder.exists()
 
 
-async def test_a_long_path_gets_its_socket_elsewhere(folder: Path) -> None:
+async def test_a_long_path_gets_its_socket_elsewhere(folder: Path, ready_folder: Path) -> None:
     deep = folder / ("x" * 60) / ("y" * 60)
     deep.parent.mkdir(parents=True)
+    shutil.move(ready_folder, deep)
     with EmbeddedPostgres(deep, durable=False) as server:
         elsewhere = Path(str(make_url(server.url).query["host"]))
         assert mode(elsewhere) == 0o700

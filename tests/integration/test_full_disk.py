@@ -3,7 +3,6 @@
 import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -13,7 +12,6 @@ import pytest
 from service.errors import SpoolFull
 from service.identifiers import WorkerId
 from service.intake.bounds.scratch import scratch_space
-from service.storage.engine import driver_address
 from tests.support.running.harness import CONFIG, pairs
 from tests.support.running.whole import whole_service
 from workers.worker import Worker
@@ -24,30 +22,15 @@ _REFUSE = """
 """
 
 
-@dataclass
-class Disk:
-    """A database whose tables can be made to refuse writes with the very error of a full disk."""
-
-    url: str
-
-    @asynccontextmanager
-    async def full(self, table: str) -> AsyncIterator[None]:
-        """Nothing can be written to this table during the block."""
-        await self.execute(_REFUSE)
-        await self.execute(f"CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION refuse()")
+@asynccontextmanager
+async def full_disk(operator: asyncpg.Connection, table: str) -> AsyncIterator[None]:
+    """Refuse all writes to this table during the block, with the very error of a full disk."""
+    await operator.execute(_REFUSE)
+    await operator.execute(f"CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION refuse()")
+    try:
         yield
-        await self.execute(f"DROP TRIGGER full_disk ON {table}")
-
-    async def execute(self, statement: str) -> None:
-        address = driver_address(self.url)
-        connection = await asyncpg.connect(address)
-        await connection.execute(statement)
-        await connection.close()
-
-
-@pytest.fixture
-def disk(database_url: str) -> Disk:
-    return Disk(database_url)
+    finally:  # other tests use the table later
+        await operator.execute(f"DROP TRIGGER full_disk ON {table}")
 
 
 async def post(client: httpx.AsyncClient) -> httpx.Response:
@@ -57,10 +40,10 @@ async def post(client: httpx.AsyncClient) -> httpx.Response:
 
 @pytest.mark.parametrize("table", ["dataset_rows", "idempotency_keys", "events"])
 async def test_a_full_disk_is_answered_507_and_the_same_request_succeeds_once_there_is_room(
-    disk: Disk, table: str
+    database_url: str, operator: asyncpg.Connection, table: str
 ) -> None:
-    async with whole_service(disk.url) as (client, _):
-        async with disk.full(table):
+    async with whole_service(database_url) as (client, _):
+        async with full_disk(operator, table):
             refused = await post(client)
             assert (await client.get("/v1/jobs")).json()["data"] == []
         assert (refused.status_code, refused.json()["type"]) == (507, "urn:icm:problem:storage-full")
@@ -71,13 +54,13 @@ async def test_a_full_disk_is_answered_507_and_the_same_request_succeeds_once_th
 
 @pytest.mark.parametrize("table", ["label_states", pytest.param("checkpoints", marks=pytest.mark.long)])
 async def test_a_job_waits_out_a_full_disk_and_no_crash_is_counted(
-    disk: Disk, table: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str, operator: asyncpg.Connection, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.endings.FULL_DISK_DELAY_SECONDS", 0.0)
-    async with whole_service(disk.url) as (client, application):
+    async with whole_service(database_url) as (client, application):
         posted = (await post(client)).json()
         worker = Worker(application, WorkerId("worker"))
-        async with disk.full(table):
+        async with full_disk(operator, table):
             for _ in range(2 * application.settings.queue.max_crashes):
                 assert await worker.work_once()
         while await worker.work_once():

@@ -4,22 +4,14 @@ from typing import Any
 import pytest
 
 from service.records.jobs import JobStatus
-from tests.integration.interruptions import (
-    FOLDS,
-    PAPER,
-    cancelled,
-    config,
-    paused_and_resumed,
-    result,
-    rows,
-    undisturbed,
-)
+from tests.integration.interruptions import cancelled, paused_and_resumed, result, undisturbed
 from tests.long import LONG
+from tests.support.running.claims import FOLDS, PAPER, config, rows
 from tests.support.running.processes import laboratory, worker_processes
 
 CANCELLATIONS = 20 if LONG else 4
 JOBS_TO_PAUSE = 2 if LONG else 1  # of each strategy
-LEASE_SECONDS = 1.5
+LEASE_SECONDS = 3.0
 
 
 @pytest.mark.timeout(300)

@@ -17,9 +17,9 @@ from service.search.predictions.prompt_tree import Usage
 from service.search.prompting.recall import PromptKey
 from service.storage.store import PostgresStore
 from service.storage.tables import metadata
-from tests.support.aging import DAY, Aging, aging_postgres, kept
+from tests.support.aging import DAY, Aging, kept
+from tests.support.databases import WAITING
 from tests.support.hooks import DELIVERED, GOOD, claim, made, record
-from tests.support.running.processes import gone, kill, until, worker_processes
 from tests.support.running.whole import finished_job, whole_service
 from tests.support.stored import (
     ALICE,
@@ -50,11 +50,6 @@ GENTLE_LOCKS = {"AccessShareLock", "RowShareLock", "RowExclusiveLock", "Exclusiv
 WORD = "quetzalcoatl"
 
 
-@pytest.fixture
-def aging(postgres_store: PostgresStore, database_url: str) -> Aging:
-    return aging_postgres(postgres_store, database_url)
-
-
 async def full_life(store: PostgresStore) -> JobId:
     """A job that has left something in every table."""
     await create_key(store, project="default", name="a", scopes=[Scope.READ])
@@ -83,7 +78,7 @@ async def contents(operator: asyncpg.Connection) -> dict[str, list[str]]:
 
 
 async def test_no_table_keeps_data_past_its_retention_period(aging: Aging, operator: asyncpg.Connection) -> None:
-    for _ in range(3):
+    for _ in range(2):
         await full_life(postgres(aging))
         await trained(postgres(aging), reward=await trained(postgres(aging)))
     filled = {name for name, rows in (await contents(operator)).items() if rows}
@@ -103,7 +98,7 @@ async def test_every_table_with_a_time_has_a_retention_period_or_belongs_to_a_jo
     assert timed - limited - KEPT_FOR_GOOD.keys() == {"work_items"}
 
 
-async def test_a_deleted_job_leaves_only_rows_that_are_meant_to_outlive_it(
+async def test_a_deleted_job_leaves_only_rows_that_are_meant_to_outlive_it_and_its_request_makes_a_new_one(
     database_url: str, operator: asyncpg.Connection
 ) -> None:
     task = {"template": "{claim} is", "gold_field": "gold", "id_field": "name"}
@@ -123,23 +118,13 @@ async def test_a_deleted_job_leaves_only_rows_that_are_meant_to_outlive_it(
             "idempotency_keys",
         }
         assert (await client.delete(job["links"]["self"])).status_code == 204
-    left = await contents(operator)
+        left = await contents(operator)
+        again = await client.post("/v1/jobs", json={"config": config, "examples": rows})
+    assert (again.status_code, "Idempotency-Replayed" in again.headers) == (202, False)
     for word in (job["id"], dataset_id, WORD):
         assert {name for name, rows in left.items() if tells_of(rows, word)} <= OUTLIVES_A_JOB
     assert not tells_of(left["audit_log"], WORD)
     assert {name for name, rows in left.items() if rows} <= OUTLIVES_A_JOB | KEPT_FOR_GOOD.keys() | {"project_tokens"}
-
-
-async def test_a_request_repeated_after_its_job_was_deleted_creates_a_new_job(database_url: str) -> None:
-    async with whole_service(database_url) as (client, application):
-        client.headers["Idempotency-Key"] = "once"
-        config = {"task": {"template": "{claim} is"}}
-        rows = [{"claim": f"claim {number}"} for number in range(4)]
-        job = await finished_job(client, application, rows, config)
-        assert (await client.delete(job["links"]["self"])).status_code == 204
-        again = await client.post("/v1/jobs", json={"config": config, "examples": rows})
-    assert (again.status_code, "Idempotency-Replayed" in again.headers) == (202, False)
-    assert again.json()["id"] != job["id"]
 
 
 async def test_a_data_set_is_never_without_its_job(database_url: str, operator: asyncpg.Connection) -> None:
@@ -240,7 +225,7 @@ async def test_claims_and_other_jobs_never_wait_for_retention(
     operator: asyncpg.Connection,
     removal: Callable[[PostgresStore, JobId], AbstractAsyncContextManager[None]],
 ) -> None:
-    """The removal stays open while others work; its locks are on rows of its own, and no statement blocks another."""
+    """The removal stays open while others work. It locks only the removed rows, and no statement waits."""
     store = postgres(aging)
     old = await full_life(store)
     await aging.let_pass(31 * DAY)
@@ -261,10 +246,6 @@ LOCKS = """
     SELECT DISTINCT mode FROM pg_locks JOIN pg_stat_activity USING (pid)
     WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
-WAITING = """
-    SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
-    WHERE datname = current_database() AND NOT granted
-"""
 
 
 def tells_of(rows: list[str], word: str) -> bool:
@@ -275,23 +256,6 @@ def tells_of(rows: list[str], word: str) -> bool:
 def postgres(aging: Aging) -> PostgresStore:
     assert isinstance(aging.store, PostgresStore)
     return aging.store
-
-
-async def test_another_worker_process_continues_after_one_that_died(
-    database_url: str, aging: Aging, operator: asyncpg.Connection
-) -> None:
-    async def nothing_is_left() -> bool:
-        return (await contents(operator))["idempotency_keys"] == []
-
-    with worker_processes(database_url, lease_seconds=60.0) as workers:
-        for _ in range(2):
-            async with aging.store.project_unit(LOCAL_CALLER) as unit:
-                await unit.idempotency.claim("key", "0" * 64, new_job_id())
-            await aging.let_pass(3 * DAY)
-            worker = workers.start()
-            await until(nothing_is_left)
-            kill(worker)
-            await gone(worker)
 
 
 async def test_locked_rows_are_skipped_until_the_next_run(aging: Aging, operator: asyncpg.Connection) -> None:

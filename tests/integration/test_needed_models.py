@@ -1,4 +1,4 @@
-"""A training whose model another one needs is removed by nobody until that one has ended, whoever comes first."""
+"""Neither people nor retention remove a training while another one that has not ended needs its model."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,19 +11,10 @@ from service.identifiers import JobId
 from service.records.access import LOCAL_CALLER
 from service.records.work import WorkKind, WorkStatus
 from service.storage.store import PostgresStore
-from tests.support.aging import DAY, Aging, aging_postgres
+from tests.support.aging import DAY, Aging
+from tests.support.databases import WAITING
 from tests.support.running.processes import until
 from tests.support.stored import asked_for_training, claim_work, new_training, trained
-
-WAITING = """
-    SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
-    WHERE datname = current_database() AND NOT granted
-"""
-
-
-@pytest.fixture
-def aging(postgres_store: PostgresStore, database_url: str) -> Aging:
-    return aging_postgres(postgres_store, database_url)
 
 
 @pytest.fixture

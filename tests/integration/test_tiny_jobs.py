@@ -1,14 +1,16 @@
 """Many tiny jobs, and more workers than jobs at a time need."""
 
+import pytest
+
 from service.records.jobs import JobStatus
-from tests.long import LONG
 from tests.support.running.processes import laboratory, worker_processes
 
-JOBS = 32 if LONG else 12
+JOBS = 32
 WORKERS = 4
 CONFIG = {"name": "tiny", "task": {"template": "Is {a} right? It is"}}
 
 
+@pytest.mark.long  # the short form has `test_contention.py`
 async def test_workers_that_compete_for_tiny_jobs_run_each_of_them_once(database_url: str) -> None:
     async with laboratory(database_url) as lab:
         jobs = [await lab.submit([{"a": f"{number} {row}"} for row in range(4)], CONFIG) for number in range(JOBS)]

@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from service.records.jobs import JobStatus
-from service.storage.engine import driver_address
 from tests.long import LONG
+from tests.support.running.claims import FOLDS, PAPER, config, rows
 from tests.support.running.processes import (
     Laboratory,
     Workers,
@@ -22,29 +22,18 @@ from tests.support.running.processes import (
     worker_processes,
 )
 
-KILLS, KILLS_OF_A_JOB = (20, 10) if LONG else (4, 2)  # enough to hit jobs of both strategies
+KILLS, KILLS_OF_A_JOB = 20, 10  # enough to hit jobs of both strategies
 CALM = 30.0  # a lease that no live worker loses, in seconds
 SHORT = 1.0  # a lease that is soon over once its worker is dead
 ROWS = 36 if LONG else 8  # of Algorithm 1, where each step reads all of them
-PAPER = {"strategy": "paper", "draws_per_row": 4, "seed_labels": 4}
-FOLDS = {"strategy": "folds", "anchor_rows": 32, "shard_rows": 12, "initial_rows": 8, "restarts": 2}
 
 
-def rows(count: int, series: int = 0) -> list[dict[str, Any]]:
-    return [{"text": f"claim {i} of {series}", "question": i // 2} for i in range(count)]
-
-
-def config(search: dict[str, Any]) -> dict[str, Any]:
-    relation = {"kind": "exactly_one", "group": "question"}
-    return {"task": {"template": "{text}", "relations": [relation]}, "search": search}
-
-
-async def test_two_workers_share_the_shards_of_one_job(database_url: str) -> None:
+async def test_two_workers_share_the_shards_of_one_job(database_url: str, operator: asyncpg.Connection) -> None:
     async with laboratory(database_url) as lab:
         with worker_processes(database_url, lease_seconds=CALM) as workers:
             for _ in range(2):
                 workers.start()
-            await until_listening(database_url, 2)
+            await until_listening(operator, 2)
             job_id = await lab.submit(rows(240), config(FOLDS))
             job = await lab.ended(job_id)
         started = await lab.events(job_id, "shard.started")
@@ -58,6 +47,7 @@ async def test_two_workers_share_the_shards_of_one_job(database_url: str) -> Non
     assert len({event.data["worker_id"] for event in started}) == 2
 
 
+@pytest.mark.long  # the short form has `tests/chaos`
 @pytest.mark.timeout(600)
 async def test_workers_killed_at_random_moments_change_no_label(database_url: str) -> None:
     random, kills = Random(20), 0
@@ -78,7 +68,7 @@ async def test_workers_killed_at_random_moments_change_no_label(database_url: st
 
 
 async def killed_on_the_way(lab: Laboratory, workers: Workers, job_id: Any, random: Random, *, at_most: int) -> int:
-    """Kill the only worker again and again while the job is under way, then let one finish; how many were killed."""
+    """Kill the only worker again and again while the job runs, then let one finish; returns the number of kills."""
     kills = 0
     while not (await lab.job(job_id)).status.is_final:
         seen = (await lab.events(job_id))[-1].sequence
@@ -111,72 +101,11 @@ async def test_a_worker_asked_to_end_saves_and_releases_its_shard(database_url: 
         assert await lab.result(job_id) == expected
 
 
-async def test_a_worker_stopped_past_its_lease_writes_nothing_when_it_continues(database_url: str) -> None:
-    examples, settings = rows(ROWS), config(PAPER)
-    async with laboratory(database_url) as lab:
-        expected = await lab.undisturbed(examples, settings)
-        with worker_processes(database_url, lease_seconds=SHORT) as workers:
-            job_id = await lab.submit(examples, settings)
-            sleeper = workers.start()
-            await lab.under_way(job_id)
-            await put_to_sleep(sleeper, database_url)
-            workers.start()
-            assert (await lab.ended(job_id)).status is JobStatus.SUCCEEDED
-            log = await lab.events(job_id)
-            os.kill(sleeper, signal.SIGCONT)
-            other = await lab.submit(rows(4), settings)  # the sleeper is well if somebody does this
-            await lab.ended(other)
-            os.kill(sleeper, signal.SIGTERM)
-            await gone(sleeper)
-        assert await lab.events(job_id) == log
-        assert await lab.result(job_id) == expected
-        assert_no_item_was_written_by_two(log)
-
-
-async def put_to_sleep(pid: int, database_url: str) -> None:
-    """Stop the process; in the short form between its transactions, whose locks others would wait for (another test
-    has those: `test_stalled_transactions.py`)."""
-    os.kill(pid, signal.SIGSTOP)
-    connection = await asyncpg.connect(driver_address(database_url))
-    under_way = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'icm' AND xact_start IS NOT NULL"
-
-    async def between_transactions() -> bool:
-        if LONG or await connection.fetchval(f"{under_way} AND datname = current_database()") == 0:
-            return True
-        os.kill(pid, signal.SIGCONT)
-        await asyncio.sleep(0)
-        os.kill(pid, signal.SIGSTOP)
-        return False
-
-    try:
-        await until(between_transactions)
-    finally:
-        await connection.close()
-
-
-async def test_a_running_job_is_cancelled_and_keeps_what_it_has(database_url: str) -> None:
-    async with laboratory(database_url) as lab:
-        with worker_processes(database_url, lease_seconds=SHORT) as workers:
-            job_id = await lab.submit(rows(2 * ROWS), config({**PAPER, "draws_per_row": 1000}))
-            workers.start()
-            await lab.under_way(job_id, saves=3)
-            assert (await lab.client.post(f"/v1/jobs/{job_id}/cancel")).status_code == 202
-            job = await lab.ended(job_id)
-        labelled = [row for row in await lab.result(job_id) if row.state.label is not None]
-    assert job.status is JobStatus.CANCELLED
-    assert len(labelled) == job.progress.labeled > 0
-
-
-async def until_listening(database_url: str, workers: int) -> None:
-    """Wait until so many workers wait for work."""
-    address = driver_address(database_url)
-    connection = await asyncpg.connect(address)
+async def until_listening(operator: asyncpg.Connection, workers: int) -> None:
+    """Wait until this many workers wait for work."""
     listening = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'listen %'"
 
     async def enough() -> bool:
-        return bool(await connection.fetchval(listening) >= workers)
+        return bool(await operator.fetchval(listening) >= workers)
 
-    try:
-        await until(enough)
-    finally:
-        await connection.close()
+    await until(enough)

@@ -75,7 +75,7 @@ MUTATIONS = (
         "service/storage/work_queue.py",
         "(work_items.c.status == WorkStatus.RUNNING) & lease_expired(work_items)",
         "(work_items.c.status == WorkStatus.RUNNING)",
-        (f"{CLAIMING}::test_a_shard_is_claimed_by_one_worker_only",),
+        (f"{CLAIMING}::test_many_workers_at_once_never_share_a_shard",),
     ),
     Mutation(
         "crashes are forgotten by no progress",
@@ -96,7 +96,7 @@ MUTATIONS = (
         "service/lifecycle/moves.py",
         "crashes=work.crashes + int(work.status is WorkStatus.RUNNING),",
         "crashes=work.crashes,",
-        (f"{CLAIMING}::test_a_shard_that_crashes_workers_without_progress_fails",),
+        (f"{CLAIMING}::test_a_shard_that_crashes_workers_without_progress_fails_and_another_job_goes_on",),
     ),
     Mutation(
         "nobody is notified",
@@ -222,17 +222,14 @@ MUTATIONS = (
         "service/lifecycle/table.py",
         "(e.RetryFailed,     SUSPEND,   SUSPEND,   ASIDE,  ",
         "(e.RetryFailed,     SUSPEND,   SUSPEND,   SUSPEND,",
-        (
-            f"{LIFE}::test_each_cell_of_the_table_changes_job_and_shard_as_listed",
-            "tests/behaviour/test_pauses_on_pauses.py",
-        ),
+        (f"{LIFE}::test_each_cell_of_the_table_changes_job_and_shard_as_listed",),
     ),
     Mutation(
         "a second shard that meets an outage makes the job wait for longer",
         "service/lifecycle/table.py",
         "(e.ResourceMissing, SUSPEND,   ASIDE,  ",
         "(e.ResourceMissing, SUSPEND,   SUSPEND,",
-        (f"{LIFE}::test_each_cell_of_the_table_changes_job_and_shard_as_listed", "tests/behaviour/test_pauses.py"),
+        (f"{LIFE}::test_each_cell_of_the_table_changes_job_and_shard_as_listed",),
     ),
     Mutation(
         "the anchor's end lets no other shard begin",
@@ -246,14 +243,14 @@ MUTATIONS = (
         "service/lifecycle/table.py",
         "(e.PauseRequested,  PAUSE,     PAUSE,     (),        REFUSE, ",
         "(e.PauseRequested,  PAUSE,     PAUSE,     (),        PAUSE,  ",
-        ("tests/behaviour/test_pauses_by_people.py",),
+        (f"{LIFE}::test_each_cell_of_the_table_changes_job_and_shard_as_listed",),
     ),
     Mutation(
         "waits for a backend do not grow",
         "service/lifecycle/moves.py",
         "tries=before.tries + 1)",
         "tries=before.tries)",
-        ("tests/behaviour/test_pauses.py::test_waits_grow_up_to_a_minute",),
+        (f"{LIFE}::test_each_failed_retry_makes_the_next_wait_longer_up_to_a_minute",),
     ),
     Mutation(
         "progress does not make waits short again",

@@ -141,8 +141,8 @@ TRAINING = (
     Mutation(
         "a reward model is deleted while a policy is trained against it",
         "service/storage/trainings.py",
-        "        await self._check_unneeded(training_id)\n",
-        "",
+        "if (other := await self._connection.scalar(needing)) is not None:",
+        "if (other := None) is not None:",
         (f"{POLICIES}::test_a_reward_model_or_judge_is_not_deleted_while_a_policy_needs_it",),
     ),
     Mutation(

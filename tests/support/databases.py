@@ -48,6 +48,11 @@ DO $$ DECLARE found record; BEGIN
     END LOOP;
 END $$;
 """
+# How many transactions wait for a lock.
+WAITING = """
+    SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE datname = current_database() AND NOT granted
+"""
 _END_OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND pid <> ALL ($1)

@@ -70,7 +70,7 @@ class ThriftyStore(PostgresStore):
         is_first, self._loop = self._loop is None, asyncio.get_running_loop()
         if is_first and self._loop is self.loop and self.url in self._kept:
             last = self._kept.pop(self.url)
-            self._engine, self._load, self._connections = last._engine, last._load, last._connections
+            self._engine, self._connections = last._engine, last._connections
 
     def _spare(self, connection: AdaptedConnection, _: object) -> None:
         DATABASES.spare(self.url, connection.driver_connection.get_server_pid())

@@ -1,9 +1,7 @@
-"""Messages from the outbox to real receivers on loopback, also when a process dies."""
+"""Messages from the outbox to real receivers on loopback, also if a worker dies."""
 
 import asyncio
 import ipaddress
-import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -12,10 +10,9 @@ import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
 
 from service.errors import StorageUnavailable
-from service.identifiers import DeliveryId
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
-from service.records.webhooks import Delivery, DeliveryStatus, Webhook
+from service.records.webhooks import Answer, Delivery, DeliveryStatus, Webhook
 from service.settings import WebhookSettings
 from service.storage.store import PostgresStore
 from service.webhooks.addresses import AddressPolicy
@@ -26,36 +23,11 @@ from tests.support.hooks import changed, log_of, made, send, told
 from tests.support.raw_server import HANG, RawServer, reply, serving
 from tests.support.stored import queued
 from tests.support.stores import Clock, ScratchStore
-from workers.dispatch import PER_WEBHOOK, WebhookDispatch
+from workers.dispatch import LEASE_MARGIN_SECONDS, PER_WEBHOOK, WebhookDispatch
 
 POLICY = AddressPolicy(allowed=(ipaddress.ip_network("127.0.0.0/8"),), allow_http=True)
 POLL_SECONDS = 0.01
 UNAVAILABLE = reply("503 Service Unavailable")
-
-# Sends what is due, and is killed by the system between the receiver's answer and its record.
-DYING = """
-import asyncio, ipaddress, os, signal, sys
-import workers.dispatch
-from service.webhooks.http.sender import HttpSender
-from service.settings import WebhookSettings
-from service.storage.store import PostgresStore
-from service.webhooks.addresses import AddressPolicy
-
-class Dying(HttpSender):
-    async def post(self, url, body, headers):
-        await super().post(url, body, headers)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-async def main():
-    policy = AddressPolicy(allowed=(ipaddress.ip_network("127.0.0.0/8"),), allow_http=True)
-    workers.dispatch.LEASE_MARGIN_SECONDS = -20.0
-    settings = WebhookSettings(timeout_seconds=20.0)
-    await workers.dispatch.WebhookDispatch(
-        PostgresStore(sys.argv[1]), Dying(policy, timeout_seconds=20.0), settings
-    ).run_once()
-
-asyncio.run(main())
-"""
 
 
 class Receivers:
@@ -199,45 +171,46 @@ async def test_two_processes_at_once_send_each_message_once(
     assert {delivery.status for delivery in await log_of(postgres_store, webhook)} == {DeliveryStatus.DELIVERED}
 
 
-async def test_a_message_whose_worker_died_before_recording_is_sent_again_under_the_same_id(
-    postgres_store: PostgresStore, database_url: str, receivers: Receivers
-) -> None:
-    server, webhook = await receivers(postgres_store)
-    sent = await send(postgres_store, webhook)
-    dying = await asyncio.create_subprocess_exec(sys.executable, "-c", DYING, database_url)
-    assert await dying.wait() == -signal.SIGKILL
-    assert len(server.requests) == 1
-    delivery = await delivery_of(postgres_store, webhook)
-    assert (delivery.status, delivery.tries, delivery.attempts) == (DeliveryStatus.PENDING, 1, ())
-    await dispatcher(postgres_store).run_once()
-    assert [DeliveryId(headers["webhook-id"]) for headers in headers_of(server)] == [sent.id, sent.id]
-    assert server.requests[0][1] == server.requests[1][1]
-    assert (await delivery_of(postgres_store, webhook)).status is DeliveryStatus.DELIVERED
+class LosableStore(ScratchStore):
+    """A store whose workers may lose the database."""
 
-
-class Forgetful(ScratchStore):
-    """A store whose workers can open one unit of work; then the database is unavailable."""
-
-    claimed = False
+    is_lost = False
 
     def worker_unit(self) -> Any:
-        if self.claimed:
+        if self.is_lost:
             raise StorageUnavailable("Postgres cannot be reached")
-        self.claimed = True
         return super().worker_unit()
 
 
-async def test_an_attempt_that_cannot_be_recorded_is_repeated_after_its_lease(receivers: Receivers) -> None:
-    store = Forgetful()
-    _, webhook = await receivers(store)
-    await send(store, webhook)
+class LosingSender(HttpSender):
+    """Loses the database as soon as the receiver has answered, as if the worker died then."""
+
+    def __init__(self, store: LosableStore) -> None:
+        super().__init__(POLICY, timeout_seconds=20.0)
+        self._store = store
+
+    async def post(self, url: str, body: bytes, headers: dict[str, str]) -> Answer:
+        answer = await super().post(url, body, headers)
+        self._store.is_lost = True
+        return answer
+
+
+async def test_an_attempt_whose_worker_died_before_recording_it_is_repeated_after_its_lease(
+    receivers: Receivers,
+) -> None:
+    clock = Clock()
+    store = LosableStore(now=clock.now)
+    server, webhook = await receivers(store)
+    sent = await send(store, webhook)
     with pytest.raises(StorageUnavailable):  # of the next query; the loop over periodic tasks tries again
-        await dispatcher(store).run_once()
-    assert (await delivery_of(store, webhook)).attempts == ()
-    store.claimed = False
-    assert await dispatcher(store).run_once() == POLL_SECONDS
-    assert (await delivery_of(store, webhook)).status is DeliveryStatus.PENDING
-
-
-async def test_a_run_without_due_messages_ends_at_once(store: Store) -> None:
-    assert await dispatcher(store).run_once() == POLL_SECONDS
+        await WebhookDispatch(store, LosingSender(store), WebhookSettings(), poll_seconds=POLL_SECONDS).run_once()
+    delivery = await delivery_of(store, webhook)
+    assert (delivery.status, delivery.tries, delivery.attempts) == (DeliveryStatus.PENDING, 1, ())
+    store.is_lost = False
+    await dispatcher(store).run_once()
+    assert len(server.requests) == 1
+    clock.advance(WebhookSettings().timeout_seconds + LEASE_MARGIN_SECONDS + 1.0)
+    await dispatcher(store).run_once()
+    assert [headers["webhook-id"] for headers in headers_of(server)] == [sent.id, sent.id]
+    assert server.requests[0][1] == server.requests[1][1]
+    assert (await delivery_of(store, webhook)).status is DeliveryStatus.DELIVERED

@@ -36,7 +36,7 @@ async def ended(workplace: Workplace, rows: int, faulty: int, error: BackendErro
 
 
 async def asked(workplace: Workplace, rows: int, faulty: int, error: BackendError, **config: object) -> JobId:
-    """A job about so many numbers, the last of which the backend fails on."""
+    """A job about this many numbers; the backend fails on the last `faulty` ones."""
     config_of_job = {"task": {"template": "Is {n}. odd?", "labels": ["Yes", "No"], "id_field": "n"}, **config}
     job_id = await submitted(
         workplace.store, config_of_job, [{"n": str(number)} for number in range(1000, 1000 + rows)]
@@ -68,8 +68,10 @@ async def test_one_faulty_row_stays_unlabeled_and_the_job_succeeds_and_says_so(
     assert all(row.state.label is not None and row.state.reason is None for row in rows[:9])
 
 
-@pytest.mark.parametrize("objective", ["gain", "utility"])
-@pytest.mark.parametrize("method", ["icm", "zero_shot", "few_shot_random", "bootstrap"])
+@pytest.mark.parametrize(
+    ("method", "objective"),
+    [("icm", "gain"), ("icm", "utility"), ("zero_shot", "gain"), ("few_shot_random", "gain"), ("bootstrap", "gain")],
+)
 async def test_every_method_leaves_a_faulty_row_out(workplace: Workplace, method: str, objective: str) -> None:
     job_id = await ended(workplace, 40, 1, FAULTS[0], method=method, search={"objective": objective})
     assert (await workplace.job(job_id)).status is JobStatus.SUCCEEDED
@@ -100,7 +102,7 @@ async def test_where_many_rows_time_out_the_job_waits(workplace: Workplace) -> N
     assert job.error["message"] == str(FAULTS[1])
 
 
-@pytest.mark.parametrize("call", [3, 6, 9])
+@pytest.mark.parametrize("call", [3, 9])
 async def test_a_worker_that_resumes_the_shard_leaves_the_same_rows_out(workplace: Workplace, call: int) -> None:
     job_id = await asked(workplace, 40, 1, FAULTS[0])
     workplace.backend.at_call[call] = workplace.worker.stop
@@ -142,8 +144,8 @@ async def test_a_row_that_crashes_the_server_each_time_is_left_out_after_a_dozen
     assert deaths <= 12
 
 
-@pytest.mark.parametrize("call", [2, 3, 5, 8])
-async def test_a_server_that_crashes_once_costs_no_row_its_label(workplace: Workplace, call: int) -> None:
+@pytest.mark.parametrize("call", [2, 8])
+async def test_a_server_that_is_back_at_once_costs_no_row_its_label(workplace: Workplace, call: int) -> None:
     def die() -> None:
         workplace.backend.failure = death()
 

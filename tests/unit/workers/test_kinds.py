@@ -1,5 +1,6 @@
 """Which kinds of work a worker process does, and in which order it claims them."""
 
+import asyncio
 from argparse import ArgumentTypeError
 
 import pytest
@@ -16,7 +17,6 @@ from tests.support.stores import ScratchStore
 from workers import worker
 from workers.__main__ import _periodic_tasks, parsed_kinds
 from workers.handlers import HANDLERS, all_kinds
-from workers.heartbeat import LeaseMonitor
 from workers.worker import Worker
 
 LABEL, TRAIN, DELIVER = WorkKind.LABEL, WorkKind.TRAIN, WorkKind.DELIVER
@@ -28,7 +28,7 @@ class Noting:
     def __init__(self, application: Application, done: list[WorkKind]) -> None:
         self._store, self._done = application.store, done
 
-    async def run(self, claimed: ClaimedWork, _monitor: LeaseMonitor) -> WorkOutcome:
+    async def run(self, claimed: ClaimedWork, _stop: asyncio.Event) -> WorkOutcome:
         self._done.append(claimed.kind)
         async with self._store.worker_unit() as unit:
             await unit.work.finish(claimed.lease, WorkStatus.SUCCEEDED)

@@ -17,11 +17,6 @@ from workers.metrics import WorkMetrics, served_metrics
 from workers.worker import Worker
 
 
-@pytest.fixture
-async def workplace() -> Workplace:
-    return Workplace()
-
-
 async def turn(workplace: Workplace) -> str:
     """What a worker reports after one attempt to claim work."""
     await Worker(workplace.application, WorkerId("counted"), WorkMetrics(workplace.application.metrics)).work_once()
@@ -91,9 +86,7 @@ def test_metrics_are_served_on_loopback_for_as_long_as_the_worker_runs() -> None
     ("hosts", "status"),
     [
         (["worker.example.com:9100"], 200),
-        (["localhost"], 200),
         (["evil.example"], 421),
-        ([""], 421),
         ([], 421),
         (["localhost", "localhost"], 421),
     ],

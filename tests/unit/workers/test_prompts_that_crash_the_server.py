@@ -42,7 +42,7 @@ class MortalBackend(Backend):
 
 
 class Case:
-    """A job about so many numbers on a backend that crashes."""
+    """A job about numbers on a backend that crashes."""
 
     def __init__(self, is_fatal: Callable[[str], bool]) -> None:
         self.backend = MortalBackend(is_fatal)
@@ -70,7 +70,7 @@ class Case:
         return [row.state.position for row in rows if row.state.status is LabelStatus.UNLABELED]
 
 
-@pytest.mark.parametrize("row", [0, 17, 39])
+@pytest.mark.parametrize("row", [0, 39])
 async def test_one_fatal_row_is_left_out_after_a_few_crashes(row: int) -> None:
     case = Case(lambda prompt: f"Is {1000 + row}. odd?" in prompt)
     job = await case.ended(40)
@@ -102,14 +102,14 @@ async def test_a_demonstration_that_crashes_the_server_in_every_prompt_is_left_o
     assert (job.status, await case.unlabeled(job)) == (JobStatus.SUCCEEDED, [5])
 
 
-@pytest.mark.parametrize("rows", [1, 2, 40])
+@pytest.mark.parametrize("rows", [1, 40])
 async def test_a_server_that_crashes_on_every_prompt_of_the_job_ends_the_job(rows: int) -> None:
     case = Case(lambda prompt: "odd?" in prompt)
     assert (await case.ended(rows)).status is JobStatus.FAILED
     assert case.backend.crashes <= 16
 
 
-@pytest.mark.parametrize("call", [2, 3, 5, 8])
+@pytest.mark.parametrize("call", [2, 8])
 async def test_a_server_that_crashes_once_costs_no_row_its_label(call: int) -> None:
     case = Case(lambda prompt: case.backend.crashes == 0 and case.backend.calls + 1 >= call)
     job = await case.ended(40)

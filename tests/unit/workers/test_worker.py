@@ -1,6 +1,4 @@
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import pytest
@@ -12,16 +10,12 @@ from service.records.access import LOCAL_CALLER
 from service.records.jobs import JobStatus
 from service.records.labels import LabelStatus
 from service.scoring.registry import ConfiguredScorers
+from tests.support.running.processes import until
 from tests.support.running.workplace import Workplace
 from tests.support.stored import BOB, cancel, claim, event_types, events, queued
 from workers.worker import Worker
 
 PATIENCE_SECONDS = 30.0
-
-
-@pytest.fixture
-async def workplace() -> Workplace:
-    return Workplace()
 
 
 async def test_a_worker_labels_queued_jobs_until_it_is_stopped(workplace: Workplace) -> None:
@@ -169,10 +163,3 @@ def lease_until(workplace: Workplace, job_id: JobId) -> datetime:
 
 async def renewed_after(workplace: Workplace, job_id: JobId, moment: datetime) -> bool:
     return lease_until(workplace, job_id) > moment
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not await condition():
-        assert time.monotonic() < deadline, "waited for too long"
-        await asyncio.sleep(0.01)
