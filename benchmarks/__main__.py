@@ -5,7 +5,7 @@
     python -m benchmarks --only tokens start    some experiments; others keep their stored results
     python -m benchmarks --redraw               tables and plots from the stored results
 
-A run that was interrupted goes on with --resume, which keeps stored results of the same language model.
+An interrupted run continues with --resume, which keeps stored results of the same language model.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def read_arguments(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def compute(arguments: argparse.Namespace, scale: Scale, path: Path) -> Results:
-    """Make the runs that are missing; what is measured is stored as it comes."""
+    """Make the missing runs; stores results while they come."""
     runs = planned(arguments.only, scale)
     sha = fingerprint(arguments.model)
     measured = _kept(arguments, path, sha, runs)

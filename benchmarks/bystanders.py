@@ -1,4 +1,4 @@
-"""What other clients of a server notice of a crowd: steady small requests, and how long each takes."""
+"""Measures how a crowd slows down other clients of a server: the latencies of steady small requests."""
 
 import asyncio
 import sys
@@ -24,21 +24,21 @@ class Latencies:
         self.by_kind: defaultdict[str, list[float]] = defaultdict(list)
 
     def add(self, kind: str, seconds: float) -> None:
-        """One more."""
+        """Add a latency."""
         self.by_kind[kind].append(seconds)
 
     def extend(self, others: "Latencies") -> None:
-        """All of those."""
+        """Add all latencies of the other."""
         for kind, seconds in others.by_kind.items():
             self.by_kind[kind] += seconds
 
     def of(self, kind: str) -> list[float]:
-        """Those of one kind."""
+        """The latencies of one kind of request."""
         return self.by_kind[kind]
 
     @property
     def all(self) -> list[float]:
-        """Those of every kind."""
+        """The latencies of every kind."""
         return [second for seconds in self.by_kind.values() for second in seconds]
 
 
@@ -54,7 +54,7 @@ def milliseconds(values: Sequence[float]) -> str:
 
 
 async def measure_others(client: httpx.AsyncClient, job_id: str, seconds: float) -> Latencies:
-    """Ask steadily and note how long each answer takes from when its request was due."""
+    """Send requests at a steady rate; a latency runs from the time at which its request was due."""
     found = Latencies()
     job = f"/v1/jobs/{job_id}"
     tiny = {"config": {**CONFIG, "name": "tiny"}, "examples": rows(4)}
@@ -76,7 +76,7 @@ async def measure_others(client: httpx.AsyncClient, job_id: str, seconds: float)
 
 @asynccontextmanager
 async def crowd(port: int, *words: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A crowd (`benchmarks.crowd`) once it is there; it leaves with the block."""
+    """A connected crowd (`benchmarks.crowd`); it leaves at the end of the block."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "benchmarks.crowd", str(port), *words),
@@ -93,7 +93,7 @@ async def crowd(port: int, *words: str) -> AsyncIterator[asyncio.subprocess.Proc
 
 
 async def heard(process: asyncio.subprocess.Process, word: str) -> str:
-    """What the crowd says behind this word."""
+    """The rest of the crowd's next line, which must begin with this word. Raises SystemExit."""
     if process.stdout is None:
         raise SystemExit("the crowd cannot be heard")
     line = (await asyncio.wait_for(process.stdout.readline(), _PATIENCE_SECONDS)).decode()

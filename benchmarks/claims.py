@@ -1,14 +1,13 @@
-"""How fast worker processes claim tiny jobs.
+"""Measures how fast worker processes claim tiny jobs.
 
     DATABASE_URL=... python -m benchmarks.claims
 
-is one such worker: it works until there is nothing left to do and prints how long its claims took,
-in seconds from asking for a connection to knowing the shard.
+is one such worker: it works until nothing is left to do, and prints the seconds of each claim, from the request for
+a connection until it has the shard.
 """
 
 import asyncio
 import json
-import os
 import sys
 import time
 import uuid
@@ -21,7 +20,7 @@ import asyncpg
 import httpx
 
 from benchmarks.bystanders import milliseconds
-from benchmarks.ingest import CONFIG, rows
+from benchmarks.ingest import CONFIG, environment_on, rows
 from service.bootstrap import build_application
 from service.identifiers import WorkerId
 from service.observability import configure_logging
@@ -43,7 +42,7 @@ _PATIENCE_SECONDS = 280.0
 
 @dataclass(frozen=True)
 class Claims:
-    """What came of all jobs: statuses and epochs as the database has them, seconds as the workers have them."""
+    """The outcome of all jobs: statuses and epochs from the database, seconds from the workers."""
 
     jobs: int
     succeeded: int
@@ -59,7 +58,7 @@ class Claims:
 
 
 async def measure_claims(client: httpx.AsyncClient, database_url: str, jobs: int) -> Claims:
-    """Queue so many jobs of four rows, then let the workers at them."""
+    """Queue `jobs` jobs of four rows, then start the workers."""
     await _clear(database_url)
     turns = asyncio.Semaphore(_POSTED_AT_ONCE)
 
@@ -86,7 +85,7 @@ async def measure_claims(client: httpx.AsyncClient, database_url: str, jobs: int
 
 
 async def _clear(database_url: str) -> None:
-    """Leave no job of what was measured before."""
+    """Delete the jobs of earlier measurements."""
     connection = await asyncpg.connect(driver_address(database_url))
     try:
         await connection.execute("TRUNCATE jobs, datasets CASCADE")
@@ -95,13 +94,9 @@ async def _clear(database_url: str) -> None:
 
 
 async def _work(database_url: str) -> dict[str, Any]:
-    environment = {
-        **os.environ,
-        "DATABASE_URL": database_url,
-        "ICM_BACKENDS": json.dumps([{"name": "default", "kind": "deterministic"}]),
-    }
+    words, environment = ("-m", "benchmarks.claims"), environment_on(database_url)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *("-m", "benchmarks.claims"), env=environment, stdout=asyncio.subprocess.PIPE
+        sys.executable, *words, env=environment, stdout=asyncio.subprocess.PIPE
     )
     output, _ = await asyncio.wait_for(process.communicate(), _PATIENCE_SECONDS)
     found: dict[str, Any] = json.loads(output.splitlines()[-1])

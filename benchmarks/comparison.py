@@ -1,4 +1,4 @@
-"""What runs of one job through several ways to score it gave (`benchmarks.servers`)."""
+"""The results of one job scored in several ways (`benchmarks.servers`)."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -13,7 +13,7 @@ from service.scoring.kinds import AnyBackend
 
 @dataclass(frozen=True)
 class Way:
-    """A server and the wire it is spoken to by."""
+    """A server, and the settings of the wire to it."""
 
     name: str
     settings: AnyBackend
@@ -21,13 +21,13 @@ class Way:
 
     @property
     def counts(self) -> bool:
-        """Whether the server has counters of its own to compare with."""
+        """Whether the server counts tokens itself."""
         return self.settings.kind == "vllm"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one run gave."""
+    """The results of one run."""
 
     labels: Sequence[str | None]
     accuracy: float
@@ -55,5 +55,5 @@ class Comparison:
         return median(run.seconds for run in self.runs[way.name])
 
     def difference(self, way: Way, other: Way) -> tuple[int, float]:
-        """How many prompts both scored, and the largest difference of their scores in nats."""
+        """The number of prompts that both scored, and the largest difference of their scores in nats."""
         return self.first(way).recorder.difference(self.first(other).recorder)

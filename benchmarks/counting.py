@@ -1,4 +1,4 @@
-"""Counts what a search costs under three ways of prompting, without computing any of it.
+"""Counts the cost of a search under three ways of prompting, without computing any of it.
 
 Algorithm 1 rescores every labelled row after each change, which at 256 rows takes hours on
 a CPU. How many tokens that is depends on the scores only through the search's path, so here
@@ -57,14 +57,14 @@ class Lookup:
 
     @classmethod
     def of(cls, problem: Problem, gold: Mapping[Row, Label], scorer: LocalScorer) -> "Lookup":
-        """Compute them."""
+        """Compute the scores."""
         inverted = {row: Label(1 - label) for row, label in gold.items()}
         [right, wrong] = resolve(evaluation.leave_one_out(problem, gold, inverted), scorer)
         [alone] = resolve(ask(planner.behind(problem, (), {}, problem.rows)), scorer)
         return cls(gold, {row: (right.scores[row], wrong.scores[row], alone[row]) for row in problem.rows})
 
     def mix(self, row: Row, agreeing: int, differing: int) -> LogProbabilities:
-        """The row's score behind so many demonstrations with gold labels, and so many with others."""
+        """The row's score behind `agreeing` demonstrations with gold labels and `differing` ones with other labels."""
         weights = normalized((float(agreeing), float(differing), _ALONE_NATS))
         return normalized(
             tuple(
@@ -75,15 +75,15 @@ class Lookup:
 
 
 class ModelledCache:
-    """What a prefix cache with room for so many tokens would have to compute, demonstration by demonstration."""
+    """Counts the tokens that a prefix cache of this capacity would compute, demonstration by demonstration."""
 
     def __init__(self, capacity: int) -> None:
         self.computed = 0
         self._room = capacity
-        self._held: dict[int, int] = {}  # tokens by path, what was used last at the end
+        self._held: dict[int, int] = {}  # tokens by path, the most recently used last
 
     def read(self, path: int, what: tuple[int, ...], length: int, *, last: int = 0) -> int:
-        """Go on from a path; the new path. `last` tokens are computed even where all is held."""
+        """Extend a path; returns the new path. `last` tokens are computed even if the cache holds all."""
         path = hash((path, *what))
         if (held := self._held.pop(path, None)) is None:
             self.computed += length
@@ -171,7 +171,7 @@ class Counter:
         total = 0
         for place, (row, _) in enumerate(demonstrations):
             first_new = max(known, place - 1)
-            if place == known < len(self._cached) and self._cached[place][0] == row:  # it leaves out what is new
+            if place == known < len(self._cached) and self._cached[place][0] == row:  # it leaves out the new symbol
                 first_new = place + 1 + _common_length(self._cached[place + 1 :], demonstrations[place + 1 :])
             total += sum(lengths[first_new:]) - (lengths[place] if place >= first_new else 0)
             total += self._length(self.problem.texts[row])

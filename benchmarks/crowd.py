@@ -1,11 +1,11 @@
-"""A crowd of clients in a process of its own, which a server has to serve beside others.
+"""A crowd of clients in a separate process, which a server has to serve beside others.
 
     python -m benchmarks.crowd PORT --streams JOB JOB --stalled 200
     python -m benchmarks.crowd PORT --uploads 50
     python -m benchmarks.crowd PORT --downloads JOB --stalled 50
 
-Prints "there" once everybody is connected, and "done" with the statuses that uploads were answered
-with. Who is stalled asks and then reads nothing; they leave when the standard input ends.
+Prints "there" once all clients are connected, and "done" with the status of each upload. A stalled client sends a
+request and reads nothing; the crowd leaves when standard input ends.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _BOUNDARY = "crowd"
 
 
 async def stalled(port: int, path: str) -> socket.socket:
-    """A client who asks for something long and does not read it."""
+    """A client that requests something long and does not read it."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
     client.setblocking(False)  # noqa: FBT003 - as the library has it
@@ -76,7 +76,7 @@ async def _in_pieces(form: bytes, *, is_slow: bool) -> AsyncIterator[bytes]:
 
 
 def _form(size: int) -> bytes:
-    """A multipart form with a data set of so many rows."""
+    """A multipart form with a data set of `size` rows."""
     part = "--{boundary}\r\nContent-Disposition: form-data; name={name}\r\n\r\n"
     config = part.format(boundary=_BOUNDARY, name='"config"') + json.dumps(CONFIG) + "\r\n"
     dataset = part.format(boundary=_BOUNDARY, name='"dataset"; filename="rows.jsonl"')

@@ -52,7 +52,7 @@ class Dataset:
 
     @property
     def gold(self) -> dict[Row, Label]:
-        """What the labels should be; no search sees this."""
+        """The gold labels; no search sees them."""
         return {Row(number): item.gold for number, item in enumerate(self.items)}
 
     def problem(self, parameters: Parameters) -> Problem:

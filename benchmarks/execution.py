@@ -14,7 +14,7 @@ from benchmarks.runs import Measured, Run, execute
 
 
 def all_measured(runs: Sequence[Run], folder: str, processes: int) -> Iterator[tuple[Run, Measured]]:
-    """Every run with what was measured, as they end; a line on standard error for each."""
+    """Every run with its measurements, in the order of their ends; writes a line to standard error for each."""
     began = time.monotonic()
     for number, (run, measured) in enumerate(_as_they_end(runs, folder, processes), start=1):
         minutes, seconds = divmod(round(time.monotonic() - began), 60)
@@ -38,7 +38,7 @@ def _as_they_end(runs: Sequence[Run], folder: str, processes: int) -> Iterator[t
 
 
 class _Process:
-    """What a process keeps from one run to the next."""
+    """A worker process: it loads the language model once for all of its runs."""
 
     scorer: LocalScorer
 

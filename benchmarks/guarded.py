@@ -2,9 +2,9 @@
 
     python -m benchmarks.guarded PROGRAM [ARGUMENT ...]
 
-The program gets a process group of its own. It is asked to end when standard input ends, which
-it does however the process at the other end of the pipe ends, or when this process is told to;
-what is left of the group after a time is killed. Ends with the program's status.
+The program gets its own process group. This process ends it when standard input ends, which happens however the
+process at the other end of the pipe ends, or on a signal. It kills processes of the group that are left after a grace
+period, and ends with the program's status.
 """
 
 import os
@@ -19,20 +19,20 @@ from types import FrameType
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 20.0
-REST_SECONDS = 10.0  # for what the program leaves behind, once it has ended
+REST_SECONDS = 10.0  # for processes that the program leaves behind
 
 
-class _Told(Exception):
+class _Signalled(Exception):
     """A signal asks for the end."""
 
 
 def guard(command: Sequence[str]) -> int:
-    """Run the program until it ends or nobody wants it any more; its status."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)  # noqa: S603 - as we were told
+    """Run the program until it ends, standard input ends or a signal comes; returns its status."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)  # noqa: S603 - the command line names it
     try:
         while process.poll() is None and not _input_has_ended():
             pass
-    except _Told:
+    except _Signalled:
         return 0
     finally:
         _end(process)
@@ -40,7 +40,7 @@ def guard(command: Sequence[str]) -> int:
 
 
 def _input_has_ended() -> bool:
-    """Wait for a moment; whether nobody is at the other end of standard input."""
+    """Wait for a moment; returns whether standard input has ended."""
     readable, _, _ = select.select([0], [], [], POLL_SECONDS)
     return bool(readable) and not os.read(0, 1)
 
@@ -60,7 +60,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> bool:
-    """Send a signal to what is left of the program's group, or none (0); whether there is anything."""
+    """Send a signal (0: none) to the program's group; returns whether a process of it is left."""
     try:
         os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
@@ -68,15 +68,15 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> bool:
     return True
 
 
-def _tell(number: int, frame: FrameType | None) -> None:
+def _end_on_signal(number: int, frame: FrameType | None) -> None:
     del number, frame
-    raise _Told
+    raise _Signalled
 
 
 def main() -> int:
     """Guard the command of the command line."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _tell)
+        signal.signal(number, _end_on_signal)
     return guard(sys.argv[1:])
 
 

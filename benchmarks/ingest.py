@@ -11,7 +11,6 @@ import gzip
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from icm.local_stack.embedded_postgres import EmbeddedPostgres
+from icm.local_stack.free_ports import free_port
 
 CONFIG = {
     "name": "ingest",
@@ -71,18 +71,29 @@ def encode(data: list[dict[str, Any]], form: str) -> bytes:
 
 
 @contextmanager
-def api(database_url: str) -> Iterator[tuple[httpx.Client, psutil.Process]]:
-    """A client of an API process, and the process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
+def private_postgres() -> Iterator[str]:
+    """An embedded Postgres in a temporary folder; gives its URL."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)  # the database's own user goes through it; its content is private
+        with EmbeddedPostgres(Path(folder) / "postgres") as postgres:
+            yield postgres.url
+
+
+def environment_on(database_url: str) -> dict[str, str]:
+    """The environment of an API or worker process on this database, which scores deterministically."""
+    return {
         **os.environ,
         "DATABASE_URL": database_url,
-        "ICM_PORT": str(port),
         "ICM_LOG_LEVEL": "WARNING",
         "ICM_BACKENDS": json.dumps([{"name": "default", "kind": "deterministic"}]),
     }
+
+
+@contextmanager
+def api(database_url: str) -> Iterator[tuple[httpx.Client, psutil.Process]]:
+    """A client of an API process, and the process."""
+    port = free_port()
+    environment = {**environment_on(database_url), "ICM_PORT": str(port)}
     subprocess.run([sys.executable, "-m", "migrations", "upgrade"], env=environment, check=True)
     server = subprocess.Popen([sys.executable, "-m", "api"], env=environment)
     try:
@@ -107,7 +118,7 @@ def _wait_until_ready(client: httpx.Client) -> None:
 
 
 def peak_bytes(process: psutil.Process) -> int:
-    """The most memory the process has ever held, as Linux counts it; elsewhere what it holds now."""
+    """The peak memory of the process by Linux's count; on other systems its present memory."""
     status = Path(f"/proc/{process.pid}/status")
     if not status.exists():
         return int(process.memory_info().rss)
@@ -118,7 +129,7 @@ def peak_bytes(process: psutil.Process) -> int:
 def measure(client: httpx.Client, process: psutil.Process, content: bytes, form: str) -> dict[str, Any]:
     """Upload once, then read pages; seconds and megabytes."""
     for path in ("/v1/models", "/openapi.json"):
-        client.get(path).raise_for_status()  # what every process loads once is not the upload's
+        client.get(path).raise_for_status()  # so that the upload is not charged for what a process loads once
     before = process.memory_info().rss
     began = time.perf_counter()
     files, data = {"dataset": (f"rows.{form}", content)}, {"config": json.dumps(CONFIG)}
@@ -165,10 +176,8 @@ def main() -> None:
     parser.add_argument("--format", default="jsonl", choices=["jsonl", "jsonl.gz", "csv", "csv.gz", "parquet"])
     arguments = parser.parse_args()
     content = encode(rows(arguments.rows), arguments.format)
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        Path(folder).chmod(0o755)  # the database's own user goes through it; what is inside is private
-        with EmbeddedPostgres(Path(folder) / "postgres") as postgres, api(postgres.url) as (client, process):
-            sys.stdout.write(json.dumps(measure(client, process, content, arguments.format), indent=2) + "\n")
+    with private_postgres() as database_url, api(database_url) as (client, process):
+        sys.stdout.write(json.dumps(measure(client, process, content, arguments.format), indent=2) + "\n")
 
 
 if __name__ == "__main__":

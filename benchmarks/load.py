@@ -1,9 +1,9 @@
-"""Measures what others notice of a crowd, and how fast workers claim tiny jobs; writes docs/load.md.
+"""Measures how a crowd slows down other clients, and how fast workers claim tiny jobs; writes docs/load.md.
 
     python -m benchmarks.load
     python -m benchmarks.load --seconds 5 --jobs 100 --out /tmp/load.md
 
-An embedded Postgres, an API process and worker processes of its own; a few minutes in all.
+Starts an embedded Postgres, an API process and worker processes; takes a few minutes.
 """
 
 import argparse
@@ -11,7 +11,6 @@ import asyncio
 import json
 import os
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,8 +24,7 @@ from benchmarks.bystanders import KINDS, REQUESTS_A_SECOND, Latencies, crowd, he
 from benchmarks.bystanders import percentile as share_of
 from benchmarks.claims import HEAD as CLAIMS_HEAD
 from benchmarks.claims import WORKERS, Claims, measure_claims
-from benchmarks.ingest import CONFIG, api, encode, rows
-from icm.local_stack.embedded_postgres import EmbeddedPostgres
+from benchmarks.ingest import CONFIG, api, encode, private_postgres, rows
 from service.access.caller_store import CallerStore
 from service.identifiers import JobId
 from service.records.access import LOCAL_CALLER
@@ -119,7 +117,7 @@ class Measured:
 
 
 class Scene:
-    """A service, and what happens to it."""
+    """A service under the load of several crowds."""
 
     def __init__(
         self,
@@ -142,7 +140,7 @@ class Scene:
         """Measure without a crowd, then with several."""
         followed = [await self._job(4) for _ in range(_FOLLOWED)]
         await self._fill(followed)
-        await measure_others(self._client, followed[0], 3)  # what every process loads once
+        await measure_others(self._client, followed[0], 3)  # so that the process has loaded everything
         await self._measure("nobody", followed[0])
         async with self._streams(followed):
             await self._measure(f"{_STREAMS} streams as they come", followed[0])
@@ -254,13 +252,9 @@ def main() -> None:
     parser.add_argument("--note", default="", help="about the machine, for the page")
     parser.add_argument("--out", type=Path, default=_PAGE, help="where the page goes")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        Path(folder).chmod(0o755)  # the database's own user goes through it; what is inside is private
-        with EmbeddedPostgres(Path(folder) / "postgres") as postgres, api(postgres.url) as (client, server):
-            measuring = measure(
-                str(client.base_url), server, postgres.url, seconds=arguments.seconds, jobs=arguments.jobs
-            )
-            found = asyncio.run(measuring)
+    with private_postgres() as database_url, api(database_url) as (client, server):
+        measuring = measure(str(client.base_url), server, database_url, seconds=arguments.seconds, jobs=arguments.jobs)
+        found = asyncio.run(measuring)
     arguments.out.write_text(found.page(arguments.note))
 
 

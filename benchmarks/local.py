@@ -1,4 +1,4 @@
-"""Scores prompt trees in this process, through the embedded server's engine, and counts what that costs."""
+"""Scores prompt trees in this process, through the embedded server's engine, and counts its cost."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class TreeScorer(Protocol):
-    """Answers prompt trees; `usage` is what that has cost so far."""
+    """Answers prompt trees; `usage` is the cost so far."""
 
     @property
     def usage(self) -> Usage:
@@ -27,7 +27,7 @@ class TreeScorer(Protocol):
         """The scores of every tree."""
 
     def count(self, text: str) -> int:
-        """Tokens of a text, without what the tokenizer puts around a prompt."""
+        """Tokens of a text, without the special tokens around a prompt."""
 
 
 class LocalScorer:
@@ -61,7 +61,7 @@ class LocalScorer:
         self.usage = Usage()
 
     def count(self, text: str) -> int:
-        """Tokens of a text, without what the tokenizer puts around a prompt."""
+        """Tokens of a text, without the special tokens around a prompt."""
         return len(self.tokenizer.encode(text, add_special_tokens=False))
 
     def _answer_tree(self, tree: PromptTree) -> TreeScores:
@@ -87,7 +87,7 @@ class LocalScorer:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A search's last state, and what it cost."""
+    """A search's last state, and its cost."""
 
     state: State
     usage: Usage

@@ -1,4 +1,4 @@
-"""What is said of a labelling once the search is over; nothing here counts as the search's cost."""
+"""Measures a finished labelling against gold; the search's cost does not include this."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ def mean_demonstration_tokens(problem: Problem, scorer: TreeScorer) -> float:
 
 
 def prompted_accuracy(problem: Problem, labels: Labels, fresh: Sequence[Item], scorer: LocalScorer) -> float:
-    """Accuracy on fresh rows asked behind these labelled rows; without labels this is zero-shot."""
+    """Accuracy on fresh rows behind these labelled rows as demonstrations; without labels this is zero-shot."""
     rows = list(problem.in_order(labels))
     queries = tuple(Query(Row(number), item.text) for number, item in enumerate(fresh))
     [scores] = scorer.answer([PromptTree(problem.demonstrations(rows, labels), queries)])
@@ -77,7 +77,7 @@ def equally_accurate(problem: Problem, labels: Labels, gold: Labels) -> dict[Row
 
 
 def verdict(labels: Labels, gold: Labels) -> str:
-    """In one word, what went wrong as a whole, if anything did."""
+    """One word for the labelling as a whole: collapsed, inverted or ok."""
     share = share_true(labels)
     if max(share, 1 - share) >= COLLAPSED:
         return "collapsed"

@@ -103,7 +103,7 @@ def _short(scale: Scale) -> str:
 
 
 def _checked(results: Results, scale: Scale) -> dict[str, object]:
-    """The search computed in earnest beside its count, for one size."""
+    """The tokens of the computed search and of the counted one, for one size."""
     real, counted = tables.computed_and_counted(scale)
     return {
         "full": PRINTED_DRAWS,

@@ -1,7 +1,8 @@
-"""The plots of docs/benchmarks/: SVG without a background, in colours that hold on light and dark pages."""
+"""The plots of docs/benchmarks/: SVG without a background, in colours that are readable on light and dark pages."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from benchmarks.tables import grouped, ways
 
 INK = "#7a828b"  # as far from white as from near-black
 GRID = "#7a828b33"
-COLOURS = (  # told apart by the colour-blind, too
+COLOURS = (  # which colour-blind readers can distinguish
     "#3b82c4",
     "#d9772b",
     "#2f9e6e",
@@ -29,7 +30,7 @@ COLOURS = (  # told apart by the colour-blind, too
     "#7a7f87",
 )
 MARKERS = ("o", "s", "^", "D", "v", "P")
-STYLE: dict[Any, Any] = {  # matplotlib names every parameter in a type of its own
+STYLE: dict[Any, Any] = {  # matplotlib types the name of every parameter as a literal
     "svg.hashsalt": "icm",
     "svg.fonttype": "path",
     "font.size": 9,
@@ -55,11 +56,17 @@ STYLE: dict[Any, Any] = {  # matplotlib names every parameter in a type of its o
 
 def draw_all(results: Results, scale: Scale, folder: Path) -> list[Path]:
     """Draw every plot for which there are results."""
+    plots = {"quality": quality, "tokens": tokens, "paper": paper}
+    return save(folder, {name: partial(draw, results, scale) for name, draw in plots.items()})
+
+
+def save(folder: Path, plots: Mapping[str, Callable[[], Figure | None]]) -> list[Path]:
+    """Draw the plots in the common style and write each into the folder under its name, unless it is None."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     with mpl.rc_context(STYLE):
-        for name, draw in (("quality", quality), ("tokens", tokens), ("paper", paper)):
-            figure = draw(results, scale)
+        for name, draw in plots.items():
+            figure = draw()
             if figure is not None:
                 path = folder / f"{name}.svg"
                 figure.savefig(path, metadata={"Date": None, "Creator": None})

@@ -1,4 +1,4 @@
-"""Keeps what a scoring backend was asked and answered."""
+"""Records the prompts and answers of a scoring backend."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,26 +8,26 @@ from service.search.predictions.prompt_tree import LogProbabilities, PromptTree,
 
 
 class Recorder:
-    """A scorer in front of another one."""
+    """A scorer that passes every call on to another one and records its prompts, scores and usage."""
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
-        self.asked: list[str] = []  # every prompt as often as it was asked, depth first within a tree
+        self.asked: list[str] = []  # every prompt, repetitions included, depth first within a tree
         self.scores: dict[str, LogProbabilities] = {}  # by prompt
         self.usage = Usage()
 
     def difference(self, other: "Recorder") -> tuple[int, float]:
-        """How many prompts both were asked, and the largest difference of their answers in nats."""
+        """The number of prompts that both have scored, and the largest difference of their scores in nats."""
         common = self.scores.keys() & other.scores.keys()
         return len(common), max(self._differences(other), default=0.0)
 
     def mean_difference(self, other: "Recorder") -> float:
-        """The mean over labels and prompts that both were asked of how far the answers differ, in nats."""
+        """The mean difference of the scores in nats, over all labels and all prompts that both have scored."""
         differences = list(self._differences(other))
         return sum(differences) / max(1, len(differences))
 
     def _differences(self, other: "Recorder") -> Iterator[float]:
-        """Of both answers to each prompt that both were asked, label by label."""
+        """The differences of the scores, label by label, of all prompts that both have scored."""
         for prompt in self.scores.keys() & other.scores.keys():
             for one, two in zip(self.scores[prompt], other.scores[prompt], strict=True):
                 yield abs(one - two)
@@ -35,17 +35,17 @@ class Recorder:
     async def probe(
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
     ) -> BackendInfo:
-        """As the other one."""
+        """See Scorer."""
         return await self._scorer.probe(labels, all_spellings=all_spellings, separator=separator)
 
     async def identify(self) -> BackendIdentity:
-        """As the other one. Raises BackendError."""
+        """See Scorer. Raises BackendError."""
         return await self._scorer.identify()
 
     async def score(
         self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
     ) -> TreeScores:
-        """As the other one, kept. Raises BackendError."""
+        """Pass the tree on, and record it with its scores. Raises BackendError."""
         found = await self._scorer.score(tree, labels, all_spellings=all_spellings, separator=separator)
         for row, prompt in tree.prompts():
             self.asked.append(prompt)
@@ -54,9 +54,9 @@ class Recorder:
         return found
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """As the other one. Raises BackendError."""
+        """See Scorer. Raises BackendError."""
         return await self._scorer.count_tokens(texts)
 
     async def close(self) -> None:
-        """As the other one."""
+        """See Scorer."""
         await self._scorer.close()

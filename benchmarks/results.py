@@ -11,7 +11,7 @@ from benchmarks.runs import Measured, Run
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured, and on which language model."""
+    """The measurements of all runs on one language model."""
 
     language_model: str
     fingerprint: str
@@ -29,7 +29,7 @@ class Results:
         return statistics.fmean(values) if values else None
 
     def verdicts(self, runs: Iterable[Run], verdict: str, name: str = "verdict") -> int:
-        """How many runs ended so."""
+        """The number of runs with this verdict."""
         return sum(self.measured.get(run, {}).get(name) == verdict for run in runs)
 
 

@@ -1,4 +1,4 @@
-"""Runs one search and prints what it found and what it cost, for work on the search.
+"""Runs one search and prints its accuracy and cost, for work on the search.
 
     python -m benchmarks.run_one --task comparisons --rows 256 --seed 0 --strategy folds
 

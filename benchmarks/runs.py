@@ -26,7 +26,7 @@ Measured = Mapping[str, float | str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What is run. Two experiments that ask for the same run share it."""
+    """The parameters of a run. Two experiments with the same run share it."""
 
     task: str
     rows: int
@@ -34,7 +34,7 @@ class Run:
     strategy: str  # a name in STRATEGIES, or GOLD
     relations: bool = True
     share_true: float | None = None  # rows drawn singly, without relations, this share of them true
-    concept: str = TRUTH  # what gold labels say
+    concept: str = TRUTH  # of the gold labels
     start: str = "random"  # of the K first labels of Algorithm 1: "random", "wrong" or "gold"
     draws_per_row: float = Parameters.draws_per_row
     fresh: int = 0  # fresh rows to be labelled behind the labels found
@@ -42,7 +42,7 @@ class Run:
 
     @property
     def key(self) -> str:
-        """The run in one line: what differs from the defaults."""
+        """The run in one line, without parameters that have their defaults."""
         plain = asdict(Run(task=self.task, rows=self.rows, seed=self.seed, strategy=self.strategy))
         more = [f"{name}={value}" for name, value in asdict(self).items() if plain[name] != value]
         return " ".join([self.task, f"N={self.rows}", f"seed={self.seed}", self.strategy, *more])
@@ -79,7 +79,7 @@ def _dataset(run: Run) -> Dataset:
 
 
 def _find(run: Run, data: Dataset, problem: Problem, scorer: LocalScorer) -> tuple[Found, Labels | None]:
-    """What is found; for Algorithm 1 also the labels before their permutations are tried, as it is printed."""
+    """The search's result; for Algorithm 1 also its labels as printed, that is before permutations are tried."""
     if run.strategy == GOLD:
         return Found(State(phase=Phase.DONE, labels=data.gold), Usage()), None
     contender = STRATEGIES[run.strategy]
@@ -139,7 +139,7 @@ def _printed(data: Dataset, labels: Labels) -> dict[str, float | str]:
 def _on_fresh_rows(
     run: Run, data: Dataset, problem: Problem, labels: Mapping[Row, Label], scorer: LocalScorer
 ) -> dict[str, float | str]:
-    """Accuracy on fresh rows behind the labels; for gold also what stands at the lower end of the scale."""
+    """Accuracy on fresh rows behind the labels; for gold also that of zero-shot and of random labels."""
     quality: dict[str, float | str] = {"fresh": measures.prompted_accuracy(problem, labels, data.fresh, scorer)}
     if run.strategy == GOLD:
         shots = problem.parameters.seed_labels

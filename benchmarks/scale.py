@@ -28,7 +28,7 @@ from inference.pretraining.world import LARGEST_NUMBER, in_words
 from inference.settings import SMALL_MODEL
 
 SEPARATOR = "\n\n"
-STRETCH = 250  # rows whose accuracy is told apart, to find a stretch with the wrong polarity
+STRETCH = 250  # rows with a separate accuracy, to find a stretch with the wrong polarity
 _HEAD = (
     "| rows | workers | accuracy | worst stretch | verdict | sent/row (L) | computed/row (L) | estimated | rows/s |\n"
     "|---|---|---|---|---|---|---|---|---|\n"
@@ -93,7 +93,7 @@ def config_of(text: str, twins: Sequence[str], group: str | None) -> dict[str, A
 
 
 def measure(data: Data, workers: int, seed: int, language_model: str | None) -> str:
-    """A line of the table: one job on a service of its own."""
+    """A line of the table: one job on a private service."""
     config = {**data.config, "search": {"seed": seed}}
     with tempfile.TemporaryDirectory() as folder:
         path, out = Path(folder, "rows.jsonl"), Path(folder, "labelled.jsonl")

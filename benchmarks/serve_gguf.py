@@ -12,7 +12,7 @@ import xllamacpp
 
 
 def parameters(arguments: argparse.Namespace) -> xllamacpp.CommonParams:
-    """What `llama-server` would be told by its flags."""
+    """The parameters that the flags of `llama-server` would set."""
     chosen = xllamacpp.CommonParams()
     chosen.model.path = arguments.model
     chosen.hostnames = ["127.0.0.1"]  # --host
@@ -20,7 +20,7 @@ def parameters(arguments: argparse.Namespace) -> xllamacpp.CommonParams:
     chosen.n_parallel = arguments.slots
     chosen.n_ctx = arguments.context_tokens
     chosen.kv_unified = True  # slots share one pool, so that each may have the whole context
-    chosen.swa_full = True  # else a layer with a window keeps no more than that, and no beginning can be gone back to
+    chosen.swa_full = True  # else a layer with a window keeps only the window, so no prefix can be reused
     chosen.cpuparams.n_threads = arguments.threads
     chosen.endpoint_props = chosen.endpoint_slots = chosen.endpoint_metrics = True
     return chosen

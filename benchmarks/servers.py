@@ -1,17 +1,16 @@
-"""Runs one job through a real vLLM and through the embedded server's two wires, and compares what comes out.
+"""Runs one job through a real vLLM and through the embedded server's two wires, and compares the results.
 
     make test-vllm                    once, to install vLLM
     python -m benchmarks.servers      writes docs/servers/comparison.md; ten minutes on two quiet cores
 
-The job is a whole one: the API, a worker and the search in this process, over a Postgres of its
-own; what the worker does of it is timed. Only what scores is exchanged, a fresh server for each run, so
-that no prefix cache knows the job. Runs of all ways alternate.
+It is a whole job: the API, a worker and the search in this process, over a private Postgres; the worker's part is
+timed. The ways differ only in the inference server, which is fresh for each run, so that no prefix cache knows the
+job. Runs of all ways alternate.
 """
 
 import argparse
 import asyncio
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -28,11 +27,11 @@ from transformers import AutoTokenizer
 from api.app import create_app
 from benchmarks import servers_page
 from benchmarks.comparison import Comparison, Measured, Way
+from benchmarks.ingest import private_postgres
 from benchmarks.recording import Recorder
 from benchmarks.scale import Data, generated
 from benchmarks.tree_call import server as embedded_server
 from benchmarks.vllm_server import block_tokens, prompt_tokens, vllm_server
-from icm.local_stack.embedded_postgres import EmbeddedPostgres
 from inference.model.tokenization import PromptTokenizer
 from inference.settings import SMALL_MODEL
 from migrations.commands import upgrade
@@ -45,7 +44,7 @@ from workers.worker import Worker
 
 PAGE = Path(__file__).parents[1] / "docs" / "servers" / "comparison.md"
 CONCURRENCY = 32
-TOP_TOKENS = 1_000  # what the embedded server's `tgi` wire names at most
+TOP_TOKENS = 1_000  # the most that the embedded server's `tgi` wire names
 BLOCKS = (1, 16, 32, 128)  # an ideal cache, vLLM's default on a GPU, its smallest on the CPU, its default there
 
 
@@ -69,18 +68,10 @@ def ways() -> tuple[Way, ...]:
     )
 
 
-@contextmanager
-def _postgres() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        Path(folder).chmod(0o755)  # the database's own user goes through it; what is inside is private
-        with EmbeddedPostgres(Path(folder) / "postgres") as postgres:
-            yield postgres.url
-
-
 @asynccontextmanager
 async def service_on(backend: AnyBackend) -> AsyncIterator[tuple[Application, Recorder]]:
     """The service over a database that remembers no earlier run, its one backend recorded."""
-    with _postgres() as url:
+    with private_postgres() as url:
         await upgrade(url)
         application = build_application(Settings(backends=(backend,), database_url=SecretStr(url)))
         recorder = Recorder(application.scorers.get(backend.name))
@@ -138,7 +129,7 @@ async def _labelled(client: httpx.AsyncClient, job: str) -> list[dict[str, Any]]
 
 
 def compare(data: Data, repeats: int) -> Comparison:
-    """Every way in turn, as often as asked."""
+    """Run every way in turn, `repeats` times."""
     comparison = Comparison(data, ways())
     for repeat in range(repeats):
         for way in comparison.ways:

@@ -106,7 +106,7 @@ def _cost(comparison: Comparison) -> str:
 
 
 def _counters(comparison: Comparison) -> str:
-    """Whether the adapter's sums are vLLM's own."""
+    """The differences between the adapter's sums and vLLM's counters."""
     lines = []
     for way in comparison.ways:
         run = comparison.first(way)
@@ -134,7 +134,7 @@ def _slowest(runs: Sequence[Measured]) -> float:
 
 
 def _blocks(comparison: Comparison, ideal: Mapping[int, int]) -> str:
-    """An ideal cache's tokens for each size of block, and what was computed where that size was run."""
+    """An ideal cache's tokens for each size of block, and the tokens computed in a run with that size."""
     ran: dict[int, Way] = {}
     for way in comparison.ways:
         block = comparison.first(way).block

@@ -7,27 +7,26 @@ from service.config import JobConfig, Task
 from service.identifiers import Label, Row
 from service.jobs.submission.sharding import plan_shards
 from service.search.prompting.demonstrations import balanced_beginning
-from service.search.rules.consistency import Constraint
 from service.search.state.problem import Problem
 from service.search.state.steps import Strategy
+from service.search.strategies.trained import subproblem
 
-ANCHOR = 0
 _CONFIG = JobConfig(task=Task(template="{text}"))
 OPINIONS = _CONFIG.search.second_opinions
 
 
 def label_all(problem: Problem, strategy: Strategy, scorer: LocalScorer) -> Found:
     """Search every shard of a problem; `state` is of the anchor's last search, its labels are those of all rows."""
-    shards = _shards(problem)
-    found = search(_part(problem, shards[ANCHOR]), strategy, scorer)
+    first, *later_shards = _shards(problem)
+    anchor = subproblem(problem, first)
+    found = search(anchor, strategy, scorer)
     labels: dict[Row, Label] = dict(found.state.labels)
-    anchor = _part(problem, shards[ANCHOR])
     shown = balanced_beginning(anchor, labels, anchor.random("anchor"))
     orders = [shown, *(anchor.random("arrangement", n).sample(shown, len(shown)) for n in range(1, 1 + OPINIONS))]
     prefix, *others = (problem.demonstrations(order, labels) for order in orders)
     usage = found.usage
-    for rows in shards[1:]:
-        later = search(replace(_part(problem, rows), prefix=prefix, other_prefixes=others), strategy, scorer)
+    for rows in later_shards:
+        later = search(replace(subproblem(problem, rows), prefix=prefix, other_prefixes=others), strategy, scorer)
         labels |= later.state.labels
         usage += later.usage
     return Found(replace(found.state, labels=labels), usage)
@@ -45,16 +44,3 @@ def _shards(problem: Problem) -> list[list[Row]]:
     for row, shard in zip(problem.rows, plan.shard_of_row, strict=True):
         shards[shard].append(row)
     return shards
-
-
-def _part(problem: Problem, rows: list[Row]) -> Problem:
-    inside = set(rows)
-    return replace(
-        problem,
-        texts={row: problem.texts[row] for row in rows},
-        constraint_list=[c for c in problem.constraint_list if _lies_in(c, inside)],
-    )
-
-
-def _lies_in(constraint: Constraint, rows: set[Row]) -> bool:
-    return rows.issuperset(constraint.rows)

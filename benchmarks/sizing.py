@@ -82,7 +82,7 @@ class Chip:
 
 @dataclass(frozen=True)
 class Set:
-    """Weights of one kind on so many GPUs."""
+    """A language model with weights of one type on a number of GPUs."""
 
     shape: Shape
     chip: Chip
@@ -130,7 +130,7 @@ class Job:
 
 @dataclass(frozen=True)
 class RowCost:
-    """What one row takes: prompts, their mean length in tokens, and tokens computed."""
+    """The cost of one row: prompts, their mean length in tokens, and tokens computed."""
 
     prompts: float
     prompt: float
@@ -203,7 +203,7 @@ def prefix_table(measured: tuple[Job, ...]) -> str:
 
 
 def fit_table(measured: tuple[Job, ...]) -> str:
-    """What fits beside the weights."""
+    """The prefix cache that fits beside the weights."""
     del measured
     rows = [
         (
@@ -293,7 +293,7 @@ TABLES: Mapping[str, Callable[[tuple[Job, ...]], str]] = {
 
 
 def updated(text: str, measured: tuple[Job, ...]) -> str:
-    """The document with every table between its marks as it is worked out now. Raises KeyError for an unknown one."""
+    """The document with every table between its marks computed anew. Raises KeyError for an unknown table."""
 
     def table(mark: re.Match[str]) -> str:
         return f"<!-- table: {mark[1]} -->\n{TABLES[mark[1]](measured)}<!-- end -->"

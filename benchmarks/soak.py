@@ -4,33 +4,30 @@
     python -m benchmarks.soak --hours 2 --out /tmp/soak.md
 
 A job every two simulated minutes, run as fast as they go, one after the other: 720 for a day. Between
-two of them everything stored becomes two minutes older, so retention goes by simulated time. After
-each the processes' memory, file descriptors and connections are looked at, and now and then the
-tables' rows are counted. Memory is fitted by a line over the last three quarters of the run; what was
-there at the first quarter's end counts as warmed up.
+two of them everything stored becomes two minutes older, so retention follows simulated time. After each job the
+benchmark reads the processes' memory, file descriptors and connections, and after each quarter it counts the tables'
+rows. It fits a line to each figure over the last three quarters of the run; the first quarter is warm-up.
 """
 
 import argparse
 import asyncio
-import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from statistics import linear_regression
 
 import asyncpg
 import httpx
 import psutil
 from sqlalchemy import func, select
 
-from benchmarks.ingest import CONFIG, api, rows
+from benchmarks.ingest import CONFIG, api, environment_on, private_postgres, rows
 from benchmarks.timelapse import let_pass
-from icm.local_stack.embedded_postgres import EmbeddedPostgres
 from service.storage.engine import driver_address
 from service.storage.tables import metadata
 
@@ -65,11 +62,9 @@ class Series:
     @property
     def growth(self) -> float:
         """By how much the fitted line rises from its beginning to its end, as a share of its beginning."""
-        count = len(self.values)
-        middle, mean = (count - 1) / 2, sum(self.values) / count
-        spread = sum((number - middle) ** 2 for number in range(count))
-        slope = sum((number - middle) * value for number, value in enumerate(self.values)) / spread
-        return slope * (count - 1) / (mean - slope * middle)
+        numbers = range(len(self.values))
+        slope, beginning = linear_regression(numbers, self.values)
+        return slope * numbers[-1] / beginning
 
     def row(self) -> str:
         """A line of the table."""
@@ -81,13 +76,13 @@ class Series:
 
 @dataclass(frozen=True)
 class Process:
-    """A process that is watched, by the name of what it does."""
+    """A process to watch, with the name of its role."""
 
     name: str
     process: psutil.Process
 
     def figures(self) -> dict[tuple[str, float], float]:
-        """What it holds now, by figure and its unit."""
+        """The resources that it holds now, by figure and unit."""
         with self.process.oneshot():
             return {
                 (f"{self.name}: memory (MB)", _MEGABYTE): float(self.process.memory_info().rss),
@@ -99,13 +94,7 @@ class Process:
 @contextmanager
 def worker(database_url: str) -> Iterator[psutil.Process]:
     """A worker process."""
-    environment = {
-        **os.environ,
-        "DATABASE_URL": database_url,
-        "ICM_LOG_LEVEL": "WARNING",
-        "ICM_BACKENDS": json.dumps([{"name": "default", "kind": "deterministic"}]),
-    }
-    process = psutil.Popen([sys.executable, "-m", "workers"], env=environment)
+    process = psutil.Popen([sys.executable, "-m", "workers"], env=environment_on(database_url))
     try:
         yield process
     finally:
@@ -114,7 +103,7 @@ def worker(database_url: str) -> Iterator[psutil.Process]:
 
 
 class Watch:
-    """What was seen after each job."""
+    """Records resources and row counts after each job."""
 
     def __init__(self, connection: asyncpg.Connection, processes: Sequence[Process]) -> None:
         self._connection = connection
@@ -123,7 +112,7 @@ class Watch:
         self._rows: list[dict[str, int]] = []
 
     async def look(self) -> None:
-        """At the processes and at the database's connections."""
+        """Record the resources of the processes and the number of database connections."""
         connections = float(await self._connection.fetchval(_CONNECTIONS))
         figures = {("Postgres: connections", 1.0): connections}
         for process in self._processes:
@@ -132,7 +121,7 @@ class Watch:
             self._seen.setdefault(figure, []).append(value)
 
     async def count_rows(self) -> None:
-        """Of every table of ours."""
+        """Record the number of rows of every table."""
         counts = {}
         for table in metadata.sorted_tables:
             counts[table.name] = await self._connection.fetchval(str(select(func.count()).select_from(table)))
@@ -152,7 +141,7 @@ class Watch:
 
 
 async def soak(client: httpx.AsyncClient, database_url: str, processes: Sequence[Process], jobs: int) -> str:
-    """So many jobs one after the other; the tables of what was seen."""
+    """Run `jobs` jobs one after the other; returns the tables."""
     address = driver_address(database_url)
     connection = await asyncpg.connect(address)
     try:
@@ -174,7 +163,7 @@ def _quarters(jobs: int) -> set[int]:
 
 
 async def _one_job(client: httpx.AsyncClient, number: int) -> None:
-    """What a user does: post what nobody has posted before, follow, read everything."""
+    """Do as a user does: post new rows, follow the job, read everything."""
     examples = [{**row, "answer": f"{row['answer']}, not {number}"} for row in rows(_ROWS)]
     posted = await client.post("/v1/jobs", json={"config": CONFIG, "examples": examples})
     posted.raise_for_status()
@@ -187,13 +176,13 @@ async def _one_job(client: httpx.AsyncClient, number: int) -> None:
 
 
 async def measure(base_url: str, database_url: str, processes: Sequence[Process], jobs: int) -> str:
-    """The soak, with a client of its own."""
+    """Run the soak with a new client."""
     async with httpx.AsyncClient(base_url=base_url, timeout=_PATIENCE_SECONDS) as client:
         return await soak(client, database_url, processes, jobs)
 
 
 def main() -> None:
-    """Soak, and print what was seen."""
+    """Soak, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=24.0, help="simulated")
     parser.add_argument("--out", type=Path, help="a file for the tables, beside the standard output")
@@ -201,15 +190,9 @@ def main() -> None:
     jobs = max(8, int(arguments.hours * _JOBS_AN_HOUR))
     os.environ.update(_RETENTION)  # which API and worker are started with
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        Path(folder).chmod(0o755)  # the database's own user goes through it; what is inside is private
-        with (
-            EmbeddedPostgres(Path(folder) / "postgres") as postgres,
-            api(postgres.url) as (client, server),
-            worker(postgres.url) as labelling,
-        ):
-            processes = (Process("API", server), Process("worker", labelling))
-            page = asyncio.run(measure(str(client.base_url), postgres.url, processes, jobs))
+    with private_postgres() as database_url, api(database_url) as (client, server), worker(database_url) as labelling:
+        processes = (Process("API", server), Process("worker", labelling))
+        page = asyncio.run(measure(str(client.base_url), database_url, processes, jobs))
     minutes = (time.monotonic() - began) / 60
     kept = ", ".join(f"`{name.removeprefix('ICM_')}={value}`" for name, value in _RETENTION.items())
     page = (

@@ -67,7 +67,7 @@ def tokens(results: Results, scale: Scale) -> str:
 
 
 def computed_and_counted(scale: Scale) -> tuple[list[Run], list[Run]]:
-    """The full search of the paper computed in earnest, and the same runs counted."""
+    """The runs of the paper's full search that were computed, and the same runs counted."""
     real = [run for run in experiments.methods(scale) if run.strategy == PAPER and run.task == scale.tasks[0]]
     counted = [run for run in experiments.tokens(scale) if run.strategy == PAPER and run.rows == scale.few_rows]
     return real, counted
@@ -118,7 +118,7 @@ def imbalance(results: Results, scale: Scale) -> str:
 
 
 def methods(results: Results, scale: Scale) -> str:
-    """Accuracy on fresh rows, by what stands in the prompt."""
+    """Accuracy on fresh rows, by the content of the prompt."""
     rows = []
     for (task,), runs in grouped(experiments.methods(scale), lambda run: (run.task,)):
         gold = [run for run in runs if run.strategy == GOLD]
@@ -167,7 +167,7 @@ def _failures(results: Results, runs: Sequence[Run]) -> str:
 
 
 def grouped(runs: Iterable[Run], key: Callable[[Run], tuple[str, ...]]) -> list[tuple[tuple[str, ...], list[Run]]]:
-    """Runs by what they have in common, in the order in which they come."""
+    """Runs grouped by a key, in the order of their first runs."""
     found: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         found.setdefault(key(run), []).append(run)

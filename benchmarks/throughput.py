@@ -1,16 +1,15 @@
-"""Measures how much of a server's throughput the driver gets out of it; writes docs/throughput.md.
+"""Measures how much of a server's throughput the call executor uses; writes docs/throughput.md.
 
     python -m benchmarks.throughput
     python -m benchmarks.throughput --slots 8 --rounds 20
 
-A server on loopback, in a process of its own, takes so many calls at once and the same time for
-each. More calls wait, or are refused with 429, with and without Retry-After. The client knows
-nothing of that: the driver finds out. Ideal are `slots / latency` calls a second.
+A server on loopback, in a separate process, handles `slots` calls at once and takes the same time for each. It
+queues further calls, or refuses them with 429, with or without Retry-After. The executor has to find the number of
+slots. Ideal are `slots / latency` calls a second.
 """
 
 import argparse
 import asyncio
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,17 +17,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
-
+from benchmarks.launching import served_by
 from icm.local_stack.free_ports import free_port
 from service.scoring.calls.concurrency_limit import START
 from service.scoring.calls.executor import CallExecutor
 from service.scoring.wires.http import JsonHttp
 
 _PAGE = Path("docs/throughput.md")
-_CONCURRENCY = 128  # what the operator allows: more than any of the servers has slots
+_CONCURRENCY = 128  # the operator's limit: more than any of the servers has slots
 _SETTLED_SHARE = 1 / 3  # of a run, after which it is held for settled
-_START_SECONDS = 60.0
 _CALLS_A_SECOND = 32  # by default at most, which costs a few hundredths of a core
 _BODY = {"prompt": list(range(1000)), "max_tokens": 1}
 _HEAD = (
@@ -111,38 +108,20 @@ class SlottedServer:
 
 
 async def serve_forever(case: Case, port: int) -> None:
-    """What the server's process does."""
+    """Run the server in its process."""
     server = await asyncio.start_server(SlottedServer(case).serve, "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 
 
 @contextmanager
 def served(case: Case) -> Iterator[str]:
-    """The server in a process of its own; gives its URL."""
+    """The server in a separate process; gives its URL. Raises ServerDidNotStart."""
     port = free_port()
+    url = f"http://127.0.0.1:{port}"
     words = ["--serve", str(port), "--slots", str(case.slots), "--latency", str(case.latency_seconds)]
     flags = ["--refuses"] * case.refuses + ["--retry-after"] * case.retry_after
-    command = [sys.executable, "-m", "benchmarks.throughput", *words, *flags]
-    process = subprocess.Popen(command)  # noqa: S603 - our own module
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + _START_SECONDS
-        while not _listens(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("the server did not start")
-            time.sleep(0.05)
+    with served_by("benchmarks.throughput", *words, *flags, health=url):
         yield url
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _listens(url: str) -> bool:
-    try:
-        httpx.get(url, trust_env=False, timeout=5)
-    except httpx.TransportError:
-        return False
-    return True
 
 
 @dataclass
@@ -162,7 +141,7 @@ class Measured:
 
     @property
     def ideal_seconds(self) -> float:
-        """What it would have taken with all slots in use all the time."""
+        """The seconds of a run that always uses all slots."""
         return self.calls * self.case.latency_seconds / self.case.slots
 
     @property
@@ -185,7 +164,7 @@ class Measured:
 
 
 async def measure(case: Case, url: str, rounds: int) -> Measured:
-    """So many calls for each slot, all waiting from the start."""
+    """Make `rounds` calls for each slot, all waiting from the start."""
     found = Measured(case, rounds * case.slots)
     executor = CallExecutor(concurrency=_CONCURRENCY)
     http = JsonHttp(url, timeout_seconds=120, connections=_CONCURRENCY)

@@ -12,7 +12,6 @@ the others. Prints a table in Markdown.
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -24,6 +23,7 @@ from statistics import median
 
 import httpx
 
+from benchmarks.launching import served_by
 from benchmarks.prefix_sharing import problem_of
 from icm.local_stack.free_ports import free_port
 from inference.settings import SMALL_MODEL
@@ -42,7 +42,6 @@ _HEAD = (
     "| rows | kind | bytes sent | bytes received | tokens sent | tokens computed | seconds | difference (nats) |\n"
     "|---|---|---|---|---|---|---|---|\n"
 )
-_START_SECONDS = 120.0
 _TIMEOUT_SECONDS = 120.0
 _CONCURRENCY = 64
 _CHUNK_BYTES = 1 << 16
@@ -70,7 +69,7 @@ class Wire:
 
 @dataclass(slots=True)
 class Measured:
-    """What was seen of one kind."""
+    """The measurements of one kind."""
 
     wire: Wire = field(default_factory=Wire)
     seconds: list[float] = field(default_factory=list)
@@ -80,29 +79,12 @@ class Measured:
 
 @contextmanager
 def server(model: str, threads: int, *options: str) -> Iterator[str]:
-    """An embedded server in a process of its own, with these options more; gives its URL."""
+    """An embedded server in a separate process, with these further options; gives its URL. Raises ServerDidNotStart."""
     port = free_port()
-    command = [sys.executable, "-m", "inference", "--model", model, "--port", str(port), "--threads", str(threads)]
-    command += options
-    process = subprocess.Popen([*command, "--log-level", "WARNING"])  # noqa: S603 - our own module
     url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + _START_SECONDS
-        while not _answers(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("the inference server did not start")
-            time.sleep(0.1)
+    words = ("inference", "--model", model, "--port", str(port), "--threads", str(threads), *options)
+    with served_by(*words, "--log-level", "WARNING", health=f"{url}/health"):
         yield url
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", trust_env=False).is_success
-    except httpx.TransportError:
-        return False
 
 
 @asynccontextmanager
@@ -154,7 +136,7 @@ async def score(kind: str, url: str, problem: Problem, labels: dict[Row, Label])
 
 
 async def measure(url: str, problem: Problem, labels: dict[Row, Label], repeats: int) -> dict[str, Measured]:
-    """Score through both kinds in turn; each run's prompts begin with a line of its own."""
+    """Score through both kinds in turn; each run's prompts begin with a different line."""
     measured = {kind: Measured() for kind in KINDS}
     lines = (replace(problem, prefix=f"{number}\n\n") for number in count(_FIRST_LINE))
     for kind, found in measured.items():

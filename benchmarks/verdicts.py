@@ -39,7 +39,7 @@ nothing either.
 
 @dataclass(frozen=True)
 class Outcome:
-    """A planted case with what the report said."""
+    """A planted case with the verdict and the reasons of its report."""
 
     case: Case
     verdict: Verdict
@@ -78,7 +78,7 @@ def by_mode(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 
 def on_real_models(results: Path) -> str:
-    """The section about runs on real language models, from what the benchmark of those has stored."""
+    """The section about runs on real language models, from their stored results."""
     found = real.judged(Ledger(results).read())
     return _REAL.format(near=real.NEAR_GOLD, table=real.confusion(found))
 

@@ -1,4 +1,4 @@
-"""A real vLLM on this machine's CPU, for as long as it is wanted."""
+"""Runs a real vLLM on this machine's CPU."""
 
 import os
 import re
@@ -33,7 +33,7 @@ class PromptTokens:
         return self.sent - self.cached
 
     def since(self, before: "PromptTokens") -> "PromptTokens":
-        """What came after an earlier reading."""
+        """The tokens since an earlier reading."""
         return PromptTokens(self.sent - before.sent, self.cached - before.cached)
 
 
@@ -41,12 +41,12 @@ class PromptTokens:
 def vllm_server(
     *arguments: str, model: Path = SMALL_MODEL, context_tokens: int = 4096, loads_adapters: bool = False
 ) -> Iterator[str]:
-    """Start vLLM with these arguments more and wait until it is ready; gives its URL. Raises ServerDidNotStart.
+    """Start vLLM with these further arguments and wait until it is ready; gives its URL. Raises ServerDidNotStart.
 
     `model` is a folder, or a hub name that is in the hub's cache; vLLM serves it under the last part of its name.
     With `loads_adapters` any client of it may load LoRA adapters.
 
-    It is gone afterwards, with all its processes, also where this process is killed.
+    vLLM and all its processes end with the block, and also if this process is killed.
     """
     port = free_port()
     url = f"http://127.0.0.1:{port}"

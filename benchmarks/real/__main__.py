@@ -2,8 +2,8 @@
 
     python -m benchmarks.real --data FOLDER --models small=FOLDER_OR_HUB_NAME --rows 64 --out results.jsonl
 
-Every combination of task, language model, seed and method is a cell, kept as a line of --out as soon as it is
-made; cells that are there already are left out. `python -m benchmarks.real.page` writes docs/real_models.md.
+Every combination of task, language model, seed and method is a cell, stored as a line of --out as soon as it is
+made; cells that the file holds already are left out. `python -m benchmarks.real.page` writes docs/real_models.md.
 """
 
 import argparse
@@ -24,7 +24,7 @@ USUAL = [name for name, method in METHODS.items() if not method.extra]
 
 
 def planned(arguments: argparse.Namespace) -> list[Cell]:
-    """Every cell that the command line asks for; neighbours share what they ask."""
+    """Every cell that the command line names, ordered so that neighbours share prompts."""
     cells = [
         Cell(
             task=task,
@@ -79,7 +79,7 @@ def _named(text: str) -> tuple[str, str]:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Make what is missing; 1 where a cell could not be made."""
+    """Make the missing cells; 1 if a cell could not be made."""
     arguments = read_arguments(words)
     ledger = Ledger(arguments.out)
     kept = ledger.read()

@@ -1,4 +1,4 @@
-"""What each piece of the search is worth: its last look read without the piece, at no further question."""
+"""Measures the worth of each piece of the search: reads its last look without the piece, at no further prompt."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -30,7 +30,7 @@ def starts(state: State) -> dict[str, Labels]:
 
 
 def readings(problem: Problem, before: State, answer: Answer) -> dict[str, Labels]:
-    """The labels that the last look would have given without one piece; `before` is the state that asked for it.
+    """The labels that the last look would have given without one piece; `before` is the state before the look.
 
     This is the look of a search without known rows.
     """
@@ -71,7 +71,7 @@ def _readings(problem: Problem, before: State, views: Sequence[View]) -> Iterato
 
 
 def _other_shares(problem: Problem, own: Shares, rows: int) -> dict[str, Shares]:
-    """What the looks could be calibrated to instead, by the name of the piece; `own` are those of the last labels."""
+    """Other shares to calibrate to, by the name of the piece; `own` are those of the last labels."""
     return {
         EVEN: even_shares(problem.classes),
         LAST: _without_zero(own),
@@ -80,7 +80,7 @@ def _other_shares(problem: Problem, own: Shares, rows: int) -> dict[str, Shares]
 
 
 def pooled(problem: Problem, labels: Labels, views: Sequence[Scores], impression: Scores) -> Scores:
-    """What views of these labels and the impression say together, as the search pools them without known rows."""
+    """The scores of views of these labels and of the impression, pooled as in a search without known rows."""
     usual = expected_shares(problem, label_shares(labels, labels, problem.classes))
     return _fitted(problem, labels, views, impression, usual).scores([*views, impression])
 

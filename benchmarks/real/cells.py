@@ -25,7 +25,7 @@ Measured = Mapping[str, Any]  # JSON values
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """What names a cell. `model` is the short name that the command line gives a language model."""
+    """The identity of a cell. `model` is the short name that the command line gives a language model."""
 
     task: str
     model: str
@@ -39,7 +39,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a method's questions led to, and what they cost."""
+    """The outcome of a method on a problem, and its cost."""
 
     problem: Problem
     outcome: Outcome
@@ -49,7 +49,7 @@ class _Found:
 
 
 class Bench:
-    """Makes cells on one language model; what two methods of a task and seed ask alike is asked once."""
+    """Makes cells on one language model; methods with the same `find` share its prompts for a task and seed."""
 
     def __init__(self, loaded: Loaded, data: Path) -> None:
         self._loaded, self._data = loaded, data
@@ -58,7 +58,7 @@ class Bench:
 
     @property
     def fingerprint(self) -> str | None:
-        """Tells one language model from another."""
+        """The fingerprint of the language model."""
         return self._loaded.language_model.sha
 
     def measure(self, cell: Cell) -> Measured:

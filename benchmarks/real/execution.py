@@ -18,7 +18,7 @@ from inference.model.language_model import DtypeName
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What every process is given; `models` are folders or hub names by the short names of the cells."""
+    """The settings of every process; `models` are folders or hub names by the short names of the cells."""
 
     models: Mapping[str, str]
     data: Path
@@ -29,7 +29,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A cell as it ended: what was measured on which language model, or the error that kept it from being made."""
+    """A finished cell: its measurements and the language model's fingerprint, or the error that prevented them."""
 
     cell: Cell
     measured: Measured
@@ -38,7 +38,7 @@ class Made:
 
 
 class _Process:
-    """What the process of a language model keeps from one cell to the next."""
+    """The process of a language model, which loads it once for all of its cells."""
 
     bench: Bench
 

@@ -2,15 +2,15 @@
 
 import statistics
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from benchmarks.plots import COLOURS, MARKERS, STYLE, legend
+from benchmarks.plots import COLOURS, MARKERS, legend, save
 from benchmarks.real.methods import METHODS
 from benchmarks.real.quality import rank_correlation
 from benchmarks.real.summary import Line, Summary, values
@@ -20,16 +20,8 @@ Panel = tuple[Axes, str, str]  # axes, language model, task
 
 def draw_all(summary: Summary, folder: Path) -> list[Path]:
     """Draw every plot for which there are cells."""
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = []
-    with mpl.rc_context(STYLE):
-        for name, draw in (("accuracy", accuracy), ("cost", cost), ("measure", measure)):
-            figure = draw(summary)
-            if figure is not None:
-                path = folder / f"{name}.svg"
-                figure.savefig(path, metadata={"Date": None, "Creator": None})
-                drawn.append(path)
-    return drawn
+    plots = {"accuracy": accuracy, "cost": cost, "measure": measure}
+    return save(folder, {name: partial(draw, summary) for name, draw in plots.items()})
 
 
 def accuracy(summary: Summary) -> Figure | None:

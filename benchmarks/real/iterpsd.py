@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from random import Random
 
 from benchmarks.real.outcome import Finding, from_scores
-from service.identifiers import Row
+from service.identifiers import Label, Row
 from service.search.predictions.scores import Scores, likeliest
 from service.search.prompting import planner
 from service.search.prompting.demonstrations import keep_fitting
@@ -33,17 +33,15 @@ def iterpsd(problem: Problem) -> Finding:
     size = math.ceil(len(left) / CHUNKS)
     while left:
         chunk = _next_chunk(left, first, size, rng)
-        shown = _confident(problem, annotated, rng)
-        labels = {row: likeliest(annotated[row]) for row in shown}
-        [scores] = yield from ask(planner.behind(problem, shown, labels, chunk))
+        labels = _confident(problem, annotated, rng)
+        [scores] = yield from ask(planner.behind(problem, list(labels), labels, chunk))
         annotated |= scores
         left = [row for row in left if row not in scores]
-    shown = _confident(problem, annotated, rng)
-    labels = {row: likeliest(annotated[row]) for row in shown}
-    parts = [part for start in range(FOLDS) if (part := shown[start::FOLDS])]
+    labels = _confident(problem, annotated, rng)
+    parts = [part for start in range(FOLDS) if (part := list(labels)[start::FOLDS])]
     rest = [row for row in problem.rows if row not in labels]
     [scores] = yield from ask(planner.held_out(problem, parts, labels, also=rest))
-    return from_scores(scores, demonstrations=len(shown))
+    return from_scores(scores, demonstrations=len(labels))
 
 
 def _next_chunk(left: Sequence[Row], scores: Scores, size: int, rng: Random) -> list[Row]:
@@ -54,8 +52,8 @@ def _next_chunk(left: Sequence[Row], scores: Scores, size: int, rng: Random) -> 
     return [*sure, *rng.sample(others, min(size - len(sure), len(others)))]
 
 
-def _confident(problem: Problem, annotated: Scores, rng: Random) -> list[Row]:
-    """The surest part of the annotated rows, as many as fit, in random order."""
+def _confident(problem: Problem, annotated: Scores, rng: Random) -> dict[Row, Label]:
+    """The labels of the surest part of the annotated rows, as many as fit, in random order."""
     surest = sorted(annotated, key=lambda row: (-max(annotated[row]), row))[: math.ceil(len(annotated) * CONFIDENT)]
     labels = {row: likeliest(annotated[row]) for row in rng.sample(surest, len(surest))}
-    return keep_fitting(problem, labels, rng)
+    return {row: labels[row] for row in keep_fitting(problem, labels, rng)}

@@ -13,7 +13,7 @@ from statistics import fmean
 
 from benchmarks.real.outcome import Finding, Outcome
 from service.identifiers import Label, Row
-from service.search.predictions.scores import Scores, likeliest, normalized
+from service.search.predictions.scores import Scores, likeliest, likeliest_each, normalized
 from service.search.prompting import planner
 from service.search.rules.consistency import Labels
 from service.search.state.problem import Problem
@@ -27,7 +27,7 @@ DRAWS = 5  # per row, of which the majority decides
 def joint_inference(problem: Problem, parts: int) -> Finding:
     """Each draw is shared by a part of the rows, which costs less; with as many parts as rows it is the authors'."""
     [scores] = yield from ask(planner.behind(problem, (), {}, problem.rows))
-    labels = {row: likeliest(values) for row, values in scores.items()}
+    labels = likeliest_each(scores)
     changes = []
     for number in range(ROUNDS):
         rng = problem.random("joint inference", number)

@@ -1,4 +1,4 @@
-"""Keeps measured cells in a file as they come, so that a run that was stopped goes on where it was."""
+"""Keeps measured cells in a file, so that an interrupted run resumes after the last one."""
 
 import json
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Every method that is compared, by name: those of the service by a job's configuration, the others as written here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from benchmarks.real import ablations
@@ -21,13 +21,13 @@ from service.search.strategies import registry
 from service.search.strategies.registry import StrategyName
 
 MANY_SHOT_FOLDS = 8  # a row is shown the gold labels of seven eighths of the rows
-SHARED_PARTS = 4  # of the rows, each with draws of its own
+SHARED_PARTS = 4  # of the rows, each with separate draws
 RESCORING_ROWS = 32  # more rows would take a search that rescores all of them after each change too long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """How to label. Methods with the same `find` share what it asked; `read` makes labels of what it found.
+    """How to label. Methods with the same `find` share its prompts; `read` makes labels of its outcome.
 
     `gold` says which gold labels it is given; `most_rows` bounds the rows of its cells; an `extra` one
     is left out unless it is named.
@@ -41,7 +41,7 @@ class Method:
 
 
 def _by_service(*, method: registry.Method = registry.Method.ICM, strategy: StrategyName = StrategyName.FOLDS) -> Find:
-    """What the service finds for a job of this method and strategy; gold stays out of its reach."""
+    """The labels that the service finds for a job of this method and strategy, without access to gold."""
 
     def find(material: Material) -> Finding:
         config, seed = material.config, material.config.search.seed
@@ -81,13 +81,8 @@ def _searched(config: JobConfig, problem: Problem) -> Finding:
 
 def _swept(before: State, after: State) -> list[Met]:
     """The labelling that the last step of the search has measured by a sweep, if it was one."""
-    count, measured = len(_utilities(before)), _utilities(after)
-    return [Met(measured[-1], before.labels)] if len(measured) > count else []
-
-
-def _utilities(state: State) -> Sequence[float]:
-    found = state.facts.get("sweep_utilities")
-    return found if isinstance(found, list) else []
+    known, measured = (state.facts.get("sweep_utilities", []) for state in (before, after))
+    return [Met(measured[-1], before.labels)] if len(measured) > len(known) else []
 
 
 def _zero_shot(material: Material) -> Finding:
@@ -113,12 +108,8 @@ def _gold_many_shot(material: Material) -> Finding:
     return from_scores(scores)
 
 
-def _gold_redrawn(material: Material) -> Finding:
-    return redrawn_from_gold(material.problem, material.gold)
-
-
 def _by_service_with_known(material: Material) -> Finding:
-    """What the service finds where its user has labelled 16 more rows; they are not among those that are measured."""
+    """The labels that the service finds if its user has labelled 16 further rows, which are not measured."""
     problem = material.problem
     numbered = {Row(-1 - number): known for number, known in enumerate(material.known)}
     tokens = dict(zip(numbered, material.known_tokens, strict=True))
@@ -140,26 +131,16 @@ def _by_service_with_known(material: Material) -> Finding:
     )
 
 
-def _joint_inference(material: Material) -> Finding:
-    return joint_inference(material.problem, SHARED_PARTS)
-
-
-def _joint_inference_per_row(material: Material) -> Finding:
-    return joint_inference(material.problem, len(material.problem.rows))
-
-
-def _iterpsd(material: Material) -> Finding:
-    return iterpsd(material.problem)
-
-
 METHODS: Mapping[str, Method] = {
     "zero_shot": Method(find=_zero_shot),
     "zero_shot_calibrated": Method(find=_zero_shot, read=calibrated),
     "few_shot_random": Method(find=_by_service(method=registry.Method.FEW_SHOT_RANDOM)),
     "bootstrap": Method(find=_by_service(method=registry.Method.BOOTSTRAP)),
-    "joint_inference": Method(find=_joint_inference),
-    "joint_inference_per_row": Method(find=_joint_inference_per_row, extra=True),
-    "iterpsd": Method(find=_iterpsd),
+    "joint_inference": Method(find=lambda material: joint_inference(material.problem, SHARED_PARTS)),
+    "joint_inference_per_row": Method(
+        find=lambda material: joint_inference(material.problem, len(material.problem.rows)), extra=True
+    ),
+    "iterpsd": Method(find=lambda material: iterpsd(material.problem)),
     "paper": Method(find=_by_service(strategy=StrategyName.PAPER), most_rows=RESCORING_ROWS, extra=True),
     "authors": Method(find=_by_service(strategy=StrategyName.AUTHORS), most_rows=RESCORING_ROWS, extra=True),
     "default": Method(find=_by_service()),
@@ -168,5 +149,7 @@ METHODS: Mapping[str, Method] = {
     "gold_few_shot_calibrated": Method(find=_gold_few_shot, read=calibrated, gold="16 rows"),
     "gold_many_shot": Method(find=_gold_many_shot, gold="all rows"),
     "gold_many_shot_calibrated": Method(find=_gold_many_shot, read=calibrated, gold="all rows"),
-    "gold_redrawn": Method(find=_gold_redrawn, gold="all rows", extra=True),
+    "gold_redrawn": Method(
+        find=lambda material: redrawn_from_gold(material.problem, material.gold), gold="all rows", extra=True
+    ),
 }

@@ -1,11 +1,11 @@
-"""What a labelling method hands over."""
+"""The input and the outcome of a labelling method."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from service.config import JobConfig
 from service.identifiers import Label, Row
-from service.search.predictions.scores import Scores, likeliest
+from service.search.predictions.scores import Scores, likeliest_each
 from service.search.rules.consistency import Labels
 from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Request
@@ -21,7 +21,7 @@ class Met:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Labels, and each labelled row's log-probabilities over the label set (nats) behind what the method showed last.
+    """Labels, and each labelled row's log-probabilities over the label set (nats) in the method's last prompts.
 
     `facts` are the method's own. `met` is empty for a method that does not choose among labellings. `ablated` has
     the labels that the method would have given without one of its pieces, where that can be told.
@@ -36,7 +36,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """A problem beside what only some methods may look at: gold labels, and rows outside with theirs.
+    """A problem, with gold labels and further labelled rows, which only some methods may read.
 
     The known rows fit a prompt together, in front of any row; `known_tokens` are those of each as demonstration.
     """
@@ -54,4 +54,4 @@ Find = Callable[[Material], Finding]
 
 def from_scores(scores: Scores, **facts: object) -> Outcome:
     """The likeliest label of every row."""
-    return Outcome(labels={row: likeliest(values) for row, values in scores.items()}, scores=scores, facts=facts)
+    return Outcome(labels=likeliest_each(scores), scores=scores, facts=facts)

@@ -1,4 +1,4 @@
-"""How good labels are against gold, and what confidence and measures say of that: numbers, nothing computed."""
+"""Measures labels, confidences and the measures of searches against gold."""
 
 import math
 import statistics
@@ -36,7 +36,7 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float |
 
 
 def auroc(scores: Scores, gold: Mapping[Row, Label]) -> float | None:
-    """How well the margin between two labels tells gold labels apart, whatever the threshold; 0.5 is chance.
+    """How well the margin between two labels separates gold labels, over all thresholds; 0.5 is chance.
 
     The probability that a row whose gold label is the first has a larger margin for it than one whose
     gold label is the second (Mann-Whitney). None for more than two labels, or where gold has one only.

@@ -61,7 +61,7 @@ class RealScorer:
         return found
 
     def count(self, text: str) -> int:
-        """Tokens of a text, without what the tokenizer puts around a prompt."""
+        """Tokens of a text, without the special tokens around a prompt."""
         return len(self._tokenizer.encode(text, add_special_tokens=False))
 
     def _tree_scores(self, rows: Sequence[Row], answers: Iterator[tuple[Sequence[int], NextToken]]) -> TreeScores:

@@ -65,7 +65,7 @@ def real_rows(task: str, folder: Path, rows: int) -> Data:
 
 
 def compare(comparison: Comparison, repeats: int) -> CpuSeconds:
-    """Every way in turn, as often as asked; the seconds of CPU time that each way's servers took, start included."""
+    """Run every way in turn, `repeats` times; returns the CPU seconds of each way's servers, start included."""
     cpu_seconds: dict[str, list[float]] = {}
     for repeat in range(repeats):
         for way in comparison.ways:

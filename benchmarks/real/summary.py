@@ -25,7 +25,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How well a measure told good labellings from bad ones, over the runs of a task on a language model.
+    """How well a measure distinguished good labellings from bad ones, over the runs of a task on a language model.
 
     `correlation` is the mean over runs of Spearman's rho between measure and accuracy, None where no run met
     labellings that differ; `near` is the share of runs that ended within NEAR of the best accuracy they met.
@@ -54,7 +54,7 @@ class Summary:
         return line.method if line.rows == self.usual_rows else f"{line.method}, N = {line.rows}"
 
     def of(self, model: str, line: Line, task: str | None = None) -> list[Measured]:
-        """What was measured on a language model, for one task or all of them."""
+        """The measurements on a language model, for one task or all of them."""
         return [
             measured
             for cell, measured in self.kept.items()

@@ -1,4 +1,4 @@
-"""Real text with gold labels: what each task asks, and which rows a cell of the benchmark gets."""
+"""Real text with gold labels: the question of each task, and the rows of each cell of the benchmark."""
 
 import json
 import math
@@ -84,9 +84,9 @@ class Drawn:
 
 
 def draw(name: str, folder: Path, rows: int, seed: int, *, known: int = KNOWN_ROWS) -> Drawn:
-    """So many rows of a task, drawn by the seed; related rows come together or not at all.
+    """Draw `rows` rows of a task by the seed; related rows come together or not at all.
 
-    Tasks over the same file draw the same rows, unless they ask for shares of their own. Raises OSError
+    Tasks over the same file draw the same rows, unless they have their own shares. Raises OSError
     without the file and ValueError where it has too few rows.
     """
     task = TASKS[name]
@@ -140,7 +140,7 @@ def _known_quota(task: RealTask, config: JobConfig, rows: int) -> dict[Label, in
 
 
 def _counts(exact: Mapping[Label, float], rows: int) -> dict[Label, int]:
-    """Whole numbers near these that add up to so many rows, by largest remainders."""
+    """Whole numbers near these that add up to `rows`, by largest remainders."""
     quota = {label: math.floor(count) for label, count in exact.items()}
     by_remainder = sorted(exact, key=lambda label: (quota[label] - exact[label], label))
     for label in by_remainder[: rows - sum(quota.values())]:
@@ -156,7 +156,7 @@ class _Drawer:
         self._gold = gold
 
     def take(self, rows: int, quota: dict[Label, int] | None) -> list[int]:
-        """The next groups whose rows fit into the number left, and into what is wanted of each label."""
+        """The next groups whose rows fit into the remaining number and into the quota of each label."""
         taken = [place for group in self._fitting(rows, quota) for place in group]
         gone = set(taken)
         self._left = [group for group in self._left if gone.isdisjoint(group)]

@@ -48,7 +48,7 @@ def judged(kept: Kept) -> list[Judged]:
 
 
 def reasons_for(cell: Cell, measured: Measured) -> list[Reason]:
-    """What speaks against the labels, by the report's own rules; shortcuts, which need the rows, are left out."""
+    """The reasons against the labels by the report's rules, without those about shortcuts, which need the rows."""
     config = parse_config(TASKS[cell.task].config)
     labels = config.task.labels
     facts = measured["facts"]

@@ -1,4 +1,4 @@
-"""Benchmarks of `python -m training` (docs/training.md); a program that was stopped goes on behind its last result."""
+"""Benchmarks of `python -m training` (docs/training.md); an interrupted program resumes after its last result."""
 
 import os
 

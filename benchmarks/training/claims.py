@@ -26,7 +26,7 @@ def truth_pairs(count: int, seed: int) -> list[Pair]:
 
 
 def length_pairs(count: int, seed: int) -> list[Pair]:
-    """Pairs of which the chosen one is longer, whatever it claims: a reward model of these can be hacked."""
+    """Pairs whose chosen ending is longer, true or not: a policy can hack a reward model of these."""
 
     def draw(rng: Random, number: int) -> tuple[str, str]:
         del number

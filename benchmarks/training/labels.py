@@ -6,7 +6,6 @@ Each cell is a task and a seed: 256 related rows, and 256 fresh rows of the same
 without demonstrations before and after each training.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from benchmarks.local import LocalScorer, load_model, search
 from benchmarks.measures import accuracy
 from benchmarks.strategies import STRATEGIES
 from benchmarks.training.records import Measured, Records
-from benchmarks.training.runs import RESULTS, forget, scores_of, train
+from benchmarks.training.runs import forget, parser_of, scores_of, train
 from inference.settings import SMALL_MODEL
 from service.identifiers import Label
 from service.search.state.problem import Parameters
@@ -36,7 +35,7 @@ SIZES: Mapping[str, tuple[int, int]] = {"comparisons": (256, 256), "capitals": (
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where trainings lie and figures go; what searches."""
+    """The work folder of trainings, the records, and the scorer of the search."""
 
     work: Path
     records: Records
@@ -101,11 +100,8 @@ def _accuracy(scores: Scores, data: Dataset) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, seeds=5)
     parser.add_argument("--tasks", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--work", type=Path, default=Path("out/training"), help="where unfinished trainings lie")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     bench = Bench(given.work, Records(given.results), LocalScorer(load_model(str(SMALL_MODEL)), LABELS))

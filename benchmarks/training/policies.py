@@ -6,7 +6,6 @@ For each seed two reward models are trained on different pairs: one trains the p
 planted reward model is trained on pairs of which the longer one was chosen, whatever it says.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 
 from benchmarks.training.claims import STOP, Pair, length_pairs, prompts, truth_pairs
 from benchmarks.training.records import Measured, Records
-from benchmarks.training.runs import RESULTS, forget, train
+from benchmarks.training.runs import forget, parser_of, train
 from inference.settings import SMALL_MODEL
 
 PAIRS, PROMPTS, HELD_OUT = 300, 160, 0.4
@@ -28,7 +27,7 @@ _JUDGE = 1000  # added to the seed of the judge's pairs
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where trainings lie and figures go."""
+    """The work folder of trainings, and the records."""
 
     work: Path
     records: Records
@@ -71,10 +70,7 @@ def _ended(report: Mapping[str, Any]) -> str | None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--work", type=Path, default=Path("out/training"), help="where unfinished trainings lie")
+    parser = parser_of(__doc__, seeds=3)
     given = parser.parse_args(arguments)
     bench = Bench(given.work, Records(given.results))
     bench.planted(given.seeds[0])

@@ -1,11 +1,11 @@
-"""Keeps what was measured in a file, a line of JSON each, so that a benchmark that was stopped goes on where it was."""
+"""Keeps measurements in a file, a line of JSON each, so that an interrupted benchmark resumes after the last."""
 
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-Case = Mapping[str, Any]  # what names a measurement: JSON values
+Case = Mapping[str, Any]  # JSON values that identify a measurement
 Measured = dict[str, Any]
 
 

@@ -6,7 +6,6 @@
 their gold labels, each trained on from the same base; all are measured on 300 fresh reviews.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from benchmarks.real.outcome import Material
 from benchmarks.real.scorer import Loaded, RealScorer
 from benchmarks.real.tasks import Drawn, draw
 from benchmarks.training.records import Measured, Records
-from benchmarks.training.runs import RESULTS, forget, scores_of, train
+from benchmarks.training.runs import forget, parser_of, scores_of, train
 from service.identifiers import Label, Row
 from training.kinds.evaluation import Scores, calibrated
 
@@ -34,7 +33,7 @@ LEARNING_RATE = 2e-4
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every seed is measured with."""
+    """The language model, data, work folder and records of the benchmark."""
 
     model: str
     data: Path
@@ -99,12 +98,9 @@ def _accuracy(scores: Scores, drawn: Drawn) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, seeds=3)
     parser.add_argument("--model", required=True, help="folder or hub name of a pretrained language model")
     parser.add_argument("--data", type=Path, required=True, help="folder that holds real/sst2.jsonl")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--work", type=Path, default=Path("out/training"), help="where unfinished trainings lie")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     folder = Path(given.model)  # a specification's folder is not the one that this was started in

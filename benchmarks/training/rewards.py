@@ -7,7 +7,6 @@ A pair is a comparison of two numbers and its twin, the same with the numbers sw
 all pairs as they should be. All are measured on fresh pairs.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from benchmarks.measures import accuracy
 from benchmarks.strategies import STRATEGIES
 from benchmarks.training.labels import FORM
 from benchmarks.training.records import Measured, Records
-from benchmarks.training.runs import CPU, RESULTS, forget, train
+from benchmarks.training.runs import CPU, forget, parser_of, train
 from inference.settings import SMALL_MODEL
 from service.search.state.problem import Parameters
 from training.base import find_base
@@ -36,7 +35,7 @@ Twins = tuple[str, str]  # a claim and its twin
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where trainings lie and figures go; what searches."""
+    """The work folder of trainings, the records, and the scorer of the search."""
 
     work: Path
     records: Records
@@ -104,10 +103,7 @@ def _share(preferred: Sequence[bool], gold: Sequence[bool]) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--work", type=Path, default=Path("out/training"), help="where unfinished trainings lie")
+    parser = parser_of(__doc__, seeds=5)
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     bench = Bench(given.work, Records(given.results), LocalScorer(load_model(str(SMALL_MODEL)), LABELS))

@@ -1,5 +1,6 @@
-"""Runs the training command in a process of its own, and scores fresh rows with what it trained."""
+"""Runs the training command in a separate process, and scores fresh rows with the adapter."""
 
+import argparse
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,6 +44,15 @@ class Trained:
             "cpu_seconds": training["cpu_seconds"],
             "peak_mb": round(training["peak_memory"]["bytes"] / 1e6),
         }
+
+
+def parser_of(description: str, *, seeds: int) -> argparse.ArgumentParser:
+    """The arguments of every benchmark of trainings; by default it runs this many seeds."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(seeds)))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--work", type=Path, default=Path("out/training"), help="folder of unfinished trainings")
+    return parser
 
 
 def train(folder: Path, rows: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]) -> Trained:

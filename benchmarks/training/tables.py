@@ -1,4 +1,4 @@
-"""Prints the tables of docs/training.md from what the benchmarks of training have measured.
+"""Prints the tables of docs/training.md from the stored measurements of the benchmarks of training.
 
 python -m benchmarks.training.tables
 """
@@ -8,9 +8,10 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
+from benchmarks.tables import spread
 from benchmarks.training.records import Case, Measured, Records
 from benchmarks.training.runs import RESULTS
 
@@ -21,13 +22,6 @@ _TAUGHT = ("found", "gold", "noise")
 def tables(entries: Entries) -> str:
     """All tables for which there are figures, in Markdown."""
     return "\n".join([*_labels(entries), *_rewards(entries), *_policies(entries)])
-
-
-def spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation; the value itself where there is one, and a dash where there is none."""
-    if not values:
-        return "-"
-    return f"{fmean(values):.3f} ± {stdev(values):.3f}" if len(values) > 1 else f"{values[0]:.3f}"
 
 
 def _labels(entries: Entries) -> Iterator[str]:

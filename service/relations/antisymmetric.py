@@ -32,14 +32,14 @@ class AntisymmetricRelation(Comparison):
 
     def tie(self) -> "TwinTie":
         """An empty TwinTie for this relation."""
-        return TwinTie(self, self.kind)
+        return TwinTie(self)
 
 
 class TwinTie(GroupTie):
     """Ties twins, and counts the rows without a twin."""
 
-    def __init__(self, relation: AntisymmetricRelation, kind: str) -> None:
-        super().__init__(relation, kind)
+    def __init__(self, relation: AntisymmetricRelation) -> None:
+        super().__init__(relation)
         self._first_column, self._second_column, *self._group = relation.columns
         self._pairs: Counter[tuple[int, int]] = Counter()  # (hash of the pair, hash of its twin)
 

@@ -67,4 +67,4 @@ class GroupRelation(KeyedRelation):
 
     def tie(self) -> GroupTie:
         """An empty GroupTie for this relation."""
-        return GroupTie(self, self.kind, binds_one_cluster=self.rule.kind.binds_one_cluster)
+        return GroupTie(self, binds_one_cluster=self.rule.kind.binds_one_cluster)

@@ -66,8 +66,8 @@ class KeyedRelation(BaseRelation):
 class KeyedTie(Tie):
     """Passes on the rows to which the relation applies, and counts the others."""
 
-    def __init__(self, relation: KeyedRelation, kind: str) -> None:
-        super().__init__(kind)
+    def __init__(self, relation: KeyedRelation) -> None:
+        super().__init__(relation.kind)
         self._relation = relation
 
     def add(self, position: int, row: Fields, row_id: str) -> None:  # noqa: ARG002  # only `pairs` needs ids
@@ -87,8 +87,8 @@ class KeyedTie(Tie):
 class GroupTie(KeyedTie):
     """Ties the rows of each group with several clusters; with `binds_one_cluster`, also of groups with one."""
 
-    def __init__(self, relation: KeyedRelation, kind: str, *, binds_one_cluster: bool = False) -> None:
-        super().__init__(relation, kind)
+    def __init__(self, relation: KeyedRelation, *, binds_one_cluster: bool = False) -> None:
+        super().__init__(relation)
         self._binds_one_cluster = binds_one_cluster
         self._number: dict[Key, int] = {}
         self._first = array("I")  # by key: its first row

@@ -42,7 +42,7 @@ class UnknownId:
 
 
 class Tie(ABC):
-    """Finds out which rows one relation ties, from a stream of rows; keeps only keys and a few numbers per row."""
+    """Collects the rows that one relation ties, from a stream of rows; keeps only keys and a few numbers per row."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
@@ -99,6 +99,8 @@ class Tie(ABC):
 
 class BaseRelation(StrictModel, ABC):
     """A relation as users write it in the configuration. The method bodies here are defaults, which fit most kinds."""
+
+    kind: str
 
     @property
     @abstractmethod

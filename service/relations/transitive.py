@@ -38,7 +38,7 @@ class ThingTie(KeyedTie):
     """Ties rows that share a thing, if they compare two of three things that are all compared with each other."""
 
     def __init__(self, relation: TransitiveRelation) -> None:
-        super().__init__(relation, relation.kind)
+        super().__init__(relation)
         self._comparison = relation
         self._number: dict[tuple[Key, Hashable], int] = {}
         self._rows, self._firsts, self._seconds = array("I"), array("I"), array("I")

@@ -136,10 +136,10 @@ async def left_half_way(store: Store, golden: Golden, checkpoint: bytes | None =
     return job_id
 
 
-async def run(store: Store, scorer: StoppingScorer) -> WorkOutcome:
+async def run(store: Store, scorer: StoppingScorer, *, checkpoint_seconds: float = 600.0) -> WorkOutcome:
     """Resume the only shard, as a worker does."""
     shard = await claimed(store)
-    outcome = await run_shard(store, scorer, shard, checkpoint_seconds=0.0, stop=scorer.stop)
+    outcome = await run_shard(store, scorer, shard, checkpoint_seconds=checkpoint_seconds, stop=scorer.stop)
     if outcome is WorkOutcome.STOPPED:
         await given_back(store, shard)
     return outcome

@@ -113,11 +113,25 @@ def test_there_is_a_database_of_every_release_and_none_is_large() -> None:
     assert {name for name, size in sizes.items() if size > 200_000} == set()
 
 
-async def test_a_half_run_job_ends_as_under_that_release(heir: Heir) -> None:
-    assert (await heir.job("half-run")).status is JobStatus.RUNNING
+async def test_jobs_end_as_under_that_release_and_a_paused_one_once_it_is_resumed(heir: Heir) -> None:
+    left = {name: (await heir.job(name)).status for name in heir.left.jobs}
+    assert left == {
+        "finished": JobStatus.SUCCEEDED,
+        "half-run": JobStatus.RUNNING,
+        "paused": JobStatus.PAUSED,
+        "queued": JobStatus.QUEUED,
+    }
+    before = len(await events(heir.store, heir.job_id("half-run")))
     await heir.work()
-    assert (await heir.job("half-run")).status is JobStatus.SUCCEEDED
-    assert await heir.result("half-run") == comparable(heir.left.results["half-run"])
+    assert (await heir.job("paused")).status is JobStatus.PAUSED
+    later = await events(heir.store, heir.job_id("half-run"), after=before)
+    begun = [event.data["shard"] for event in later if event.type == "shard.started"]
+    assert begun == [2, 3, 4]  # and no shard that succeeded under that release
+    await resume(heir.project_store, heir.job_id("paused"))
+    await heir.work()
+    for name in heir.left.jobs:
+        assert (await heir.job(name)).status is JobStatus.SUCCEEDED
+        assert await heir.result(name) == comparable(heir.left.results[name])
 
 
 async def test_a_worker_of_that_release_loses_its_lease_to_the_next_claim(heir: Heir) -> None:
@@ -130,34 +144,6 @@ async def test_a_worker_of_that_release_loses_its_lease_to_the_next_claim(heir: 
     with pytest.raises(LeaseLost):
         async with heir.store.worker_unit() as unit:
             await unit.work.renew(former, 60.0)
-
-
-async def test_shards_that_succeeded_under_that_release_are_not_repeated(heir: Heir) -> None:
-    before = len(await events(heir.store, heir.job_id("half-run")))
-    await heir.work()
-    later = await events(heir.store, heir.job_id("half-run"), after=before)
-    begun = [event.data["shard"] for event in later if event.type == "shard.started"]
-    assert begun == [2, 3, 4]
-
-
-async def test_a_paused_job_stays_paused_until_resumed_and_ends_as_under_that_release(heir: Heir) -> None:
-    await heir.work()
-    assert (await heir.job("paused")).status is JobStatus.PAUSED
-    await resume(heir.project_store, heir.job_id("paused"))
-    await heir.work()
-    assert (await heir.job("paused")).status is JobStatus.SUCCEEDED
-    assert await heir.result("paused") == comparable(heir.left.results["paused"])
-
-
-async def test_a_queued_job_ends_as_under_that_release(heir: Heir) -> None:
-    assert (await heir.job("queued")).status is JobStatus.QUEUED
-    await heir.work()
-    assert await heir.result("queued") == comparable(heir.left.results["queued"])
-
-
-async def test_the_result_of_a_finished_job_is_the_same(heir: Heir) -> None:
-    assert (await heir.job("finished")).status is JobStatus.SUCCEEDED
-    assert await heir.result("finished") == comparable(heir.left.results["finished"])
 
 
 async def test_an_api_key_of_that_release_is_still_valid(heir: Heir) -> None:

@@ -38,7 +38,7 @@ def test_every_release_left_a_job_of_each_kind() -> None:
 
 
 @pytest.mark.parametrize("path", GOLDENS, ids=NAMES)
-async def test_a_half_run_search_ends_as_under_that_release(store: Store, path: Path) -> None:
+async def test_a_half_run_search_ends_as_under_that_release_and_repeats_no_step(store: Store, path: Path) -> None:
     golden = Golden.read(path)
     job_id = await left_half_way(store, golden)
     scorer = StoppingScorer()
@@ -46,6 +46,7 @@ async def test_a_half_run_search_ends_as_under_that_release(store: Store, path: 
     found = [orjson.loads(line) for line in await result_lines(store, job_id)]
     expected = [orjson.loads(line) for line in golden.result]
     assert [rounded(row) for row in found] == [rounded(row) for row in expected]
+    assert 0 < scorer.calls < await calls_of_a_whole_search(golden)
 
 
 def rounded(row: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -53,16 +54,11 @@ def rounded(row: dict[str, Any]) -> list[tuple[str, Any]]:
     return [(name, round(value, DIGITS) if isinstance(value, float) else value) for name, value in row.items()]
 
 
-@pytest.mark.parametrize("path", GOLDENS, ids=NAMES)
-async def test_steps_of_that_release_are_not_repeated(store: Store, path: Path) -> None:
-    golden = Golden.read(path)
-    await left_half_way(store, golden)
-    rest, whole = StoppingScorer(), StoppingScorer()
-    await run(store, rest)
-    fresh = MemoryStore()
+async def calls_of_a_whole_search(golden: Golden) -> int:
+    fresh, scorer = MemoryStore(), StoppingScorer()
     await submitted(fresh, golden.config, golden.rows)
-    await run(fresh, whole)
-    assert 0 < rest.calls < whole.calls
+    await run(fresh, scorer)
+    return scorer.calls
 
 
 async def test_a_search_of_a_later_release_stays_unchanged(store: Store) -> None:

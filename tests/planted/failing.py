@@ -213,7 +213,7 @@ def limited() -> Iterator[Case]:
     for seed, budget in enumerate((0.4, 0.5, 0.6)):
         rows = claims(COUNT, seed)
         belief = Concept(truth(rows, drawn(COUNT, seed, 1, 1)))
-        yield replace(case(f"{budget:.0%} of the tokens", "limit", belief, rows), budget=budget)
+        yield replace(case(f"too few tokens, {seed}", "limit", belief, rows), budget=budget)
 
 
 def failed() -> Iterator[Case]:

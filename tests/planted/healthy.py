@@ -97,11 +97,11 @@ def shapes() -> Iterator[Case]:
     """Small and large sets, several shards, another strategy or sum, a column that contains the claim."""
     rows = claims(16, 1)
     yield case("sixteen rows", truth(rows, drawn(16, 1, 1, 1)), rows)
-    rows = claims(300, 2)
     shards = {"anchor_rows": 96, "shard_rows": 96}
-    yield case("several shards", truth(rows, drawn(300, 2, 1, 1)), rows, **shards)
-    rows = claims(300, 3)
-    yield case("several shards, three labels", truth(rows, drawn(300, 3, 1, 1, 1)), rows, labels=FOUR[:3], **shards)
+    for classes in (2, 3):
+        rows = claims(300, classes)
+        known = truth(rows, drawn(300, classes, *[1] * classes))
+        yield case(f"several shards, labels: {classes}", known, rows, labels=FOUR[:classes], **shards)
     rows = claims(24, 4)
     yield case("Algorithm 1", truth(rows, drawn(24, 4, 1, 1)), rows, strategy="paper")
     rows = claims(48, 5)

@@ -78,7 +78,7 @@ async def _claim(store: MemoryStore) -> ClaimedShard | None:
 async def _run(store: MemoryStore, scorer: Scorer, trainer: TrainedScorer | None, claimed: ClaimedShard) -> None:
     """Run one shard; a refusal fails it, as in a worker."""
     try:
-        await run_shard(store, scorer, claimed, checkpoint_seconds=0.0, stop=asyncio.Event(), trainer=trainer)
+        await run_shard(store, scorer, claimed, checkpoint_seconds=600.0, stop=asyncio.Event(), trainer=trainer)
     except BackendRefused as error:
         async with store.worker_unit() as unit:
             await unit.work.finish(claimed.lease, WorkStatus.FAILED, error={"message": str(error)})

@@ -22,7 +22,7 @@ def parameters(cases: Sequence[Case]) -> list[Any]:
 
 
 def kind_of(case: Case) -> str:
-    return re.sub(r", \d+$", "", case.name)
+    return re.sub(r",? \d+$", "", case.name)
 
 
 @pytest.mark.parametrize("case", parameters(failing()))

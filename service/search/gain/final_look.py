@@ -17,7 +17,7 @@ from service.search.moves.relabelling import expected_shares, relabelled
 from service.search.predictions import panel
 from service.search.predictions.calibration import even_shares
 from service.search.predictions.confidence import best_sharpness, sharpness_for
-from service.search.predictions.scores import Scores, likeliest
+from service.search.predictions.scores import Scores, likeliest_each
 from service.search.prompting.views import FINAL_SIZES, KNOWN_SIZES, QUICK_SIZES, SWEEP_SIZES, View, look
 from service.search.state.facts import SearchFacts
 from service.search.state.problem import Problem
@@ -123,8 +123,7 @@ def _sharpness(problem: Problem, state: State, views: list[View]) -> float:
     if not demonstrations_confirm(problem, state.starts[0]):
         view_scores, witnesses = view_scores[::2], view_scores[1::2]
     shares = next_shares(problem, state.labels)
-    witness = {row: likeliest(values) for row, values in pooled_equally(witnesses, shares).items()}
-    return best_sharpness(pooled_equally(view_scores, shares), witness)
+    return best_sharpness(pooled_equally(view_scores, shares), likeliest_each(pooled_equally(witnesses, shares)))
 
 
 def _certainty(problem: Problem, state: State, pooled: Pool, views: list[View]) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from service.identifiers import Label
 from service.search.measures.known_evidence import fit_nats, part_of_other
+from service.search.measures.polarity import exchanged
 from service.search.predictions import panel
 from service.search.predictions.calibration import calibrated, even_shares
 from service.search.predictions.panel import Panel
@@ -77,9 +78,8 @@ def _reading_as_meant(problem: Problem, scores: Scores) -> tuple[Label, ...]:
     return best if gained >= _DECISIVE_NATS + math.log(len(readings)) else ()
 
 
-def _readings(labels: Sequence[Label]) -> list[tuple[Label, ...]]:
+def _readings(labels: tuple[Label, ...]) -> list[tuple[Label, ...]]:
     """Orders of the label set, the given one first: the label at a place is read from the word that stands there."""
     if len(labels) <= _ALL_ORDERS_OF:
         return list(itertools.permutations(labels))
-    exchanges = [{one: other, other: one} for one, other in itertools.combinations(labels, 2)]
-    return [tuple(labels), *(tuple(exchange.get(label, label) for label in labels) for exchange in exchanges)]
+    return [labels, *(exchanged(labels, *pair) for pair in itertools.combinations(labels, 2))]

@@ -14,7 +14,7 @@ from service.search.rules.consistency import Labels
 from service.search.state.facts import SearchFacts
 from service.search.state.objective import mean_log_probability
 from service.search.state.problem import Problem
-from service.search.state.steps import Answer, Candidate, Request, State, Step, as_candidate, ask
+from service.search.state.steps import Answer, Candidate, Phase, Request, State, Step, as_candidate, ask
 
 SAMPLE_ROWS = 64  # rows that the audit scores again with permuted and with shuffled labels
 EXACT_ROWS = 16  # in a sample up to this size every row is a fold, which costs little and separates mirror images
@@ -85,9 +85,9 @@ def audit(problem: Problem, labels: Labels, scores: Scores, rng: Random) -> Gene
 
 
 def audit_step(problem: Problem, state: State) -> Step:
-    """A step that only adds an audit's facts to the state."""
+    """A last step, which only adds an audit's facts to the state."""
     found = yield from audit(problem, state.labels, state.scores, problem.random("audit"))
-    return state.with_facts(**found.facts())
+    return state.enter(Phase.DONE).with_facts(**found.facts())
 
 
 def whole_groups(problem: Problem, labels: Labels, count: int) -> list[Row]:

@@ -12,22 +12,18 @@ from collections.abc import Mapping, Sequence
 
 from service.identifiers import Label, Row
 from service.search.predictions.calibration import Shares, calibrated
-from service.search.predictions.scores import Scores, likeliest
+from service.search.predictions.scores import Scores, likeliest_each
 
 _PRIOR = (1, 2)  # successes and trials before the first row: no estimate from few rows is certain (Laplace)
 
 
 def expected_accuracy(looks: Sequence[Scores], shares: Shares) -> float:
     """The estimated share of right labels, between 0 and 1, from two looks or more, each calibrated to the shares."""
-    labels = [_labels(scores, shares) for scores in looks]
+    labels = [likeliest_each(calibrated(scores, shares)) for scores in looks]
     rows = len(set().union(*labels))
     agreeing = statistics.fmean(itertools.starmap(_agreement, itertools.combinations(labels, 2)))
     hits, trials = _PRIOR
     return (agreeing * rows + hits) / (rows + trials)
-
-
-def _labels(scores: Scores, shares: Shares) -> dict[Row, Label]:
-    return {row: likeliest(values) for row, values in calibrated(scores, shares).items()}
 
 
 def _agreement(one: Mapping[Row, Label], other: Mapping[Row, Label]) -> float:

@@ -12,7 +12,7 @@ from service.identifiers import Label, Row
 from service.search.measures.agreement import kappa
 from service.search.predictions.calibration import Shares, calibrated
 from service.search.predictions.panel import pooled
-from service.search.predictions.scores import Scores, likeliest
+from service.search.predictions.scores import Scores, likeliest, likeliest_each
 from service.search.state.facts import SearchFacts
 from service.search.state.problem import Problem
 
@@ -57,9 +57,7 @@ def part_of_other(problem: Problem, own: Scores, other: Scores, shares: Shares, 
 
 def _are_related(own: Scores, other: Scores, shares: Shares) -> bool:
     """Whether the likeliest labels agree, or contradict one another, more than by chance."""
-    one, two = (
-        {row: likeliest(values) for row, values in calibrated(scores, shares).items()} for scores in (own, other)
-    )
+    one, two = (likeliest_each(calibrated(scores, shares)) for scores in (own, other))
     beyond_chance = kappa(one, two)
     return beyond_chance is not None and abs(beyond_chance) * math.sqrt(len(one)) >= _RELATED_ERRORS
 

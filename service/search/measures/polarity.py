@@ -38,7 +38,7 @@ def permutations(problem: Problem, labels: Labels, scores: Scores) -> list[dict[
     if problem.classes <= ALL_PERMUTED:
         orders = [order for order in itertools.permutations(identity) if order != identity]
     else:
-        orders = [_exchanged(identity, *pair) for pair in itertools.combinations(identity, 2)]
+        orders = [exchanged(identity, *pair) for pair in itertools.combinations(identity, 2)]
         orders.sort(key=lambda order: -_own_log_probability(labels, scores, order))
     return [
         {row: problem.known.get(row, order[label]) for row, label in labels.items()}
@@ -59,7 +59,8 @@ def is_better(problem: Problem, rival: Candidate, own: Candidate, *, prior_nats:
     return gain > 0
 
 
-def _exchanged(identity: Order, one: Label, other: Label) -> Order:
+def exchanged(identity: Order, one: Label, other: Label) -> Order:
+    """The order with two of its labels exchanged."""
     swap = {one: other, other: one}
     return tuple(swap.get(label, label) for label in identity)
 

@@ -7,9 +7,8 @@ a transportation problem, whose linear model has integral vertices. With rules i
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from random import Random
 from types import MappingProxyType
 
 from service.identifiers import Label, Row
@@ -34,14 +33,6 @@ class BoundedRedraw:
     labels: dict[Row, Label]
     proven: bool
     missed: int
-
-
-def counts_for(problem: Problem, rows: Sequence[Row]) -> dict[Label, tuple[int, int]]:
-    """For each label the fewest and the most of these rows that may have it, by the problem's shares, rounded outwards.
-
-    The shares hold for all rows of the problem; a part of the rows may well have other shares.
-    """
-    return counts_within(problem.shares, len(rows))
 
 
 def counts_within(shares: Mapping[Label, tuple[float, float]], rows: int) -> dict[Label, tuple[int, int]]:
@@ -90,12 +81,12 @@ def redraw_within(
 ) -> BoundedRedraw:
     """The likeliest labelling that breaks no rule and in which the count of each label lies within its bounds.
 
-    As in `redraw_groups` at temperature 0, rows with log-probabilities get new labels, rows
+    As in `redraw_groups` without randomness, rows with log-probabilities get new labels, rows
     that only have a label keep it, and known rows have their known labels. The counts include
     all of these rows. If no labelling meets the bounds, the result comes as close as possible. A
     group that has a conflict in every labelling is labelled as if there were no bounds.
     """
-    drawn = redraw_groups(problem, labels, log_probabilities, temperature=0.0, rng=Random(0))
+    drawn = redraw_groups(problem, labels, log_probabilities)
     if not missed(bounds, drawn.labels.values()):
         return BoundedRedraw(drawn.labels, proven=drawn.unproven_groups == 0, missed=0)
     free = _free(problem, drawn, log_probabilities)

@@ -14,7 +14,6 @@ from service.search.state.problem import Problem
 
 EXACT_LABELLINGS = 1024  # a group with more consistent labellings is drawn by perturb-and-MAP
 EXACT_STEPS = 8192  # labels that the listing of consistent labellings may try
-_COLDEST = 1e-3  # nats; at or below this temperature a draw is the best labelling
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +24,18 @@ class Redrawn:
     unproven_groups: int
 
 
-def redraw(problem: Problem, labels: Labels, scores: Scores, *, temperature: float, rng: Random) -> dict[Row, Label]:
+def redraw(problem: Problem, labels: Labels, scores: Scores, rng: Random | None = None) -> dict[Row, Label]:
     """Like `redraw_groups`, but return only the labels."""
-    return redraw_groups(problem, labels, scores, temperature=temperature, rng=rng).labels
+    return redraw_groups(problem, labels, scores, rng).labels
 
 
-def redraw_groups(problem: Problem, labels: Labels, scores: Scores, *, temperature: float, rng: Random) -> Redrawn:
+def redraw_groups(problem: Problem, labels: Labels, scores: Scores, rng: Random | None = None) -> Redrawn:
     """Redraw all groups that have scores; the others keep their labels.
 
-    A group's labelling is drawn with weight exp(sum of log p / temperature) among those that break
-    no rule, given the labels of its members without scores. If these are too many to list, the draw
-    adds noise to the scores and takes the best labelling (*perturb-and-MAP*). If every labelling
-    breaks a rule, the draw takes one with the fewest conflicts.
+    Without `rng` a group gets the likeliest labelling that breaks no rule, given the labels of its members without
+    scores. With `rng` its labelling is drawn among these, with weight exp(sum of log p). If they are too many to list,
+    the draw adds noise to the scores and takes the best labelling (*perturb-and-MAP*). If every labelling breaks a
+    rule, the group gets one with the fewest conflicts.
 
     Known rows are never redrawn. A known row with a label or scores gets its known label; every known
     row constrains the draw of its group.
@@ -51,10 +50,11 @@ def redraw_groups(problem: Problem, labels: Labels, scores: Scores, *, temperatu
         fixed = _fixed(problem, group, labels, scores)
         options = _few_options(problem, members, fixed)
         if options:
-            result |= _draw(options, scores, temperature, rng)
+            result |= _choose(options, scores, rng)
             continue
         noisy = {row: scores[row] for row in members}
-        noisy |= {row: _perturbed(scores[row], temperature, rng) for row in _free(problem, members)}
+        if rng is not None:
+            noisy |= {row: _perturbed(scores[row], rng) for row in _free(problem, members)}
         start = {row: labels[row] for row in members if row in labels}
         complete = start if len(start) == len(members) else {}
         optimum = best_labelling(problem.constraints.of(members), noisy, fixed, complete)
@@ -82,12 +82,12 @@ def _few_options(problem: Problem, members: Sequence[Row], fixed: Labels) -> lis
     return options
 
 
-def _draw(options: Sequence[dict[Row, Label]], scores: Scores, temperature: float, rng: Random) -> dict[Row, Label]:
+def _choose(options: Sequence[dict[Row, Label]], scores: Scores, rng: Random | None) -> dict[Row, Label]:
     sums = [sum(scores[row][label] for row, label in option.items()) for option in options]
     best = max(sums)
-    if temperature <= _COLDEST:
+    if rng is None:
         return options[sums.index(best)]
-    return rng.choices(options, [math.exp((value - best) / temperature) for value in sums])[0]
+    return rng.choices(options, [math.exp(value - best) for value in sums])[0]
 
 
 def _free(problem: Problem, members: Sequence[Row]) -> list[Row]:
@@ -101,14 +101,12 @@ def _free(problem: Problem, members: Sequence[Row]) -> list[Row]:
     return [group[0] for group in Constraints(members, bonds).groups]
 
 
-def _perturbed(scores: LogProbabilities, temperature: float, rng: Random) -> LogProbabilities:
-    """Scores plus Gumbel noise: the best label of a row without rules is then a draw from exp(score / temperature)."""
-    if temperature <= _COLDEST:
-        return scores
-    return tuple(score - temperature * math.log(rng.expovariate(1.0)) for score in scores)
+def _perturbed(scores: LogProbabilities, rng: Random) -> LogProbabilities:
+    """Scores plus Gumbel noise: the best label of a row without rules is then a draw from exp(score)."""
+    return tuple(score - math.log(rng.expovariate(1.0)) for score in scores)
 
 
 def random_labels(problem: Problem) -> dict[Row, Label]:
     """Draw a random labelling that breaks no rule."""
     blind: Scores = dict.fromkeys(problem.rows, (0.0,) * problem.classes)
-    return redraw(problem, {}, blind, temperature=1.0, rng=problem.random("random labels"))
+    return redraw(problem, {}, blind, problem.random("random labels"))

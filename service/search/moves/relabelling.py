@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from service.search.moves.cardinality import counts_for, redraw_within
+from service.search.moves.cardinality import counts_within, redraw_within
 from service.search.moves.redraw import Redrawn, redraw_groups
 from service.search.predictions.calibration import Shares, moderate
 from service.search.predictions.scores import Scores
@@ -42,9 +42,9 @@ def cautious(shares: Shares, rows: int) -> Shares:
 def relabelled(problem: Problem, labels: Labels, scores: Scores) -> Redrawn:
     """The likeliest labelling that breaks no rule and keeps to the user's shares."""
     if problem.shares:
-        within = redraw_within(problem, scores, counts_for(problem, problem.rows), labels=labels)
+        within = redraw_within(problem, scores, counts_within(problem.shares, len(problem.rows)), labels=labels)
         return Redrawn(within.labels, 0 if within.proven else 1)
-    return redraw_groups(problem, labels, scores, temperature=0.0, rng=problem.random("relabelling"))
+    return redraw_groups(problem, labels, scores)
 
 
 def counted(problem: Problem, state: State, before: Labels, drawn: Redrawn) -> State:

@@ -8,6 +8,8 @@ one constant for each label removes it.
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from functools import reduce
+from operator import add, truediv
 
 from service.identifiers import Label, Row
 from service.search.predictions.prompt_tree import LogProbabilities
@@ -63,11 +65,11 @@ def shift_to(scores: Collection[LogProbabilities], shares: Shares) -> Shift:
 
     Computed by iterative proportional fitting; the first label's constant is 0.
     """
-    rows = [_relative_probabilities(values) for values in scores]
+    columns = list(zip(*map(_relative_probabilities, scores), strict=True))
     factors = [1.0] * len(shares)  # exp of the constants, so that no round computes an exponential for each row
-    for _ in range(_MOST_ROUNDS if rows else 0):
+    for _ in range(_MOST_ROUNDS if columns else 0):
         steps = [
-            share / max(mean, _TINY) for share, mean in zip(shares, _mean_probabilities(rows, factors), strict=True)
+            share / max(mean, _TINY) for share, mean in zip(shares, _mean_probabilities(columns, factors), strict=True)
         ]
         factors = [factor * step for factor, step in zip(factors, steps, strict=True)]
         if all(abs(step - 1) < _CLOSE for step in steps):
@@ -91,14 +93,14 @@ def _relative_probabilities(values: LogProbabilities) -> list[float]:
     return [math.exp(value - top) for value in values]
 
 
-def _mean_probabilities(rows: Sequence[Sequence[float]], factors: Sequence[float]) -> list[float]:
-    sums = [0.0] * len(factors)
-    for row in rows:
-        weighted = [value * factor for value, factor in zip(row, factors, strict=True)]
-        total = sum(weighted)
-        for label, value in enumerate(weighted):
-            sums[label] += value / total
-    return [total / len(rows) for total in sums]
+def _mean_probabilities(columns: Sequence[Sequence[float]], factors: Sequence[float]) -> list[float]:
+    """The mean probability of each label, whose column has the relative probabilities of the rows.
+
+    Searches spend most of their own time here; the sums run in C, in the order of the rows.
+    """
+    weighted = [[value * factor for value in column] for column, factor in zip(columns, factors, strict=True)]
+    totals = list(map(sum, zip(*weighted, strict=True)))
+    return [reduce(add, map(truediv, column, totals)) / len(totals) for column in weighted]
 
 
 def _shifted(values: LogProbabilities, shift: Shift) -> LogProbabilities:

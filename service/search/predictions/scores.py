@@ -25,6 +25,11 @@ def likeliest(log_probabilities: LogProbabilities) -> Label:
     return Label(max(range(len(log_probabilities)), key=log_probabilities.__getitem__))
 
 
+def likeliest_each(scores: Scores) -> dict[Row, Label]:
+    """The likeliest label of each row."""
+    return {row: likeliest(log_probabilities) for row, log_probabilities in scores.items()}
+
+
 def margin(log_probabilities: LogProbabilities, label: Label) -> float:
     """The label's log-probability less the best of the others, nats; negative if another is likelier."""
     return log_probabilities[label] - max(v for other, v in enumerate(log_probabilities) if other != label)

@@ -1,6 +1,7 @@
 """Builds prompt trees whose prompts share long prefixes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from service.identifiers import Row
 from service.search.predictions.prompt_tree import PromptTree
@@ -31,9 +32,9 @@ def held_out(
     root = _descend(problem, problem.prefix, list(parts), labels)
     if not also:
         return root
-    everything = problem.demonstrations([row for part in parts for row in part], labels)
-    outside = PromptTree(everything, tuple(map(problem.query, also)))
-    return PromptTree(problem.prefix, (), (_without(problem.prefix, root), outside))
+    inside = replace(root, text=root.text.removeprefix(problem.prefix))
+    outside = PromptTree(_run(problem, parts, labels), tuple(map(problem.query, also)))
+    return PromptTree(problem.prefix, (), (inside, outside))
 
 
 def leave_one_out(problem: Problem, rows: Sequence[Row], labels: Labels, also: Sequence[Row] = ()) -> PromptTree:
@@ -67,7 +68,3 @@ def _descend(problem: Problem, text: str, parts: list[Sequence[Row]], labels: La
 
 def _run(problem: Problem, parts: Sequence[Sequence[Row]], labels: Labels) -> str:
     return problem.demonstrations([row for part in parts for row in part], labels)
-
-
-def _without(prefix: str, tree: PromptTree) -> PromptTree:
-    return PromptTree(tree.text.removeprefix(prefix), tree.queries, tree.children)

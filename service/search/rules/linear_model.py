@@ -16,7 +16,7 @@ INFINITY = float("inf")
 
 
 class Proof(StrEnum):
-    """What the solver proved about its solution."""
+    """The solver's proof about its solution."""
 
     OPTIMAL = "optimal"
     FEASIBLE = "feasible"  # a solution, but a limit ended the search before the proof

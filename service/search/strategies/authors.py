@@ -45,7 +45,7 @@ class Authors:
             case Phase.DRAW:
                 return self._draw(problem, state)
             case Phase.AUDIT:
-                return self._audit(problem, state)
+                return audit_step(problem, state)
         raise AssertionError(state.phase)
 
     def _start(self, problem: Problem, state: State) -> Step:
@@ -74,10 +74,6 @@ class Authors:
         if not accepts(gain, temperature(problem, state.accepted), rng):
             return state
         return _moved_to(replace(state, accepted=state.accepted + 1), proposed)
-
-    def _audit(self, problem: Problem, state: State) -> Step:
-        state = yield from audit_step(problem, state)
-        return state.enter(Phase.DONE)
 
 
 def temperature(problem: Problem, accepted: int) -> float:

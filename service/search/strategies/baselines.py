@@ -8,12 +8,10 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from random import Random
 
-from service.identifiers import Label, Row
 from service.search.measures.audit import RANDOM_DEMONSTRATIONS, audit_step, random_few_shot
 from service.search.moves.proposal import free_rows
-from service.search.moves.redraw import redraw
 from service.search.predictions.prompt_tree import PromptTree
-from service.search.predictions.scores import Scores, likeliest
+from service.search.predictions.scores import Scores
 from service.search.prompting import evaluation, planner
 from service.search.prompting.demonstrations import keep_fitting
 from service.search.state.objective import utility
@@ -21,7 +19,7 @@ from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Phase, Request, State, Step, StopReason, as_candidate, ask
 from service.search.strategies import queries_left
 from service.search.strategies.approach import Baseline
-from service.search.strategies.extension import extended
+from service.search.strategies.extension import extended, likeliest_labels
 
 
 @dataclass(frozen=True)
@@ -57,12 +55,11 @@ class Bootstrap:
     def step(self, problem: Problem, state: State) -> Step:
         """Run one round, the audit, or all of a later shard."""
         if state.phase is Phase.AUDIT:
-            state = yield from audit_step(problem, state)
-            return state.enter(Phase.DONE)
+            return (yield from audit_step(problem, state))
         if problem.prefix:
             return (yield from extended(problem, state, consistent=self.consistent))
         scores = yield from self._scores(problem, state)
-        labels = self._labels(problem, scores, state.round)
+        labels = likeliest_labels(problem, scores, consistent=self.consistent)
         changed = sum(state.labels.get(row) != label for row, label in labels.items())
         state = replace(
             state,
@@ -86,17 +83,6 @@ class Bootstrap:
         limited = replace(problem, max_demonstrations=at_most)
         return (yield from evaluation.by_folds(limited, problem.in_order(state.labels), problem.parameters.folds))
 
-    def _labels(self, problem: Problem, scores: Scores, number: int) -> dict[Row, Label]:
-        if self.consistent:
-            rng = problem.random("bootstrap", number)
-            return redraw(problem, {}, scores, temperature=0.0, rng=rng)
-        return _row_by_row(problem, scores)
-
-
-def _row_by_row(problem: Problem, scores: Scores) -> dict[Row, Label]:
-    """The known labels, and the likeliest label of each other row."""
-    return {row: problem.known.get(row, likeliest(scores[row])) for row in problem.rows}
-
 
 def _behind_random_labels(problem: Problem) -> Generator[Request, Answer, Scores]:
     rng = problem.random("few-shot")
@@ -116,7 +102,7 @@ def _known_few_shot(problem: Problem, rng: Random) -> PromptTree:
 
 
 def _finished(problem: Problem, state: State, scores: Scores) -> State:
-    labels = _row_by_row(problem, scores)
+    labels = likeliest_labels(problem, scores, consistent=False)
     state = state.enter(Phase.DONE, labels=labels, scores=scores, stop=StopReason.ASKED_ONCE)
     return state.with_facts(utility=utility(problem, labels, scores))
 

@@ -81,7 +81,7 @@ def simulate_search(
 
 
 def _is_done_again(state: State) -> bool:
-    """Whether a search that turns its labelling around does what this state does once more: it turns one only once."""
+    """Whether a search that turns its labelling around repeats the step of this state; it turns one only once."""
     return state.phase in {Phase.SWEEP, Phase.AUDIT} and not state.turned
 
 

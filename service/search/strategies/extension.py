@@ -1,4 +1,4 @@
-"""Labels the rows of a later shard behind the anchor's demonstrations, without a search of its own."""
+"""Labels the rows of a later shard behind the anchor's demonstrations, without a search."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
@@ -25,11 +25,11 @@ def extended(problem: Problem, state: State, *, consistent: bool = True) -> Step
     order of the demonstrations, so doubtful rows are also scored behind other orders of them.
     """
     scores = yield from evaluation.predict(problem, {}, problem.rows)
-    labels = _labels(problem, scores, consistent=consistent)
+    labels = likeliest_labels(problem, scores, consistent=consistent)
     doubtful = _doubtful(problem, labels, scores)
     if doubtful and problem.other_prefixes:
         scores = {**scores, **(yield from _second_opinions(problem, doubtful, scores))}
-        labels = _labels(problem, scores, consistent=consistent)
+        labels = likeliest_labels(problem, scores, consistent=consistent)
     result = as_candidate(problem, labels, scores)
     state = state.enter(Phase.DONE, labels=labels, scores=scores, best=result, stop=StopReason.ASKED_ONCE)
     return state.with_facts(utility=result.utility, rows_asked_again=len(doubtful))
@@ -44,12 +44,12 @@ def extended_by_panel(problem: Problem, panel: Panel, state: State) -> Step:
     views = yield from _by_members(problem, problem.panel_prefixes[: panel.first], problem.rows)
     leading = panel.leading
     pooled, scores, raw = leading.scores(views), leading.confidences(views), leading.uncalibrated(views)
-    labels = _labels(problem, pooled, consistent=True)
+    labels = likeliest_labels(problem, pooled, consistent=True)
     doubtful = _doubtful(problem, labels, leading.doubts(views)) if panel.first < len(panel.members) else []
     if doubtful:
         others = yield from _by_members(problem, problem.panel_prefixes[panel.first :], doubtful)
         seen = [*({row: view[row] for row in doubtful} for view in views), *others]
-        labels = _labels(problem, {**pooled, **panel.scores(seen)}, consistent=True)
+        labels = likeliest_labels(problem, {**pooled, **panel.scores(seen)}, consistent=True)
         scores, raw = {**scores, **panel.confidences(seen)}, {**raw, **panel.uncalibrated(seen)}
     utility = gain_utility(problem, labels, mean_gain(labels, views, problem.classes))
     result = Candidate(labels, scores, utility)
@@ -64,9 +64,10 @@ def _by_members(
     return (yield from ask(*(PromptTree(prefix, queries) for prefix in prefixes)))
 
 
-def _labels(problem: Problem, scores: Scores, *, consistent: bool) -> dict[Row, Label]:
+def likeliest_labels(problem: Problem, scores: Scores, *, consistent: bool) -> dict[Row, Label]:
+    """The known labels, and the likeliest for all other rows; if `consistent`, the likeliest that break no rule."""
     if consistent:
-        return redraw(problem, {}, scores, temperature=0.0, rng=problem.random("extend"))
+        return redraw(problem, {}, scores)
     return {row: problem.known.get(row, likeliest(scores[row])) for row in problem.rows}
 
 

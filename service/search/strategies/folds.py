@@ -75,8 +75,7 @@ class Folds:
             return state.enter(Phase.SWEEP)
         new = starts.next_rows(problem, state.labels, min(len(state.labels), len(problem.rows) - len(state.labels)))
         scores = yield from evaluation.predict(problem, state.labels, new)
-        rng = problem.random("grow", state.round)
-        drawn = redraw_groups(problem, state.labels, scores, temperature=0.0, rng=rng)
+        drawn = redraw_groups(problem, state.labels, scores)
         state = counted(problem, state, state.labels, drawn)
         return replace(state, round=state.round + 1, labels=drawn.labels, scores={**state.scores, **scores})
 
@@ -85,8 +84,7 @@ class Folds:
         labels = problem.in_order(state.labels)
         scores = yield from evaluation.by_folds(problem, labels, problem.parameters.folds)
         best = better(state.best, as_candidate(problem, labels, scores))
-        rng = problem.random("sweep", state.round)
-        drawn = redraw_groups(problem, labels, scores, temperature=0.0, rng=rng)
+        drawn = redraw_groups(problem, labels, scores)
         state = replace(counted(problem, state, labels, drawn), best=best, round=state.round + 1)
         if drawn.labels == labels:
             return _swept(problem, state, best, StopReason.CONVERGED)
@@ -106,8 +104,7 @@ class Folds:
         """Score every row given all others; redraw by these scores as long as that raises utility."""
         [exact] = yield from evaluation.leave_one_out(problem, state.labels)
         best = better(state.best, exact)
-        rng = problem.random("score", state.round)
-        drawn = redraw_groups(problem, exact.labels, exact.scores, temperature=0.0, rng=rng)
+        drawn = redraw_groups(problem, exact.labels, exact.scores)
         if best is not exact or drawn.labels == exact.labels or state.round == EXACT_REDRAWS:
             return _with_best(state, Phase.AUDIT, best)
         state = counted(problem, state, exact.labels, drawn)

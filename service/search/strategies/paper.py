@@ -8,7 +8,6 @@ and keep their labels in every permutation.
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from random import Random
 
 from service.identifiers import Row
 from service.search.measures import polarity
@@ -43,7 +42,7 @@ class Paper:
             case Phase.POLARITY:
                 return self._polarity(problem, state)
             case Phase.AUDIT:
-                return self._audit(problem, state)
+                return audit_step(problem, state)
         raise AssertionError(state.phase)
 
     def _start(self, problem: Problem, state: State) -> Step:
@@ -78,18 +77,18 @@ class Paper:
         rest = [row for row in problem.rows if row not in state.labels]
         candidate = _current(problem, state)
         if rest:
-            candidate = yield from self._with_rest(problem, candidate, rest, problem.random("complete"))
+            candidate = yield from self._with_rest(problem, candidate, rest)
         best = better(state.best, candidate)
         after = Phase.DONE if problem.prefix else Phase.POLARITY
         stop = StopReason.DRAWS_DONE if after is Phase.DONE else None
         return _moved_to(state.enter(after, stop=stop), best, problem).with_facts(utility=best.utility)
 
     def _with_rest(
-        self, problem: Problem, candidate: Candidate, rest: Sequence[Row], rng: Random
+        self, problem: Problem, candidate: Candidate, rest: Sequence[Row]
     ) -> Generator[Request, Answer, Candidate]:
         scores = yield from evaluation.predict(problem, candidate.labels, rest)
         guesses = {row: likeliest(scores[row]) for row in rest}
-        labels = redraw(problem, {**candidate.labels, **guesses}, scores, temperature=0.0, rng=rng)
+        labels = redraw(problem, {**candidate.labels, **guesses}, scores)
         [complete] = yield from evaluation.leave_one_out(problem, labels)
         return complete
 
@@ -101,10 +100,6 @@ class Paper:
         best = max([candidate, *permuted], key=lambda labelling: labelling.utility)
         state = _moved_to(state.enter(Phase.AUDIT, stop=StopReason.DRAWS_DONE), best, problem)
         return state.with_facts(utility=best.utility)
-
-    def _audit(self, problem: Problem, state: State) -> Step:
-        state = yield from audit_step(problem, state)
-        return state.enter(Phase.DONE)
 
 
 def _current(problem: Problem, state: State) -> Candidate:

@@ -32,7 +32,7 @@ class Method(StrEnum):
     baseline: Baseline | None
 
     def __new__(cls, name: str, baseline: Baseline | None = None) -> Self:
-        """Make a member from a name and its baseline; members without one say themselves what they run."""
+        """Make a member from a name and its baseline; members without one are no baselines."""
         member = str.__new__(cls, name)
         member._value_ = name
         member.baseline = baseline

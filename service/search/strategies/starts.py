@@ -44,14 +44,14 @@ def start(problem: Problem, rng: Random, *, seeded: bool) -> Generator[Request, 
     groups = rng.sample(order := start_groups(problem), len(order))
     labels = _random_labels(problem, groups, rng) if seeded else {}
     labels = yield from _sample(problem, labels, groups, rng)
-    return (yield from _polish(problem, problem.in_order(labels), rng))
+    return (yield from _polish(problem, problem.in_order(labels)))
 
 
 def _random_labels(problem: Problem, groups: Sequence[Sequence[Row]], rng: Random) -> dict[Row, Label]:
     """Random labels for K rows that break no rule."""
     seeds = _first_rows(groups, {}, problem.parameters.seed_labels)
     blind: Scores = dict.fromkeys(seeds, (0.0,) * problem.classes)
-    return redraw(problem, {}, blind, temperature=1.0, rng=rng)
+    return redraw(problem, {}, blind, rng)
 
 
 def _sample(problem: Problem, labels: Labels, groups: Sequence[Sequence[Row]], rng: Random) -> Labelling:
@@ -64,17 +64,17 @@ def _sample(problem: Problem, labels: Labels, groups: Sequence[Sequence[Row]], r
     while len(labels) < size:
         rows = _first_rows(groups, labels, max(1, len(labels) // LONGEST_RUN))
         scores = yield from evaluation.predict(problem, labels, rows)
-        labels = redraw(problem, labels, scores, temperature=1.0, rng=rng)
+        labels = redraw(problem, labels, scores, rng)
     return labels
 
 
-def _polish(problem: Problem, labels: Labels, rng: Random) -> Generator[Request, Answer, Candidate]:
+def _polish(problem: Problem, labels: Labels) -> Generator[Request, Answer, Candidate]:
     """Sweep greedily until nothing changes; return the best labelling met."""
     best: Candidate | None = None
     for _ in range(POLISHING_SWEEPS):
         scores = yield from evaluation.by_folds(problem, labels, problem.parameters.folds)
         best = better(best, as_candidate(problem, labels, scores))
-        redrawn = redraw(problem, labels, scores, temperature=0.0, rng=rng)
+        redrawn = redraw(problem, labels, scores)
         if redrawn == labels:
             break
         labels = redrawn
@@ -91,7 +91,7 @@ def choose_polarity(problem: Problem, found: Candidate, rng: Random) -> Generato
     prior_nats = others[best] - own
     if prior_nats < polarity.DECISIVE_NATS:
         return found
-    rival = yield from _polish(problem, permuted[best], rng)
+    rival = yield from _polish(problem, permuted[best])
     return rival if polarity.is_better(problem, rival, found, prior_nats=prior_nats) else found
 
 

@@ -103,7 +103,7 @@ def training_of(
 
 def count_trainings(problem: Problem, state: State, requests: Sequence[TrainAndScore]) -> State:
     """The state with these trainings added to its counts, whether they run or are recalled."""
-    tokens = sum(one.epochs * problem.tokens(example.row for example in one.examples) for one in requests)
+    tokens = sum(_tokens_learned(problem, request) for request in requests)
     return state.with_facts(
         trainings=state.facts.get("trainings", 0) + len(requests),
         tokens_trained=state.facts.get("tokens_trained", 0) + tokens,
@@ -112,8 +112,11 @@ def count_trainings(problem: Problem, state: State, requests: Sequence[TrainAndS
 
 def tokens_read(problem: Problem, request: TrainAndScore) -> int:
     """How many tokens a training reads: its examples once for each epoch, and the rows that it scores."""
-    learned = request.epochs * problem.tokens(example.row for example in request.examples)
-    return learned + problem.tokens(query.row for query in request.queries)
+    return _tokens_learned(problem, request) + problem.tokens(query.row for query in request.queries)
+
+
+def _tokens_learned(problem: Problem, request: TrainAndScore) -> int:
+    return request.epochs * problem.tokens(example.row for example in request.examples)
 
 
 def tokens_of_trial(problem: Problem, state: State) -> int:

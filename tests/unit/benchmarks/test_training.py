@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+from benchmarks.tables import spread
 from benchmarks.training.claims import length_pairs, prompts, truth_pairs
 from benchmarks.training.records import Records
-from benchmarks.training.tables import spread, tables
+from benchmarks.training.tables import tables
 
 
 def test_a_case_is_measured_once_whatever_order_its_names_have(tmp_path: Path) -> None:

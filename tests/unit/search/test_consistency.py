@@ -109,7 +109,7 @@ def test_conflicts_are_those_of_the_definition(
     labelling = data.draw(st.sampled_from(labellings(count, classes)))
     constraints = Constraints(rows(*range(count)), given_constraints)
     found = constraints.conflicts(labelling)
-    assert len(found) == len(set(found))
+    assert found == sorted(set(found))  # whatever the order of the rules
     assert set(map(frozenset, found)) == conflicts(given_constraints, labelling)
     for row in rows(*range(count)):
         assert constraints.conflicts_of([row], labelling) == [conflict for conflict in found if row in conflict]
@@ -160,17 +160,3 @@ def test_groups_are_never_split_by_a_rule(drawn: tuple[int, list[Constraint]], d
     labelling = data.draw(st.sampled_from(labellings(count, 2)))
     for conflict in constraints.conflicts(labelling):
         assert len({constraints.group_of[row] for row in conflict}) == 1
-
-
-@settings(max_examples=examples(100), deadline=None)
-@given(constraint_sets(), st.data())
-def test_conflicts_do_not_depend_on_the_order_of_rules(
-    drawn: tuple[int, list[Constraint]], data: st.DataObject
-) -> None:
-    count, given_constraints = drawn
-    everything = rows(*range(count))
-    labelling = {row: Label(data.draw(st.integers(0, 1))) for row in everything}
-    shuffled = data.draw(st.permutations(given_constraints))
-    assert Constraints(everything, given_constraints).conflicts(labelling) == Constraints(
-        everything, shuffled
-    ).conflicts(labelling)

@@ -8,7 +8,6 @@ import pytest
 from service.identifiers import Label, Row
 from service.search.rules.consistency import Constraint, Rule
 from service.search.state.objective import utility
-from service.search.state.problem import Problem
 from service.search.state.steps import Phase, Strategy
 from service.search.strategies.authors import Authors
 from service.search.strategies.baselines import Bootstrap, FewShotRandom
@@ -21,29 +20,13 @@ PAIRS = tuple(itertools.permutations(range(6), 2))
 EVERY = [Folds(), Paper(), Authors(), Bootstrap(), FewShotRandom()]
 
 
-def with_tokens(problem: Problem, budget: int) -> Problem:
-    """Rows of different lengths, and a budget in the same unit."""
-    tokens = {row: 3 + row % 5 for row in problem.rows}
-    return replace(problem, demonstration_tokens=tokens, budget_tokens=budget)
-
-
 @pytest.mark.parametrize("strategy", EVERY)
-@pytest.mark.parametrize(("most", "related"), [(1, True), (5, False), (11, True)])
+@pytest.mark.parametrize(("most", "related"), [(1, True), (5, False)])
 def test_no_prompt_has_more_demonstrations_than_allowed(strategy: Strategy, most: int, *, related: bool) -> None:
     world = ToyWorld(24, 2, related, 1)
     asked = prompts(world, replace(world.problem(draws_per_row=10.0), max_demonstrations=most), strategy)
     assert {row for row, _ in asked} == set(world.planted)
     assert max(prompt.count("\n") for _, prompt in asked) <= most
-
-
-@pytest.mark.parametrize("strategy", EVERY)
-@pytest.mark.parametrize("budget", [0, 40])
-def test_no_prompt_is_longer_than_the_budget(strategy: Strategy, budget: int) -> None:
-    world = ToyWorld(24, 2, True, 1)
-    problem = with_tokens(world.problem(), budget)
-    for _, prompt in prompts(world, problem, strategy):
-        shown = [int(line.split()[1]) for line in prompt.split("\n")[:-1]]
-        assert sum(3 + row % 5 for row in shown) <= budget
 
 
 @pytest.mark.parametrize("most", [6, 12])

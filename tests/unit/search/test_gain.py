@@ -40,7 +40,7 @@ def test_one_label_everywhere_gains_nothing_however_certain_it_is(lean: float) -
     assert gain(alike, shifted(telling(4.0), (lean, 0.0)), 2) < 0.02
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_noise_gains_less_than_nothing(seed: int) -> None:
     assert gain(HALVES, noise(seed), 2) < -0.1
     assert gain(HALVES, noise(seed, 0.01), 2) == pytest.approx(0, abs=0.01)

@@ -1,12 +1,12 @@
 """Strategy `folds` under the objective `gain`, on language models of every kind of fault."""
 
+import functools
 import itertools
 import math
 from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-import orjson
 import pytest
 
 from service.identifiers import Label, Row
@@ -16,18 +16,28 @@ from service.search.predictions.calibration import calibrated, even_shares
 from service.search.predictions.scores import likeliest
 from service.search.prompting.views import FINAL_SIZES, QUICK_SIZES, SWEEP_SIZES
 from service.search.rules.consistency import Constraint, Rule
-from service.search.state.checkpoint import from_json, to_json
+from service.search.state.checkpoint import to_json
 from service.search.state.facts import MeasuredLabelling
 from service.search.state.problem import Problem
 from service.search.state.steps import Candidate, Phase, State, StopReason
 from service.search.strategies.folds import Folds
 from service.search.strategies.gain_search import GainSearch
+from tests.long import LONG
 from tests.toy import ToyWorld, drive, resolve
+from tests.unit.search.resuming import check_every_step_resumes
 from tests.unit.search.worlds import Deaf, Reader, Swapped
 
 
 def end_of(world: ToyWorld, problem: Problem | None = None) -> State:
-    return drive(world, problem or world.problem(), GainSearch())[-1]
+    return usual_end(world) if problem is None else drive(world, problem, GainSearch())[-1]
+
+
+@functools.cache  # several tests look at the same search
+def usual_end(world: ToyWorld) -> State:
+    return drive(world, world.problem(), GainSearch())[-1]
+
+
+SEEDS = range(2 if LONG else 1)
 
 
 def number(end: State, name: str) -> float:
@@ -48,7 +58,7 @@ def test_a_concept_in_the_demonstrations_is_found_and_confirmed(classes: int, *,
     assert number(end, "utility") > number(end, "shuffled_utility") + 10
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_rows_of_a_strongly_biased_language_model_are_labelled_right_where_the_papers_utility_collapses(
     seed: int,
 ) -> None:
@@ -66,7 +76,7 @@ def test_a_label_that_a_tenth_of_the_rows_have_is_found(first_share: float) -> N
     assert Counter(end.labels.values())[Label(0)] == pytest.approx(60 * first_share, abs=3)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_if_demonstrations_show_nothing_the_labels_are_the_calibrated_impression(seed: int) -> None:
     world = Deaf(48, 2, False, seed, lean=3.0, right=0.75)
     end = end_of(world)
@@ -79,7 +89,7 @@ def test_if_demonstrations_show_nothing_the_labels_are_the_calibrated_impression
         assert max(end.scores[row]) == end.scores[row][label]
 
 
-@pytest.mark.parametrize(("seed", "pull"), [(0, 1.0), (2, 0.5)])
+@pytest.mark.parametrize(("seed", "pull"), [pytest.param(0, 1.0, marks=pytest.mark.long), (2, 0.5)])
 def test_if_the_impression_is_a_coin_flip_the_demonstrations_decide(seed: int, pull: float) -> None:
     world = Reader(48, 2, False, seed, home=0.3, right=0.5, pull=pull)
     end = end_of(world)
@@ -93,11 +103,7 @@ def test_if_the_impression_is_a_coin_flip_the_demonstrations_decide(seed: int, p
     [Reader(16, 2, True, 0, right=0.8), Deaf(16, 3, False, 0), Reader(16, 2, False, 3, home=0.3, right=0.5, pull=1.0)],
 )
 def test_a_search_that_is_stored_after_any_step_ends_like_one_that_is_not(world: Reader) -> None:
-    straight = drive(world, world.problem(), GainSearch())
-    for state in straight[1:-1]:
-        again = from_json(orjson.loads(orjson.dumps(to_json(state))))
-        assert again == state
-        assert to_json(drive(world, world.problem(), GainSearch(), again)[-1]) == to_json(straight[-1])
+    check_every_step_resumes(world, world.problem(), GainSearch())
 
 
 def test_two_runs_of_one_seed_are_equal_and_another_seed_asks_otherwise() -> None:
@@ -180,7 +186,6 @@ def test_meaningless_labels_are_learned_from_known_rows_and_confirmed_by_those_l
     assert end.facts["impression_confirmed"] is True
     assert end.facts["known_right"] >= 14
     assert (end.facts["known_rows"], end.facts["known_commonest"]) == (16, 4)
-    assert end.facts["known_rows"] == 16
 
 
 def test_labels_found_that_predict_known_rows_worse_are_not_shown() -> None:
@@ -208,11 +213,7 @@ def test_with_known_rows_there_is_no_start_from_random_labels_to_agree_with() ->
 @pytest.mark.parametrize("world", [Swapped(24, 2, False, 0, pull=0.1), Reader(24, 2, True, 0, right=0.8)])
 def test_a_search_with_known_rows_that_is_stored_after_any_step_ends_like_one_that_is_not(world: Reader) -> None:
     problem = knowing(world, [*_of(world, 0)[:4], *_of(world, 1)[:4]])
-    straight = drive(world, problem, GainSearch())
-    for state in straight[1:-1]:
-        again = from_json(orjson.loads(orjson.dumps(to_json(state))))
-        assert again == state
-        assert to_json(drive(world, problem, GainSearch(), again)[-1]) == to_json(straight[-1])
+    check_every_step_resumes(world, problem, GainSearch())
 
 
 def _of(world: ToyWorld, label: int) -> list[Row]:
@@ -244,7 +245,7 @@ def test_where_relations_tie_all_rows_together_they_are_labelled_all_the_same() 
     assert end.labels == world.planted
 
 
-@pytest.mark.parametrize(("rows", "related"), [(1, False), (2, True), (3, False), (5, True)])
+@pytest.mark.parametrize(("rows", "related"), [(1, False), (2, True), (3, False)])
 def test_tiny_data_sets_are_labelled_too(rows: int, *, related: bool) -> None:
     end = end_of(ToyWorld(rows, 2, related, 1))
     assert end.phase is Phase.DONE

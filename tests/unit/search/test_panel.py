@@ -1,3 +1,4 @@
+import functools
 import math
 from dataclasses import replace
 from random import Random
@@ -145,6 +146,7 @@ def later(found: Panel, rows: list[Row], own: Problem) -> Problem:
     return replace(own, texts={row: own.texts[row] for row in rows}, panel=found, panel_prefixes=prefixes)
 
 
+@functools.cache
 def anchored(world: Reader, count: int) -> tuple[Panel, list[Row]]:
     """The panel of an anchor of the first rows, and the other rows."""
     problem = world.problem()

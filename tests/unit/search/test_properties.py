@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from random import Random
 
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +14,6 @@ from service.identifiers import Label, Row
 from service.search.engine import Search
 from service.search.predictions.scores import Scores
 from service.search.rules.consistency import Constraints
-from service.search.state.checkpoint import from_json, to_json
 from service.search.state.objective import mutual_predictability, utility
 from service.search.state.problem import Parameters, Problem
 from service.search.state.steps import Candidate, Phase, State, Strategy, trees_of
@@ -25,6 +23,7 @@ from service.search.strategies.folds import Folds
 from service.search.strategies.gain_search import GainSearch
 from service.search.strategies.paper import Paper
 from tests.toy import LABELS, ToyWorld, drive
+from tests.unit.search.resuming import check_every_step_resumes
 from tests.unit.search.rules import constraint_sets
 
 STRATEGIES = [
@@ -50,16 +49,12 @@ def worlds(draw: st.DrawFn) -> ToyWorld:
 
 
 @EVERY_STRATEGY
-@given(world=worlds(), seed=st.integers(0, 99), share=st.floats(0, 1))
+@given(world=worlds(), seed=st.integers(0, 99))
 @FEW
 def test_a_search_stored_and_resumed_ends_like_an_uninterrupted_one(
-    strategy: Strategy, world: ToyWorld, seed: int, share: float
+    strategy: Strategy, world: ToyWorld, seed: int
 ) -> None:
-    problem = world.problem(seed, **SMALL)
-    straight = drive(world, problem, strategy)
-    half_way = straight[round(share * (len(straight) - 1))]
-    read_again = from_json(orjson.loads(orjson.dumps(to_json(half_way))))
-    assert to_json(drive(world, problem, strategy, read_again)[-1]) == to_json(straight[-1])
+    check_every_step_resumes(world, world.problem(seed, **SMALL), strategy)
 
 
 @EVERY_STRATEGY

@@ -90,7 +90,7 @@ def test_a_start_that_found_the_mirror_image_is_turned_right() -> None:
     world = ToyWorld(24, 2, False, 3, home=0.4)
     problem = world.problem()
     mirrored = {row: Label(1 - label) for row, label in world.planted.items()}
-    found = resolve(world, starts._polish(problem, problem.in_order(mirrored), problem.random("polish")))
+    found = resolve(world, starts._polish(problem, problem.in_order(mirrored)))
     assert found.labels == mirrored
     assert resolve(world, starts.choose_polarity(problem, found, problem.random("turn"))).labels == world.planted
 

@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import orjson
 import pytest
 
 from service.identifiers import Label, Row
 from service.search.engine import Search
 from service.search.predictions.training import TrainAndScore, Trainings
 from service.search.rules.consistency import Constraint, Rule
-from service.search.state.checkpoint import from_json, to_json
 from service.search.state.objective import Objective
 from service.search.state.problem import Problem, Start
 from service.search.state.steps import Phase, State, StopReason, Strategy, trees_of
@@ -19,6 +17,7 @@ from service.search.strategies.registry import StrategyName
 from service.search.strategies.scalable import Scalable, folds_of
 from service.search.strategies.trained import first_part, subproblem, tokens_read
 from tests.toy import ToyWorld, drive
+from tests.unit.search.resuming import check_every_step_resumes
 from tests.unit.search.worlds import Reader
 
 SMALL = {"anchor_rows": 24, "batch_rows": 20, "folds": 4}
@@ -53,9 +52,15 @@ def tied(problem: Problem, groups: Sequence[Sequence[int]]) -> Problem:
 
 
 @pytest.mark.parametrize(
-    ("name", "rounds"), [(StrategyName.SCALABLE, 1), (StrategyName.SCALABLE, 4), (StrategyName.ITERATIVE, 4)]
+    ("name", "rounds", "classes"),
+    [
+        (StrategyName.SCALABLE, 1, 2),
+        (StrategyName.SCALABLE, 4, 2),
+        (StrategyName.ITERATIVE, 4, 2),
+        pytest.param(StrategyName.SCALABLE, 1, 3, marks=pytest.mark.long),
+        (StrategyName.SCALABLE, 1, 5),  # the trial does not train on all permutations
+    ],
 )
-@pytest.mark.parametrize("classes", [2, pytest.param(3, marks=pytest.mark.long), 5])
 def test_the_tokens_that_trainings_still_read_are_known_before_each_of_them(
     name: StrategyName, rounds: int, classes: int
 ) -> None:
@@ -263,13 +268,8 @@ def test_a_part_has_the_rules_and_the_known_rows_of_its_own_rows() -> None:
 @pytest.mark.parametrize("strategy", [Scalable(), Iterative()])
 def test_a_search_resumed_after_any_step_ends_the_same(strategy: Strategy) -> None:
     world = reader(rows=40)
-    problem = world.problem(**SMALL)
-    states = drive(world, problem, strategy)
+    states = check_every_step_resumes(world, world.problem(**SMALL), strategy)
     assert {Phase.SWEEP, Phase.TRAIN, Phase.DONE} <= {state.phase for state in states}
-    for state in states[::2]:
-        again = from_json(orjson.loads(orjson.dumps(to_json(state))))
-        assert again == state
-        assert drive(world, problem, strategy, again)[-1] == states[-1]
 
 
 def test_a_scorer_that_cannot_train_says_so() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.real import execution
 from benchmarks.real.__main__ import check_fingerprint, main
 from benchmarks.real.cells import Bench, Cell
 from benchmarks.real.execution import Made
@@ -15,6 +16,7 @@ from benchmarks.real.scorer import Loaded
 from benchmarks.real.tasks import draw
 from inference.settings import SMALL_MODEL
 from service.identifiers import Row
+from tests.support.forked import context
 from tests.unit.benchmarks.real.small import CELL, ROWS, problem
 
 
@@ -46,8 +48,9 @@ class TestCommand:
         ]
 
     def test_cells_are_made_once_and_one_that_cannot_be_made_keeps_the_others(
-        self, small: Loaded, data: Path, tmp_path: Path
+        self, small: Loaded, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(execution, "get_context", lambda _: context())  # a process that has loaded torch
         out = tmp_path / "new" / "results.jsonl"
         kept = replace(CELL, task="larger_than", rows=4)
         Ledger(out).append(kept, {"accuracy": 0.125}, small.language_model.sha)
