@@ -66,13 +66,18 @@ def shift_to(scores: Collection[LogProbabilities], shares: Shares) -> Shift:
     rows = [_relative_probabilities(values) for values in scores]
     factors = [1.0] * len(shares)  # exp of the constants, so that no round computes an exponential for each row
     for _ in range(_MOST_ROUNDS if rows else 0):
-        steps = [
-            share / max(mean, _TINY) for share, mean in zip(shares, _mean_probabilities(rows, factors), strict=True)
-        ]
+        means = _means_with_factors(rows, factors)
+        steps = [share / max(mean, _TINY) for share, mean in zip(shares, means, strict=True)]
         factors = [factor * step for factor, step in zip(factors, steps, strict=True)]
         if all(abs(step - 1) < _CLOSE for step in steps):
             break
     return tuple(math.log(max(factor, _TINY) / max(factors[0], _TINY)) for factor in factors)
+
+
+def mean_probabilities(scores: Collection[LogProbabilities], shift: Shift) -> Shares:
+    """The mean predicted probability of each label, with the constants added: what `shift_to` inverts."""
+    factors = [math.exp(constant - max(shift)) for constant in shift]
+    return tuple(_means_with_factors([_relative_probabilities(values) for values in scores], factors))
 
 
 def shifted(scores: Scores, shift: Shift) -> dict[Row, LogProbabilities]:
@@ -91,7 +96,7 @@ def _relative_probabilities(values: LogProbabilities) -> list[float]:
     return [math.exp(value - top) for value in values]
 
 
-def _mean_probabilities(rows: Sequence[Sequence[float]], factors: Sequence[float]) -> list[float]:
+def _means_with_factors(rows: Sequence[Sequence[float]], factors: Sequence[float]) -> list[float]:
     sums = [0.0] * len(factors)
     for row in rows:
         weighted = [value * factor for value, factor in zip(row, factors, strict=True)]
