@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from service.search.gain.choice import CONFIRMED_NATS, demonstrations_confirm, lead_nats, shows_labels_found
-from service.search.gain.pooling import Pool, next_shares, pool, pooled_equally
+from service.search.gain.pooling import Pool, likely_shares, pool, pooled_equally
 from service.search.measures.expected_accuracy import expected_accuracy
 from service.search.measures.gain import gain_utility, mean_gain
 from service.search.measures.known_evidence import EARNED_NATS, fit_nats, known_facts
 from service.search.measures.ranking import measured_labellings
-from service.search.moves.relabelling import expected_shares, relabelled
+from service.search.moves.relabelling import relabelled
 from service.search.predictions import panel
-from service.search.predictions.calibration import even_shares
 from service.search.predictions.confidence import best_sharpness, sharpness_for
 from service.search.predictions.scores import Scores, likeliest_each
 from service.search.prompting.views import FINAL_SIZES, KNOWN_SIZES, QUICK_SIZES, SWEEP_SIZES, View, look
@@ -101,7 +100,7 @@ def _pooled(problem: Problem, state: State, views: list[View], part: float | Non
 
 
 def _impression_alone(problem: Problem, state: State) -> Pool:
-    own = panel.fit([()], [state.impression], [1.0], expected_shares(problem, even_shares(problem.classes)))
+    own = panel.fit([()], [state.impression], [1.0], likely_shares(problem, {}, [state.impression]))
     return Pool(own, [state.impression], own.scores([state.impression]))
 
 
@@ -122,7 +121,7 @@ def _sharpness(problem: Problem, state: State, views: list[View]) -> float:
     view_scores, witnesses = [view.scores for view in views], [state.impression]
     if not demonstrations_confirm(problem, state.starts[0]):
         view_scores, witnesses = view_scores[::2], view_scores[1::2]
-    shares = next_shares(problem, state.labels)
+    shares = likely_shares(problem, state.labels, [view.scores for view in views])
     return best_sharpness(pooled_equally(view_scores, shares), likeliest_each(pooled_equally(witnesses, shares)))
 
 
@@ -134,7 +133,7 @@ def _certainty(problem: Problem, state: State, pooled: Pool, views: list[View]) 
     looks = [view.scores for view in views]
     if demonstrations_confirm(problem, state.starts[0]) and not state.turned:
         looks.append(state.impression)
-    expected = expected_accuracy(looks, next_shares(problem, state.labels))
+    expected = expected_accuracy(looks, likely_shares(problem, state.labels, looks))
     return sharpness_for(pooled.panel.scores(pooled.view_scores), expected)
 
 

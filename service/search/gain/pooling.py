@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from service.search.measures.gain import gain_utility, impression_weight, mean_gain, view_weight
 from service.search.measures.known_evidence import part_of_other
-from service.search.moves.relabelling import cautious, expected_shares
+from service.search.moves.relabelling import cautious, expected_shares, within_bounds
 from service.search.predictions import panel
 from service.search.predictions.calibration import Shares, label_shares
+from service.search.predictions.gap import shares_shown
 from service.search.predictions.panel import Panel
 from service.search.predictions.scores import Scores
 from service.search.prompting.views import View
@@ -45,11 +46,12 @@ def pool(
 ) -> Pool:
     """The panel of the views and the impression, the weightiest first.
 
-    The panel is calibrated to the expected shares of the next labels. Known rows measure the
+    The panel is calibrated to the likely shares of the next labels. Known rows measure the
     weight of the impression better than its gain does; `part` is the views' weight if an earlier step measured it.
     """
     weights = [view_weight(labels, view.scores, problem.classes) for view in views]
-    shares = next_shares(problem, labels)
+    looks = [view.scores for view in views]
+    shares = likely_shares(problem, labels, looks if impression is None else [*looks, impression])
     known: Scores = {}
     if impression is not None and problem.known:
         together = panel.pooled([view.scores for view in views], weights, shares)
@@ -69,10 +71,14 @@ def pool(
     return Pool(fitted, view_scores, {**fitted.scores(view_scores), **known})
 
 
-def next_shares(problem: Problem, labels: Labels) -> Shares:
-    """The expected shares of the next labels."""
+def likely_shares(problem: Problem, labels: Labels, looks: list[Scores]) -> Shares:
+    """The likely shares of the next labels: those that a gap between the predictions shows, or else assumed ones.
+
+    The search assumes shares halfway between those of the last labels and even ones; without labels, even ones.
+    """
     shares = label_shares(labels, labels, problem.classes)
-    return expected_shares(problem, cautious(shares, len(labels)) if problem.known else shares)
+    assumed = expected_shares(problem, cautious(shares, len(labels)) if problem.known and labels else shares)
+    return within_bounds(problem, shares_shown(pooled_equally(looks, assumed), assumed))
 
 
 def pooled_equally(views: list[Scores], shares: Shares) -> Scores:

@@ -15,7 +15,12 @@ _LEAST_SHARE = 1e-3  # calibration cannot reach a share of 0
 
 def expected_shares(problem: Problem, shares: Shares) -> Shares:
     """The shares to calibrate to: halfway between the last labels' shares and even ones, within the user's bounds."""
-    expected = list(moderate(shares))
+    return within_bounds(problem, moderate(shares))
+
+
+def within_bounds(problem: Problem, shares: Shares) -> Shares:
+    """The shares moved into the bounds that the user gave; labels without a bound share the rest in proportion."""
+    expected = list(shares)
     for label, (least, most) in problem.shares.items():
         expected[label] = min(max(expected[label], least), most)
     bound = sum(expected[label] for label in problem.shares)

@@ -68,13 +68,19 @@ def shift_to(scores: Collection[LogProbabilities], shares: Shares) -> Shift:
     columns = list(zip(*map(_relative_probabilities, scores), strict=True))
     factors = [1.0] * len(shares)  # exp of the constants, so that no round computes an exponential for each row
     for _ in range(_MOST_ROUNDS if columns else 0):
-        steps = [
-            share / max(mean, _TINY) for share, mean in zip(shares, _mean_probabilities(columns, factors), strict=True)
-        ]
+        means = _means_with_factors(columns, factors)
+        steps = [share / max(mean, _TINY) for share, mean in zip(shares, means, strict=True)]
         factors = [factor * step for factor, step in zip(factors, steps, strict=True)]
         if all(abs(step - 1) < _CLOSE for step in steps):
             break
     return tuple(math.log(max(factor, _TINY) / max(factors[0], _TINY)) for factor in factors)
+
+
+def mean_probabilities(scores: Collection[LogProbabilities], shift: Shift) -> Shares:
+    """The mean predicted probability of each label, with the constants added: what `shift_to` inverts."""
+    factors = [math.exp(constant - max(shift)) for constant in shift]
+    columns = list(zip(*map(_relative_probabilities, scores), strict=True))
+    return tuple(_means_with_factors(columns, factors))
 
 
 def shifted(scores: Scores, shift: Shift) -> dict[Row, LogProbabilities]:
@@ -93,7 +99,7 @@ def _relative_probabilities(values: LogProbabilities) -> list[float]:
     return [math.exp(value - top) for value in values]
 
 
-def _mean_probabilities(columns: Sequence[Sequence[float]], factors: Sequence[float]) -> list[float]:
+def _means_with_factors(columns: Sequence[Sequence[float]], factors: Sequence[float]) -> list[float]:
     """The mean probability of each label, whose column has the relative probabilities of the rows.
 
     Searches spend most of their own time here; the sums run in C, in the order of the rows.

@@ -20,12 +20,12 @@ from dataclasses import dataclass, replace
 from service.search.gain.choice import better_known, chosen, is_confirmed
 from service.search.gain.final_look import last_look
 from service.search.gain.impression import first_impression
-from service.search.gain.pooling import measured
+from service.search.gain.pooling import likely_shares, measured
 from service.search.measures.agreement import agreement, share_of_equal_labels
 from service.search.measures.gain_audit import audit_gain
 from service.search.moves.redraw import random_labels
-from service.search.moves.relabelling import counted, expected_shares, relabelled
-from service.search.predictions.calibration import calibrated, even_shares
+from service.search.moves.relabelling import counted, relabelled
+from service.search.predictions.calibration import calibrated
 from service.search.prompting.views import QUICK_SIZES, SWEEP_SIZES, look
 from service.search.rules.consistency import Labels
 from service.search.state.facts import SearchFacts
@@ -63,9 +63,9 @@ class GainSearch:
         raise AssertionError(state.phase)
 
     def _impression(self, problem: Problem, state: State) -> Step:
-        """Label every row by the first impression; assume even shares, since no labels exist yet."""
+        """Label every row by the first impression; assume even shares unless a gap shows others."""
         first = yield from first_impression(problem)
-        calibrated_scores = calibrated(first.scores, expected_shares(problem, even_shares(problem.classes)))
+        calibrated_scores = calibrated(first.scores, likely_shares(problem, {}, [first.scores]))
         drawn = relabelled(problem, {}, calibrated_scores)
         state = replace(state, impression=first.scores, source=first.source)
         return state.enter(Phase.SWEEP, labels=drawn.labels, scores=calibrated_scores)

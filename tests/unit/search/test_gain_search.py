@@ -76,6 +76,15 @@ def test_a_label_that_a_tenth_of_the_rows_have_is_found(first_share: float) -> N
     assert Counter(end.labels.values())[Label(0)] == pytest.approx(60 * first_share, abs=3)
 
 
+@pytest.mark.parametrize(("classes", "first_share"), [(2, 0.9), (2, 0.05), (4, 0.7)])
+def test_a_language_model_sure_of_most_rows_keeps_the_shares_that_it_sees(classes: int, first_share: float) -> None:
+    world = Reader(120, classes, False, 1, home=8.0, lean=2.0, spread=2.0, first_share=first_share)
+    end = end_of(world)
+    assert world.share_right(end.labels) >= 0.97
+    assert Counter(end.labels.values())[Label(0)] == pytest.approx(120 * first_share, abs=3)
+    assert number(end, "expected_accuracy") >= 0.95
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_if_demonstrations_show_nothing_the_labels_are_the_calibrated_impression(seed: int) -> None:
     world = Deaf(48, 2, False, seed, lean=3.0, right=0.75)

@@ -21,6 +21,7 @@ class Reader(ToyWorld):
     right: float = 1.0  # share of rows whose first impression is their planted label
     pull: float = 0.2  # how much a demonstration moves a row, times a strength with a mean of 0.6 nats
     first_share: float = 0.5  # of the rows, with the first label
+    spread: float = 0.0  # standard deviation of what a row's text adds to a label's score in every prompt, nats
 
     @cached_property
     def planted(self) -> dict[Row, Label]:
@@ -41,10 +42,17 @@ class Reader(ToyWorld):
     def log_probabilities(self, row: Row, others: Mapping[Row, Label]) -> LogProbabilities:
         """log p(label of the row | labels of others), nats."""
         logits = [self.lean * (label == 0) + self.home * (label == self.impressions[row]) for label in self.labels]
+        logits = [logit + own for logit, own in zip(logits, self.texts[row], strict=True)]
         for other, label in others.items():
             shift = label - self.planted[other]
             logits[(self.planted[row] + shift) % self.classes] += self.pull * self.strength[other, row]
         return normalized(tuple(logits))
+
+    @cached_property
+    def texts(self) -> dict[Row, list[float]]:
+        """What each row's text adds to the score of each label, nats."""
+        rng = Random(self.seed + 3)
+        return {row: [rng.gauss(0, self.spread) for _ in self.labels] for row in self.planted}
 
     @property
     def labels(self) -> range:
