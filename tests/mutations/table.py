@@ -295,6 +295,13 @@ MUTATIONS = (
         (f"{SEARCH}/test_gain.py::test_an_impression_weighs_no_more_than_the_views_do_on_average",),
     ),
     Mutation(
+        "the search ignores a gap between predictions",
+        "service/search/predictions/gap.py",
+        "    return assumed if moved == shift else",
+        "    return assumed if moved else",
+        (f"{SEARCH}/test_gain_search.py::test_a_language_model_sure_of_most_rows_keeps_the_shares_that_it_sees",),
+    ),
+    Mutation(
         "labels found are shown behind known rows that they predict worse",
         "service/search/gain/choice.py",
         "    return lead_nats(problem, state) >= least\n",
