@@ -8,7 +8,7 @@ from tests.fuzz.contract import fuzz
 from tests.fuzz.served import served
 
 LOADS_A_REWARD_MODEL = "POST /v1/score"  # which takes a process with torch: here it refuses whatever it is asked
-SHORT = ("--max-examples", "6", "--generation-deterministic", "--phases", "examples,fuzzing,stateful")
+SHORT = ("--max-examples", "10", "--generation-deterministic", "--phases", "examples,fuzzing,stateful")
 
 
 @pytest.mark.timeout(300)
