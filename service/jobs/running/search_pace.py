@@ -35,7 +35,7 @@ class PaceOfSearch:
         self._queries += queries
         self._prompts += prompts
 
-    def told(self, before: State) -> None:
+    def note_answers(self, before: State) -> None:
         """Note that the search has its answers, and was in the state `before`."""
         if self.search.state.step > before.step:
             self.costs.note(before, self.search.state, self._answered)
