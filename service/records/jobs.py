@@ -59,6 +59,7 @@ class SearchPace:
 
     prompts_left: float  # of a search of middling length
     prompts_per_query: float  # more than one if labels have several tokens
+    prompts_under_way: float = 0.0  # of them, those of the present request, which the job's limits do not cut short
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

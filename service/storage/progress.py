@@ -136,6 +136,7 @@ def _totals() -> LateralFromClause:
             func.coalesce(func.sum(shards.c.rows), 0).label("rows"),
             mean_utility.label("utility"),
             func.sum(pace["prompts_left"]).label("prompts_left"),
+            func.sum(pace["prompts_under_way"]).label("prompts_under_way"),
             func.max(pace["prompts_per_query"]).label("prompts_per_query"),
             func.sum(shards.c.rows).filter(waits).label("waiting_rows"),
             func.count().filter(waits).label("waiting_shards"),

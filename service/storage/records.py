@@ -23,6 +23,7 @@ class WorkLeft:
     prompts: float  # asked so far; none of those that the answer memory answered
     tokens_computed: float
     prompts_left: float  # of the shards whose search has begun
+    prompts_under_way: float  # of these, the ones of present requests
     prompts_per_query: float  # of these
     waiting_rows: float  # of the shards whose search has not begun
     waiting_shards: float
@@ -33,9 +34,10 @@ class WorkLeft:
 def eta_seconds(
     status: JobStatus, elapsed_seconds: float | None, work: WorkLeft, config: JobConfig | None
 ) -> float | None:
-    """Seconds left at the pace so far, at most to the job's limits; None while unknown, 0 after the end.
+    """Seconds left at the pace so far; None while unknown, 0 after the end.
 
-    All rows have labels long before a search ends, so prompts tell the pace.
+    All rows have labels long before a search ends, so prompts tell the pace. A job ends at its limits, but for the
+    requests under way, which are answered first.
     """
     if status.is_final:
         return 0.0
@@ -45,7 +47,8 @@ def eta_seconds(
     if waiting is None:
         return None
     by_limits = _seconds_to_limits(config.limits, elapsed_seconds, work.tokens_computed)
-    return max(0.0, min(elapsed_seconds * (work.prompts_left + waiting) / work.prompts, by_limits))
+    of_prompt = elapsed_seconds / work.prompts
+    return max(of_prompt * work.prompts_under_way, min(of_prompt * (work.prompts_left + waiting), by_limits))
 
 
 def _prompts_of_waiting(work: WorkLeft, config: JobConfig) -> float | None:

@@ -235,8 +235,8 @@ shards = Table(
     Column("tokens_computed", BigInteger, nullable=False, server_default=text("0")),
     Column("tokens_modelled", Boolean, nullable=False, server_default=false()),
     Column("remembered", BigInteger, nullable=False, server_default=text("0")),  # prompts answered from memory
-    # The summary of a finished shard's search; null if an earlier release finished it. Before that, if the search
-    # trains, how fast its trainings go.
+    # The summary of a finished shard's search; null if an earlier release finished it. Before that, what the search
+    # still asks or, if it trains, how fast its trainings go.
     Column("summary", JSON(none_as_null=True)),
     Column("server_crashes", JSON(none_as_null=True)),  # by prompt, while the server is suspected to die over one
     ForeignKeyConstraint(["job_id", "shard"], [work_items.c.job_id, work_items.c.number], ondelete="CASCADE"),

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from service.config import SearchConfig
+from service.config import Limits, SearchConfig
 from service.errors import InvalidCursor, JobNotFound
 from service.identifiers import JobId
 from service.ports.store import Store
@@ -79,6 +79,16 @@ async def test_shards_that_wait_count_as_the_rule_of_the_method_says_and_then_as
     await save(store, second, prompts=50)
     await finish(store, second)
     assert await prompts_ahead(store, job_id) == pytest.approx(50, rel=0.5)
+
+
+@pytest.mark.parametrize("limits", [Limits(max_seconds=1e-6), Limits(max_tokens_computed=1)])
+async def test_a_job_at_its_limit_still_answers_the_request_under_way(store: Store, limits: Limits) -> None:
+    job_id = await queued(store, 4, config=replace(CONFIG, limits=limits))
+    shard = await claimed(store)
+    await save(store, shard, prompts=10, tokens_computed=10)
+    for under_way in (20, 0):
+        await set_pace(store, shard, SearchPace(prompts_left=30, prompts_per_query=1, prompts_under_way=under_way))
+        assert await prompts_ahead(store, job_id) == pytest.approx(under_way, rel=0.5, abs=0.1)
 
 
 async def prompts_ahead(store: Store, job_id: JobId) -> float | None:

@@ -10,15 +10,22 @@ import pytest
 
 from service.identifiers import BackendId
 from service.jobs.running import answer_cache
-from service.jobs.running.answer_cache import Memory
+from service.jobs.running.answer_cache import CachedScorer, Memory
+from service.jobs.running.backend import PinnedBackend
+from service.jobs.running.search_pace import PaceOfSearch
 from service.ports.store import Store, WorkerUnit
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import ClaimedShard, KnownBackend, Progress
 from service.records.scoring import BackendIdentity
+from service.scoring.deterministic import DeterministicScorer
+from service.search.engine import Search
 from service.search.predictions.prompt_tree import LogProbabilities, Usage
 from service.search.prompting.recall import KEY_BYTES, PromptKey
+from service.search.strategies.baselines import ZeroShot
+from service.search.strategies.queries_left import ASKED_ONCE
 from tests.behaviour.unlucky import NoisyScorer, SilentScorer, Trial, UnluckyStore
-from tests.support.stored import ALICE, BOB, NO_TIME, claimed, job, queued, release, save, spend
+from tests.support.stored import ALICE, BOB, LONG, NO_TIME, claimed, job, queued, release, save, spend
+from tests.toy import ToyWorld
 
 Answers = dict[PromptKey, LogProbabilities]
 BACKEND, OTHER = BackendId(1), BackendId(2)
@@ -129,6 +136,19 @@ async def test_the_cost_of_a_shard_is_not_lost_with_its_worker(store: Store) -> 
     successor = await claimed(store, BOB)
     assert successor.progress == Progress(rows=2, prompts=3, tokens_sent=40, tokens_computed=20)
     assert (successor.remembered, successor.modelled) == (5, True)
+
+
+async def test_what_a_search_still_asks_is_stored_with_its_answers_while_it_awaits_others(store: Store) -> None:
+    job_id, scorer = await queued(store, 8), DeterministicScorer()
+    shard, backend = await claimed(store), PinnedBackend(scorer, KnownBackend(BACKEND, SMALL))
+    cached = CachedScorer(store, scorer, shard, backend, memory=Memory(store), store_seconds=LONG)
+    search = Search(ToyWorld(rows=8, classes=2, related=False, seed=0).problem(), ZeroShot())
+    cached.pace = PaceOfSearch(search, ASKED_ONCE)
+    cached.pace.begin(remembered=0, unanswered=8)
+    cached.pace.scored(queries=2, prompts=2)
+    assert (await job(store, job_id)).progress.eta_seconds is None
+    await cached.store(some(1, 2), Usage(prompts=2))
+    assert (await job(store, job_id)).progress.eta_seconds is not None
 
 
 async def test_costs_come_with_progress_and_make_none(store: Store) -> None:

@@ -141,6 +141,14 @@ async def test_jobs_stay_for_good_unless_the_operator_says_otherwise(aging: Agin
     assert rows[0].gold == b'"True"'
 
 
+async def test_the_idempotency_key_of_an_expired_job_is_free_before_the_job_is_erased(aging: Aging) -> None:
+    await key_used(aging.store, "key", await labelled(aging.store))
+    await aging.let_pass(8 * DAY)
+    async with aging.store.maintenance_unit() as unit:
+        assert (await unit.retire_jobs(7 * DAY, at_most=9)).removed == 1
+    assert not await key_used(aging.store, "key", await queued(aging.store))
+
+
 async def test_a_job_past_its_retention_period_is_deleted_with_all_its_data(aging: Aging) -> None:
     old = await labelled(aging.store)
     await key_used(aging.store, "key", old)

@@ -26,7 +26,7 @@ from service.relations.columns import UnusableValue
 from service.relations.relation import RelationCount
 from service.result_formats import RESULT_COLUMNS
 from service.search.predictions.prompt_tree import ending
-from service.values import as_text, is_blank
+from service.values import as_text, by_number, is_blank
 
 RAW_PROBABILITY = "icm_raw_probability"  # only on request; not reserved, since older data sets may have the column
 _NESTED = "the field holds a list or an object; the task needs text, a number or true/false"
@@ -237,7 +237,8 @@ class _Surveyor:
         layout = other_layout(self._checks.only_row)
         columns = list(self._checks.columns)[:MAX_COLUMNS]
         for field in absent:
-            named = f"{field!r}, which {' and '.join(places_of(self._task, field))} names"
+            places = places_of(self._task, field)
+            named = f"{field!r}, which {' and '.join(places)} {by_number(len(places), 'names', 'name')}"
             message = f"no row has the field {named}{meant_column(field, columns)}; there are: {self._column_names()}"
             self._faults.replace(field, f"{message}{layout}")
         self._check_whole_columns()

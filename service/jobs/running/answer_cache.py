@@ -219,9 +219,9 @@ class CachedScorer:
         async with self._store.worker_unit() as unit:
             if self._memory.max_answers:
                 answers = await unit.answers.record(self._claimed.lease, self._backend.known.id, answers)
-            await unit.shards.spend(self._claimed.lease, usage, remembered=self.remembered)
             if self.pace is not None and (pace := self.pace.measured) is not None:
                 await unit.shards.set_pace(self._claimed.lease, pace)
+            await unit.shards.spend(self._claimed.lease, usage, remembered=self.remembered)
         self.usage = usage
         self._observer.scored(self._claimed.backend, cost)
         if self._memory.max_answers:

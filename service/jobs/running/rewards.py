@@ -137,10 +137,10 @@ class _Run:
         began = time.monotonic()
         async with self.store.worker_unit() as unit:
             await unit.labels.write(self.claimed.lease, changed)
-            await unit.shards.save(self.claimed.lease, checkpoint=checkpoint, progress=self._progress(labelling))
-            await unit.shards.spend(self.claimed.lease, self._usage(), remembered=0)
             left = SearchPace(prompts_left=len(self.shard.texts) - len(self.rewarded), prompts_per_query=1)
             await unit.shards.set_pace(self.claimed.lease, left)
+            await unit.shards.save(self.claimed.lease, checkpoint=checkpoint, progress=self._progress(labelling))
+            await unit.shards.spend(self.claimed.lease, self._usage(), remembered=0)
         self.stored.update({state.position: state for state in changed})
         self.observer.saved(time.monotonic() - began, rows_labelled=max(len(labelling.labels) - self.labelled, 0))
         self.labelled = len(labelling.labels)

@@ -183,7 +183,7 @@ class _Run:
                 before = self.search.state
                 can_save = await asyncio.to_thread(self.search.tell, answer)
                 if self.search_pace is not None:
-                    self.search_pace.told(before)
+                    self.search_pace.note_answers(before)
             if can_save and time.monotonic() - saved >= checkpoint_seconds:
                 await self.save()
                 saved = time.monotonic()

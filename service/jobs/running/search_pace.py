@@ -31,11 +31,11 @@ class PaceOfSearch:
     def scored(self, queries: int, prompts: int) -> None:
         """Count queries that the backend has answered."""
         self._answered += queries
-        self._open -= queries
+        self._open = max(0, self._open - queries)
         self._queries += queries
         self._prompts += prompts
 
-    def told(self, before: State) -> None:
+    def note_answers(self, before: State) -> None:
         """Note that the search has its answers, and was in the state `before`."""
         if self.search.state.step > before.step:
             self.costs.note(before, self.search.state, self._answered)
@@ -48,6 +48,8 @@ class PaceOfSearch:
         state = self.search.state
         left = self.forecast.left(self.search.problem, state, self.costs)
         if state.step == self._step:
-            left = max(left - self._answered, self._open)
+            left -= self._answered
         each = self._prompts / self._queries
-        return SearchPace(prompts_left=max(0.0, left) * each, prompts_per_query=each)
+        return SearchPace(
+            prompts_left=max(left, self._open) * each, prompts_per_query=each, prompts_under_way=self._open * each
+        )

@@ -53,7 +53,7 @@ class ForcedGroup:
 class RuledOut:
     """A label that no row of the data set can have by these relations, and by known rows if `by_known`.
 
-    `rows` is the first group, which the relations group by these cells.
+    `rows` is the first group that is not all known, which the relations group by these cells.
     """
 
     label: Label
@@ -126,17 +126,17 @@ def ruled_out_labels(
 ) -> tuple[RuledOut, ...]:
     """The labels that no row of these groups can have, if two or more others are left; undecided ones count as left.
 
-    Call it only if every row of the data set is known or in one of these groups.
+    Call it only if every row of the data set is known or in one of these groups, and not all are known.
     """
     left_out = _refuted_everywhere(len(task.labels), rules_of, known) - set(known.values())
     if not left_out or len(left_out) > len(task.labels) - 2:
         return ()
     by_relations = _refuted_everywhere(len(task.labels), rules_of, {}) if known else left_out
-    rows, rules = next(iter(rules_of.items()))
+    rows = next(group for group in rules_of if any(row not in known for row in group))
     found = []
     for label in sorted(left_out):
         sure = {} if label in by_relations else {row: known[row] for row in rows if row in known}
-        relations = _refuting(_Search(len(task.labels)), rows, rules, sure, label)
+        relations = _refuting(_Search(len(task.labels)), rows, rules_of[rows], sure, label)
         where = _cells(task, relations, cells[rows[0]])
         by_known = label not in by_relations
         found.append(RuledOut(label=label, relations=relations, rows=rows, cells=where, by_known=by_known))

@@ -37,10 +37,10 @@ class DrawCosts:
     How often labels still change depends on the language model, so this is measured.
     """
 
-    _first: float = 1.0
-    _firsts: float = 1.0
-    _again: float = _FIRST_REDRAWS * _CHANGED_SHARE
-    _agains: float = _FIRST_REDRAWS
+    _first_passes: float = 1.0
+    _first_labels: float = 1.0
+    _redraw_passes: float = _FIRST_REDRAWS * _CHANGED_SHARE
+    _redraws: float = _FIRST_REDRAWS
 
     def note(self, before: State, after: State, queries: int) -> None:
         """Count the queries of a step between these states, if it was a draw."""
@@ -48,19 +48,19 @@ class DrawCosts:
             return
         passes = max(0, queries - 1) / max(1, len(after.labels))
         if len(after.labels) > len(before.labels):
-            self._first, self._firsts = self._first + passes, self._firsts + 1
+            self._first_passes, self._first_labels = self._first_passes + passes, self._first_labels + 1
         else:
-            self._again, self._agains = self._again + passes, self._agains + 1
+            self._redraw_passes, self._redraws = self._redraw_passes + passes, self._redraws + 1
 
     @property
     def of_first_label(self) -> float:
         """Leave-one-outs of a draw that labels a row for the first time."""
-        return self._first / self._firsts
+        return self._first_passes / self._first_labels
 
     @property
     def of_redraw(self) -> float:
         """Leave-one-outs of a draw of a labelled row, or of one that stays unlabelled."""
-        return self._again / self._agains
+        return self._redraw_passes / self._redraws
 
 
 @dataclass(frozen=True, slots=True)

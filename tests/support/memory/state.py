@@ -179,6 +179,7 @@ class State:
             prompts=sum(shard.progress.prompts for _, shard in items),
             tokens_computed=sum(shard.progress.tokens_computed for _, shard in items),
             prompts_left=sum(pace.prompts_left for pace in paces),
+            prompts_under_way=sum(pace.prompts_under_way for pace in paces),
             prompts_per_query=max((pace.prompts_per_query for pace in paces), default=0),
             waiting_rows=sum(shard.rows for shard in waiting),
             waiting_shards=len(waiting),

@@ -220,6 +220,8 @@ def test_a_label_that_relations_leave_to_no_row_gets_a_warning(
     [
         ("B--C--", "the relation same_label (relations.0) and the known rows leave the label 'A' to no row"),
         ("B--A--", "leave the label 'C' to no row"),
+        ("BBBC--", "the relation same_label (relations.0) and the known rows leave the label 'A' to no row"),
+        ("BBBC--", "the first are lines 4, 5, 6 (g '1')"),  # the known rows alone decide the first group
         ("B-----", None),
         ("A--B--C--", None),
     ],

@@ -294,25 +294,28 @@ def test_a_missing_column_is_reported_with_the_most_similar_one() -> None:
 @pytest.mark.parametrize(
     ("task", "places"),
     [
-        ({"known_field": "cheked"}, "task.known_field"),
-        ({"gold_field": "cheked"}, "task.gold_field"),
-        ({"id_field": "cheked"}, "task.id_field"),
-        ({"template": "{q} {cheked}"}, "task.template"),
-        ({"relations": [{"kind": "same_label", "group": "cheked"}]}, "task.relations.0.group"),
-        ({"relations": [{"kind": "same_label", "group": ["q", "cheked"]}]}, "task.relations.0.group"),
-        ({"relations": [{"kind": "at_most_one", "group": "q", "distinct": "cheked"}]}, "task.relations.0.distinct"),
-        ({"relations": [{"kind": "antisymmetric", "first": "q", "second": "cheked"}]}, "task.relations.0.second"),
-        ({"relations": [{"kind": "pairs", "rule": "same_label", "column": "cheked"}]}, "task.relations.0.column"),
+        ({"known_field": "cheked"}, "task.known_field names"),
+        ({"gold_field": "cheked"}, "task.gold_field names"),
+        ({"id_field": "cheked"}, "task.id_field names"),
+        ({"template": "{q} {cheked}"}, "task.template names"),
+        ({"relations": [{"kind": "same_label", "group": "cheked"}]}, "task.relations.0.group names"),
+        ({"relations": [{"kind": "same_label", "group": ["q", "cheked"]}]}, "task.relations.0.group names"),
+        (
+            {"relations": [{"kind": "at_most_one", "group": "q", "distinct": "cheked"}]},
+            "task.relations.0.distinct names",
+        ),
+        ({"relations": [{"kind": "antisymmetric", "first": "q", "second": "cheked"}]}, "task.relations.0.second names"),
+        ({"relations": [{"kind": "pairs", "rule": "same_label", "column": "cheked"}]}, "task.relations.0.column names"),
         (
             {"template": "{q} {cheked}", "relations": [{"kind": "same_label", "group": "cheked"}]},
-            "task.template and task.relations.0.group",
+            "task.template and task.relations.0.group name",
         ),
     ],
 )
 def test_a_field_that_no_row_has_is_reported_with_what_names_it(task: dict[str, Any], places: str) -> None:
     asked = config(**{"template": "{q}", **task}).task
     [fault] = faults_of(asked, *({"q": number, "checked": "True"} for number in range(3)))
-    told = f"no row has the field 'cheked', which {places} names (did you mean 'checked'?); there are: 'q', 'checked'"
+    told = f"no row has the field 'cheked', which {places} (did you mean 'checked'?); there are: 'q', 'checked'"
     assert fault == (None, "cheked", told)
 
 

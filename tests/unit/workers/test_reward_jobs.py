@@ -1,7 +1,9 @@
 """A job by method reward_model: the text with the higher reward is the better one, whatever interrupts the work."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from service.jobs.submission.submit import submit
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import ClaimedShard, Job, JobStatus
 from service.records.labels import LabeledRow, LabelStatus
+from service.records.rewards import RewardedText, RewardModel
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.settings import QueueSettings, QuotaSettings, Settings
@@ -103,6 +106,25 @@ def small_requests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 MANY = twins(*((number, number + 1 if number % 2 else number - 1) for number in range(1, 13)))
+
+
+@pytest.mark.usefixtures("small_requests")
+async def test_the_time_left_goes_by_the_texts_without_a_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place()
+    job_id, score, told = await place.submitted(MANY), place.rewards.score, list[tuple[datetime, float | None]]()
+
+    async def slowly(model: RewardModel, texts: Sequence[str]) -> Sequence[RewardedText]:
+        told.append((place.clock.now(), (await place.job(job_id)).progress.eta_seconds))
+        place.clock.advance(60.0 * len(texts))
+        return await score(model, texts)
+
+    monkeypatch.setattr(place.rewards, "score", slowly)
+    assert await place.worker().work_once()
+    (_, first), *others = told
+    assert first is None
+    assert len(others) >= 3
+    for when, left in others:
+        assert left == pytest.approx((place.clock.now() - when).total_seconds(), rel=0.1)
 
 
 def without_texts(found: Report, *codes: str) -> set[str]:

@@ -10,16 +10,22 @@ from service.access.caller_store import CallerStore
 from service.bootstrap import Application, build_application
 from service.config import JobConfig, Limits
 from service.identifiers import JobId, WorkerId
+from service.jobs.running.search_pace import PaceOfSearch
 from service.jobs.submission.submit import submit
 from service.records.access import LOCAL_CALLER
+from service.records.jobs import SearchPace
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
+from service.search.engine import Search
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
+from service.search.strategies.baselines import ZeroShot
+from service.search.strategies.queries_left import ASKED_ONCE
 from service.search.strategies.registry import Method
 from service.settings import QueueSettings, Settings
 from tests.support.memory import MemoryStore
 from tests.support.sources import config, source
 from tests.support.stores import Clock
+from tests.toy import ToyWorld
 from workers.worker import Worker
 
 SECONDS_PER_PROMPT = 60.0  # beside which the test's own seconds hardly count
@@ -92,6 +98,16 @@ async def test_from_the_first_fifth_of_a_job_on_its_time_left_is_right_within_a_
     assert all(really / 2 - SECONDS_PER_PROMPT <= left <= 2 * really + SECONDS_PER_PROMPT for really, left in known), (
         told
     )
+
+
+def test_the_prompts_under_way_are_those_of_the_queries_without_an_answer() -> None:
+    search = Search(ToyWorld(rows=8, classes=2, related=False, seed=0).problem(), ZeroShot())
+    pace = PaceOfSearch(search, ASKED_ONCE)
+    pace.begin(remembered=2, unanswered=6)
+    pace.scored(queries=4, prompts=12)
+    assert pace.measured == SearchPace(prompts_left=6.0, prompts_per_query=3.0, prompts_under_way=6.0)
+    pace.scored(queries=2, prompts=6)
+    assert pace.measured == SearchPace(prompts_left=0.0, prompts_per_query=3.0, prompts_under_way=0.0)
 
 
 async def test_the_time_left_ends_with_the_limits_of_the_job() -> None:
