@@ -128,7 +128,7 @@ def test_a_data_folder_that_is_a_file_is_reported_before_anything_is_started(
         ('{"url": 3}', "--backends[0].url: must be text"),
         ('{"url": "gpu:8000"}', "--backends[0].url: must begin with http://"),
         ('{"url": "http://"}', "--backends[0].url: must begin with http://"),
-        ('{"url": "http://gpu:x"}', "--backends[0].url: must begin with http://"),
+        ('{"url": "http://gpu:x"}', "--backends[0].url: has the port 'x'; a port is a number from 1 to"),
         ('{"url": " http://gpu"}', "--backends[0].url: must be the server's root"),
         ('{"url": "http://gpu/?a=b"}', "--backends[0].url: must be the server's root"),
         ('{"replicas": ["gpu"]}', "--backends[0].replicas: must begin with http://"),
