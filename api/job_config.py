@@ -33,12 +33,18 @@ LabelText = Annotated[str, Field(json_schema_extra={"pattern": r"^\S(.*\S)?$", "
 _NEW = domain.SearchConfig()  # the defaults of new jobs
 
 
+def _quoted(label: str) -> str:
+    """The label as a message shows it: the beginning, if it is too long for a label."""
+    return repr(label if len(label) <= MAX_LABEL_CHARACTERS else label[:MAX_LABEL_CHARACTERS] + "...")
+
+
 def _alike(label: str, before: list[str]) -> str | None:
     """What to do about a label that equals an earlier one, or differs from it only in case; None if none does."""
     if label in before:
-        return f"the label {label!r} is given more than once; give each label once"
+        return f"the label {_quoted(label)} is given more than once; give each label once"
     same = next((other for other in before if other.casefold() == label.casefold()), None)
-    return same and f"the labels {same!r} and {label!r} must differ by more than case; leave one out or reword it"
+    both = same and f"the labels {_quoted(same)} and {_quoted(label)}"
+    return both and f"{both} must differ by more than case; leave one out or reword it"
 
 
 class Task(StrictModel):
@@ -81,7 +87,8 @@ class Task(StrictModel):
     def _labels_differ(cls, labels: list[str]) -> list[str]:
         for label in labels:
             if not label.strip() or label != label.strip():
-                raise ValueError(f"a label must not be empty or begin or end with white space, as {label!r} does")
+                wrong = "a label must not be empty or begin or end with white space"
+                raise ValueError(f"{wrong}, as {_quoted(label)} does")
         told = [_alike(label, labels[:number]) for number, label in enumerate(labels)]
         if any(told):
             raise ValueError("; ".join(dict.fromkeys(filter(None, told))))

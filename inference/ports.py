@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from typing import Any
 
 
 class PortUnusable(Exception):
@@ -9,26 +10,35 @@ class PortUnusable(Exception):
 
 
 def check_port(host: str, port: int) -> None:
-    """Listen for a moment at each address of the host. Raises PortUnusable.
+    """Listen for a moment at each address of the host; an empty host has all of this machine. Raises PortUnusable.
 
     Another process may take the port after that. So the server checks it a second time when the model has loaded.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise PortUnusable(
             f"the host {host!r} has no address here ({error.strerror}); name another by --host"
         ) from error
     for family, kind, protocol, _, address in dict.fromkeys(found):
         try:
-            with socket.socket(family, kind, protocol) as trial:
-                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                trial.bind(address)
-                trial.listen(1)
-        except OSError as error:
-            raise PortUnusable(_reason(host, port, error)) from error
+            trial = socket.socket(family, kind, protocol)
+        except OSError:
+            continue  # as the server does: a system without IPv6 may still name an address of it
+        with trial:
+            try:
+                _listen(trial, address)
+            except OSError as error:
+                raise PortUnusable(_reason(host, port, error)) from error
+
+
+def _listen(trial: socket.socket, address: Any) -> None:
+    """Listen at one address, with the options of the server's own sockets. Raises OSError."""
+    trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if trial.family == socket.AF_INET6:
+        trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    trial.bind(address)
+    trial.listen(1)
 
 
 def _reason(host: str, port: int, error: OSError) -> str:

@@ -126,7 +126,7 @@ def _add_adapters(parser: ArgumentParser) -> None:
 def _adapter(text: str) -> tuple[str, Path]:
     name, _, folder = text.partition("=")
     if not (name and folder):
-        raise ValueError(text)
+        raise ArgumentTypeError(f"{text!r} is not of the form NAME=FOLDER")
     return name, Path(folder)
 
 
@@ -135,14 +135,21 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= _LAST_PORT:
-        raise ArgumentTypeError(f"{text} is no port; ports are numbers from 0 to {_LAST_PORT}")
+    number = _whole(text)
+    if number is None or not 0 <= number <= _LAST_PORT:
+        raise ArgumentTypeError(f"{text!r} is no port; ports are numbers from 0 to {_LAST_PORT}")
     return number
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
+    number = _whole(text)
+    if number is None or number < 1:
+        raise ArgumentTypeError(f"{text!r} is no whole number from 1 on")
     return number
+
+
+def _whole(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None

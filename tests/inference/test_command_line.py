@@ -79,11 +79,23 @@ def test_a_host_that_is_not_of_this_machine_is_reported() -> None:
         check_port("no such name", 0)
 
 
+def test_the_check_of_the_port_passes_over_addresses_that_the_server_passes_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def addresses(*_: object, **__: object) -> list[tuple[object, ...]]:
+        of_no_system = (socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 0))
+        return [of_no_system, (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 0))]
+
+    check_port("", 0)  # every address of this machine
+    monkeypatch.setattr("inference.ports.socket.getaddrinfo", addresses)
+    check_port("localhost", 0)
+
+
 def test_a_port_out_of_range_is_refused_with_the_range(capsys: pytest.CaptureFixture[str]) -> None:
-    for port in ("99999", "-1"):
+    for port in ("99999", "-1", "http"):
         with pytest.raises(SystemExit):
             read_settings([f"--port={port}"])
-        assert f"{port} is no port; ports are numbers from 0 to 65535" in capsys.readouterr().err
+        assert f"--port: {port!r} is no port; ports are numbers from 0 to 65535" in capsys.readouterr().err
 
 
 def test_without_options_the_small_model_is_served_locally() -> None:
@@ -94,12 +106,22 @@ def test_without_options_the_small_model_is_served_locally() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--threads", "0"], ["--dtype", "int8"], ["--cache-tokens", "x"], ["--spin"], ["--adapter", "x"]]
+    ("arguments", "why"),
+    [
+        (["--threads", "0"], "--threads: '0' is no whole number from 1 on"),
+        (["--cache-tokens", "x"], "--cache-tokens: 'x' is no whole number from 1 on"),
+        (["--adapter", "x"], "--adapter: 'x' is not of the form NAME=FOLDER"),
+        (["--dtype", "int8"], "--dtype: invalid choice: 'int8'"),
+        (["--spin"], "unrecognized arguments: --spin"),
+    ],
+    ids=["zero", "no number", "no folder", "no choice", "no option"],
 )
-def test_a_mistake_on_the_command_line_is_reported(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_on_the_command_line_is_reported(
+    arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         read_settings(arguments)
-    assert arguments[0] in capsys.readouterr().err
+    assert why in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,14 @@ from icm.local_stack.stack import (
     NOTICE_SECONDS,
     LoadingNotice,
     StackOptions,
+    Stopped,
     api_settings,
     metrics_port,
     own_backends,
     running,
     training_bases,
 )
-from icm.local_stack.supervisor import PartMisused
+from icm.local_stack.supervisor import Part, PartMisused
 from inference.settings import SMALL_MODEL
 
 
@@ -128,7 +129,7 @@ def test_a_data_folder_that_is_a_file_is_reported_before_anything_is_started(
         ('{"url": 3}', "--backends[0].url: must be text"),
         ('{"url": "gpu:8000"}', "--backends[0].url: must begin with http://"),
         ('{"url": "http://"}', "--backends[0].url: must begin with http://"),
-        ('{"url": "http://gpu:x"}', "--backends[0].url: has the port 'x'"),
+        ('{"url": "http://gpu:x"}', "--backends[0].url: has the port 'x'; a port is a number from 1 to"),
         ('{"url": " http://gpu"}', "--backends[0].url: must be the server's root"),
         ('{"url": "http://gpu/?a=b"}', "--backends[0].url: must be the server's root"),
         ('{"replicas": ["gpu"]}', "--backends[0].replicas: must begin with http://"),
@@ -279,6 +280,37 @@ def test_an_adapter_that_the_inference_server_refuses_is_reported_before_another
     assert [words[0] for words in started] == ["inference"]
     assert started[0][-4:] == ("--adapter", "claims=/a", "--adapter-folder", "/trained")
     assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_the_api_gets_the_sockets_and_each_worker_its_kinds_of_work_and_its_own_port_of_metrics(
+    trains: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parts = list[Part]()
+    monkeypatch.setenv("ICM_WORKER__METRICS_PORT", "9100")
+    monkeypatch.setattr("icm.local_stack.stack.can_train", lambda: trains)
+    monkeypatch.setattr("icm.local_stack.stack.Supervisor.run", lambda *_, **__: None)
+    monkeypatch.setattr("icm.local_stack.stack.Supervisor.start", lambda _, part: parts.append(part))
+    backends = [{"name": "default", "kind": "deterministic"}]
+    options = StackOptions(
+        data_folder=tmp_path, database_url="postgresql://db", backends=backends, port=9, workers=2, listeners=(7,)
+    )
+    with pytest.raises(Stopped), running(options, lambda: True, say=print):
+        pass
+    workers = [
+        ("worker-1", ("--kinds", "label,deliver") if trains else (), "9100"),
+        ("worker-2", ("--kinds", "label,deliver") if trains else (), "9101"),
+        *([("trainer", ("--kinds", "train"), "9102")] if trains else []),
+    ]
+    api, *others = parts
+    assert (api.name, api.descriptors, api.command[-2:]) == ("api", (7,), ("--fd", "7"))
+    behind = others[0].command.index("workers") + 1
+    ports = [part.environment["ICM_WORKER__METRICS_PORT"] for part in others]
+    assert [(part.name, part.command[behind:]) for part in others] == [(name, words) for name, words, _ in workers]
+    assert ports == [port for _, _, port in workers]
+    assert not any(part.descriptors for part in others)
 
 
 def test_each_adapter_of_our_own_inference_server_is_a_backend_of_its_name() -> None:

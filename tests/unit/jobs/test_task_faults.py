@@ -71,6 +71,14 @@ def test_labels_that_break_a_line_or_look_like_each_other_are_refused(labels: li
     assert told in message
 
 
+@pytest.mark.parametrize("labels", [["x" * 9_000, "x" * 9_000], ["x" * 9_000, "X" * 9_000], ["a", "x" * 9_000 + " "]])
+def test_the_message_about_an_endless_label_shows_only_its_beginning(labels: list[str]) -> None:
+    [(field, message)] = refusals(labels=labels)
+    assert field == "task.labels"
+    assert "'xxx" in message
+    assert len(message) < 1_000
+
+
 @pytest.mark.parametrize(
     ("label", "character"),
     [
