@@ -5,11 +5,11 @@ that tells the labels apart leaves a gap between their rows. A calibration to ev
 this gap into the larger group, and so gives many of its rows the rare label. This module moves the border back.
 
 It looks at one number for each row and label: the log-odds of the label against all others. It divides these numbers
-in two by minimum error thresholding (Kittler and Illingworth, Pattern Recognition 19, 1986): two normal
-distributions of one variance, each number belonging to the likelier. There is a gap if that explains the numbers far
-better than one normal distribution does, and if few rows lie at the border or the groups lie far apart. Where there is
-none, the shares stay as assumed. Prototypical calibration (arXiv 2205.10183) fits a mixture of normal distributions to
-predictions for the same purpose.
+in two by minimum error thresholding (Kittler and Illingworth, Pattern Recognition 19, 1986): two normal distributions
+of one variance, each number belonging to the likelier. There is a gap if that explains the numbers far better than one
+normal distribution does, and if fewer rows lie at the border than at the middle of either group. So the long tail of a
+skewed distribution is no group. Where there is no gap, the shares stay as assumed. Prototypical calibration (arXiv
+2205.10183) fits a mixture of normal distributions to predictions for the same purpose.
 """
 
 import math
@@ -23,10 +23,10 @@ from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.predictions.scores import Scores
 
 EVIDENT_NATS = 5.0  # two groups explain the numbers better than one by this much: "very strong" (Kass and Raftery 1995)
-FAR_NATS = 4.0  # between the groups' means: a mean row of one is e^4 times as likely to have the label
 LEAST_GROUP = 0.02  # of the rows; a few outliers are no group
 _MOST_ROUNDS = 6  # with more than two labels, a border that moves changes the other labels' log-odds
 _CLOSE_NATS = 0.05  # borders that move less are settled
+_REACH = 0.75  # standard deviations either way: long tails pass within 0.5, rare labels are overlooked within 1
 _LEAST_VARIANCE = 1e-4  # of the whole variance, within the groups: keeps the evidence finite for equal numbers
 
 
@@ -61,14 +61,16 @@ def _set_apart(rows: Sequence[LogProbabilities], constants: list[float]) -> None
     """
     labels, none = list(range(len(constants))), [0.0] * len(constants)
     while len(labels) > 1:
-        odds = {label: [_log_odds(row, labels, constants, label) for row in rows] for label in labels}
+        of_rows = [_log_odds(row, labels, constants) for row in rows]
+        odds = {label: [values[place] for values in of_rows] for place, label in enumerate(labels)}
         borders = {label: border for label in labels if (border := _gap(odds[label])) is not None}
         if not borders:
             return
         above = {label: [value > border for value in odds[label]] for label, border in borders.items()}
         preferred = {
-            label: statistics.fmean(_log_odds(row, labels, none, label) for row in compress(rows, above[label]))
-            for label in borders
+            label: statistics.fmean(_log_odds(row, labels, none)[place] for row in compress(rows, above[label]))
+            for place, label in enumerate(labels)
+            if label in borders
         }
         label = max(preferred, key=preferred.__getitem__)
         constants[label] -= borders[label]
@@ -76,11 +78,21 @@ def _set_apart(rows: Sequence[LogProbabilities], constants: list[float]) -> None
         labels.remove(label)
 
 
-def _log_odds(row: LogProbabilities, labels: Sequence[int], constants: Sequence[float], label: int) -> float:
-    """The log-odds of the label against the others of these labels, nats, with the constants added."""
-    others = [row[other] + constants[other] for other in labels if other != label]
-    top = max(others)
-    return row[label] + constants[label] - top - math.log(math.fsum(math.exp(value - top) for value in others))
+def _log_odds(row: LogProbabilities, labels: Sequence[int], constants: Sequence[float]) -> list[float]:
+    """The log-odds of each of these labels against the others of them, nats, with the constants added."""
+    values = [row[label] + constants[label] for label in labels]
+    first = max(range(len(values)), key=values.__getitem__)
+    against_first = _log_of_sum([value for place, value in enumerate(values) if place != first])
+    total = _log_of_sum([values[first], against_first])
+    return [
+        value - (against_first if place == first else total + math.log1p(-math.exp(value - total)))
+        for place, value in enumerate(values)
+    ]
+
+
+def _log_of_sum(values: Sequence[float]) -> float:
+    top = max(values)
+    return top + math.log(math.fsum(math.exp(value - top) for value in values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +110,16 @@ class _Division:
 
     @property
     def is_gap(self) -> bool:
-        """Whether there are two groups, of which neither is a few outliers, far apart or with few rows between them."""
+        """Whether these are two groups, neither only a few outliers, with fewer numbers at the border than inside."""
         smaller = min(self.count, len(self.numbers) - self.count)
         if self.evidence_nats < EVIDENT_NATS or smaller < LEAST_GROUP * len(self.numbers):
             return False
         below, above = (statistics.fmean(group) for group in (self.numbers[: self.count], self.numbers[self.count :]))
-        return above - below > FAR_NATS or self._near(self.border) < min(self._near(below), self._near(above))
+        return self._near(self.border) < min(self._near(below), self._near(above))
 
     def _near(self, number: float) -> int:
-        """How many numbers lie within half a standard deviation."""
-        reach = math.sqrt(self.variance) / 2
+        """How many numbers lie near this one."""
+        reach = _REACH * math.sqrt(self.variance)
         return sum(abs(other - number) <= reach for other in self.numbers)
 
 

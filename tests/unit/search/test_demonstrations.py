@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search.prompting.demonstrations import balanced_beginning, keep_fitting
+from service.search.prompting.demonstrations import balanced_beginning, beginning_text, keep_fitting
 from service.search.rules.consistency import Constraint, Rule
 from service.search.state.problem import Problem
 from tests.long import examples
@@ -98,3 +98,12 @@ def test_a_rare_label_is_not_crowded_out() -> None:
     problem = Problem(texts={row: str(row) for row in rows}, labels=("a", "b"), max_demonstrations=10)
     labels = {row: Label(int(row >= 97)) for row in rows}
     assert Counter(labels[row] for row in balanced_beginning(problem, labels, Random(0))) == {0: 7, 1: 3}
+
+
+@settings(max_examples=examples(50), deadline=None)
+@given(drawn(alike=True))
+def test_demonstrations_of_a_view_that_do_not_fit_drop_out_from_the_end(found: Drawn) -> None:
+    problem, shown = found.problem, list(found.labels.items())
+    fitting = next(count for count in range(len(shown), -1, -1) if found.fits([row for row, _ in shown[:count]]))
+    expected = "".join(problem.demonstration(row, label) for row, label in shown[:fitting])
+    assert beginning_text(problem, shown) == expected

@@ -64,3 +64,17 @@ def test_a_label_without_a_gap_keeps_its_calibration_against_others_without_one(
 @pytest.mark.parametrize("scores", [{}, {Row(0): (-0.1, -2.3)}, {Row(row): (-0.7, -0.7) for row in range(9)}])
 def test_too_few_or_equal_predictions_show_nothing(scores: Scores) -> None:
     assert shares_shown(scores, (0.7, 0.3)) == (0.7, 0.3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_long_tail_of_skewed_predictions_is_no_group(sign: int, seed: int) -> None:
+    rng = Random(seed)
+    scores = {Row(row): normalized((sign * rng.expovariate(1 / 4), 0.0)) for row in range(ROWS)}
+    assert shares_shown(scores, (0.6, 0.4)) == (0.6, 0.4)
+
+
+def test_log_odds_far_beyond_the_range_of_floats_are_compared() -> None:
+    scores = {Row(row): (0.0, -900.0 - row) if row % 4 else (-800.0 - row, 0.0) for row in range(40)}
+    shown = shares_shown(scores, even_shares(2))
+    assert tuple(shown) == pytest.approx((0.75, 0.25))
