@@ -9,7 +9,7 @@ _FREE_BYTES = 10_000_000  # below this size the compression ratio does not matte
 
 
 def _in_parts(limit: str) -> str:
-    return f"; send it in parts, as several jobs, or ask the operator to raise ICM_UPLOAD__MAX_{limit}"
+    return f"; send the data set in parts, as several jobs, or ask the operator to raise ICM_UPLOAD__MAX_{limit}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,11 +14,15 @@ from service.ports.scoring import Scorer
 from service.records.adapters import TrainedAdapter
 from service.scoring.adapted import adapted
 from service.scoring.deterministic import DeterministicScorer
+from service.scoring.kinds import KINDS
+from service.scoring.prompts import PromptScorer
 from service.scoring.registry import ConfiguredScorers
 from service.scoring.replicas import ReplicatedScorer
 from service.scoring.wires.adapters import LoadableAdapter
+from service.scoring.wires.kind import Kind
 from service.search.predictions.prompt_tree import PromptTree, Query
-from tests.servers.adapters import fake_of, rig_of
+from tests.servers.adapters import Waits, fake_of, rig_of, wire_of
+from tests.servers.connections import serving
 from tests.servers.language_model import ToyLanguageModel, ToyTokenizer
 from tests.servers.loras import Loras
 from tests.servers.sglang import FakeSglang
@@ -97,6 +101,18 @@ async def test_another_base_under_the_same_name_is_another_identity(kind: str, p
         after = await scorer.identify()
         assert before.fingerprint == after.fingerprint
         assert not before.agrees_with(after)
+
+
+async def test_the_probe_of_a_trained_adapter_names_a_server_of_another_kind(place: Path) -> None:
+    async def detect() -> Kind | None:
+        return KINDS["sglang"].of_kind
+
+    async with serving(fake("vllm")[0]) as url:
+        base = PromptScorer("default", wire_of("vllm", url), Waits().executor(), detect=detect)
+        found = await base.adapted(LoadableAdapter(await stored(place), files_in(place))).probe(LABELS)
+        await base.close()
+    [problem] = found.problems
+    assert "`kind` to 'sglang'" in problem
 
 
 async def test_a_server_that_has_lost_an_adapter_gets_it_again_in_the_middle_of_a_job(kind: str, place: Path) -> None:
