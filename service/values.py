@@ -80,10 +80,13 @@ def nearest(name: str, names: Iterable[str]) -> list[str]:
 
 def port_fault(url: str) -> str | None:
     """What is wrong with the port of a URL, for a message behind the URL's name; None if nothing is."""
-    host = _BEHIND_HOST.split(url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
+    authority, *path = _BEHIND_HOST.split(url.partition("://")[2], maxsplit=1)
+    host = authority.rpartition("@")[2]
     _, _, port = host.rpartition("]")[2].rpartition(":")  # in brackets stand addresses with colons of their own
     if ":" not in host.rpartition("]")[2] or not port:
         return None
     if port.isascii() and port.isdigit() and len(port) <= _LONGEST_PORT and 0 < int(port) <= LAST_PORT:
         return None
-    return f"has the port {port[:_SHOWN_CHARACTERS]!r}; a port is a number from 1 to {LAST_PORT}"
+    is_secret = any("@" in part for part in path)  # a password with a slash: what looks like the port is its beginning
+    shown = "something else in the place of the port" if is_secret else f"the port {port[:_SHOWN_CHARACTERS]!r}"
+    return f"has {shown}; a port is a number from 1 to {LAST_PORT}"

@@ -80,6 +80,11 @@ def test_an_unknown_kind_is_reported_with_the_known_ones(kind: object) -> None:
             "has the port 'b'; a port is a number from 1 to 65535",
         ),
         (
+            {"url": "http://me:hunter2/x@gpu:8000"},
+            ".url",
+            "has something else in the place of the port; a port is a number from 1 to 65535",
+        ),
+        (
             {"kind": "vllm", "adapter": "trained"},
             "",
             "`adapter` is for kind 'embedded'; with kind 'vllm' set `model` to the adapter's name at the server",
