@@ -34,7 +34,7 @@ def _line(row: Any) -> bytes:
 
 
 def _all_at_fault(numbered: Iterable[tuple[int, Any]]) -> UnsendableData:
-    """The error about every row that cannot be sent: a cause that rows share is told once, with the first of them."""
+    """The error about every row that cannot be sent: it names a shared cause once, with the first of its rows."""
     rows_of: dict[tuple[object, str], list[int]] = {}
     for number, row in numbered:
         for cause in _causes(row):
