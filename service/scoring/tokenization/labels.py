@@ -4,7 +4,6 @@ With all spellings, the probability of a label is the sum over the token paths o
 The authors' code sums in a similar way, over those of the 20 likeliest tokens that contain "true" in any case.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from service.scoring.calls.gather import together
 from service.scoring.tokenization.label_ends import Spelling, made_distinct
 from service.scoring.tokenization.label_paths import Encode, Ids, LabelToken, Path, PathFinder, Unusable, ids_of
 from service.search.predictions.prompt_tree import LogProbabilities
+from service.search.predictions.scores import log_of_sum
 from service.values import spellings_of
 
 _BEFORE = "I think this claim is"  # any word will do; only the characters behind the last word matter (see `ending`)
@@ -46,7 +46,7 @@ class LabelTokens:
         Chain rule along a path: the sum over its tokens of log p(token | prompt and the tokens
         before). Over the paths of a label: the logarithm of the sum of their probabilities.
         """
-        return tuple(_log_sum([_chain(path, known) for path in paths]) for paths in self.paths)
+        return tuple(log_of_sum([_chain(path, known) for path in paths]) for paths in self.paths)
 
 
 async def find_label_tokens(
@@ -121,11 +121,3 @@ def _shared(one: str, other: str, path: Path, *, all_spellings: bool) -> str:
 def _chain(path: Path, known: Mapping[Ids, Mapping[int, float]]) -> float:
     ids = ids_of(path)
     return sum(known[ids[:depth]][token] for depth, token in enumerate(ids))
-
-
-def _log_sum(values: Sequence[float]) -> float:
-    """log(sum(exp(values)))."""
-    if len(values) == 1:
-        return values[0]
-    top = max(values)
-    return top + math.log(sum(math.exp(value - top) for value in values))

@@ -20,7 +20,7 @@ from itertools import accumulate, compress
 
 from service.search.predictions.calibration import Shares, Shift, mean_probabilities, shift_to
 from service.search.predictions.prompt_tree import LogProbabilities
-from service.search.predictions.scores import Scores
+from service.search.predictions.scores import Scores, log_of_sum
 
 EVIDENT_NATS = 5.0  # two groups explain the numbers better than one by this much: "very strong" (Kass and Raftery 1995)
 LEAST_GROUP = 0.02  # of the rows; a few outliers are no group
@@ -82,17 +82,12 @@ def _log_odds(row: LogProbabilities, labels: Sequence[int], constants: Sequence[
     """The log-odds of each of these labels against the others of them, nats, with the constants added."""
     values = [row[label] + constants[label] for label in labels]
     first = max(range(len(values)), key=values.__getitem__)
-    against_first = _log_of_sum([value for place, value in enumerate(values) if place != first])
-    total = _log_of_sum([values[first], against_first])
+    against_first = log_of_sum([value for place, value in enumerate(values) if place != first])
+    total = log_of_sum([values[first], against_first])
     return [
         value - (against_first if place == first else total + math.log1p(-math.exp(value - total)))
         for place, value in enumerate(values)
     ]
-
-
-def _log_of_sum(values: Sequence[float]) -> float:
-    top = max(values)
-    return top + math.log(math.fsum(math.exp(value - top) for value in values))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Scores: the log-probabilities of each row's labels, with the likeliest label and the margin of a row."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from service.identifiers import Label, Row
 from service.search.predictions.prompt_tree import LogProbabilities
@@ -15,9 +15,16 @@ def normalized(log_probabilities: LogProbabilities) -> LogProbabilities:
     The probability of other continuations says nothing about which label is right. Without it,
     servers that renormalize over a grammar agree with servers that do not.
     """
-    top = max(log_probabilities)
-    normalizer = top + math.log(sum(math.exp(value - top) for value in log_probabilities))
+    normalizer = log_of_sum(log_probabilities)
     return tuple(value - normalizer for value in log_probabilities)
+
+
+def log_of_sum(logarithms: Sequence[float]) -> float:
+    """log(sum(exp(logarithms))), without overflow."""
+    if len(logarithms) == 1:
+        return logarithms[0]
+    top = max(logarithms)
+    return top + math.log(sum(math.exp(value - top) for value in logarithms))
 
 
 def likeliest(log_probabilities: LogProbabilities) -> Label:

@@ -44,15 +44,19 @@ async def test_a_job_of_a_later_release_is_refused_and_can_be_deleted(service: S
     assert (await service.client.get(f"/v1/jobs/{job['id']}")).status_code == 404
 
 
+async def changes_the_status(service: Service, path: str, status: str) -> None:
+    answer = await service.client.post(path)
+    body = answer.json()
+    assert (answer.status_code, body["status"], body["config"]) == (202, status, None)
+    assert body["unreadable"].startswith("a later release stored this configuration, in form 99")
+
+
 async def test_a_job_of_a_later_release_can_be_paused_resumed_cancelled_and_deleted(service: Service) -> None:
     job = await service.post()
     path = f"/v1/jobs/{job['id']}"
     await stored_with(service, "labellings", job["id"], version=99)
     for asked, status in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled"), ("cancel", "cancelled")):
-        answer = await service.client.post(f"{path}/{asked}")
-        told = answer.json()
-        assert (answer.status_code, told["status"], told["config"]) == (202, status, None)
-        assert told["unreadable"].startswith("a later release stored this configuration, in form 99")
+        await changes_the_status(service, f"{path}/{asked}", status)
     assert (await service.client.delete(path)).status_code == 204
 
 
@@ -61,10 +65,7 @@ async def test_a_training_of_a_later_release_can_be_paused_resumed_cancelled_and
     path = f"/v1/trainings/{training_id}"
     await stored_with(service, "trainings", training_id, version=99)
     for asked, status in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled")):
-        answer = await service.client.post(f"{path}/{asked}")
-        told = answer.json()
-        assert (answer.status_code, told["status"], told["config"]) == (202, status, None)
-        assert told["unreadable"].startswith("a later release stored this configuration, in form 99")
+        await changes_the_status(service, f"{path}/{asked}", status)
     assert (await service.client.delete(path)).status_code == 204
 
 

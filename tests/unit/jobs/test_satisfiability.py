@@ -150,6 +150,10 @@ MOST = {"kind": "at_most_one", "group": "g"}
 SAME_H = {"kind": "same_label", "group": ["g", "h"]}
 
 
+def rows_in(columns: str) -> list[dict[str, Any]]:
+    return [{"q": n, "g": cells[0], "h": cells[1]} for n, cells in enumerate(columns.split())]
+
+
 def warned(task: Task, *rows: dict[str, Any]) -> list[str]:
     found = survey(task, *rows)
     return list(relation_warnings(found.satisfiability, task, found.lines))
@@ -178,8 +182,7 @@ def warned(task: Task, *rows: dict[str, Any]) -> list[str]:
 def test_relations_that_leave_rows_one_label_get_a_warning_with_their_group(
     relations: list[dict[str, Any]], columns: str, told: str | None
 ) -> None:
-    rows = [{"q": n, "g": cells[0], "h": cells[1]} for n, cells in enumerate(columns.split())]
-    found = warned(task_of(*relations), *rows)
+    found = warned(task_of(*relations), *rows_in(columns))
     assert len(found) == (told is not None), found
     assert told is None or told in found[0]
 
@@ -209,8 +212,7 @@ MOST_A, SAME_G = {**MOST, "label": "A"}, {**SAME, "label": "A"}
 def test_a_label_that_relations_leave_to_no_row_gets_a_warning(
     relations: list[dict[str, Any]], columns: str, told: str | None
 ) -> None:
-    rows = [{"q": n, "g": cells[0], "h": cells[1]} for n, cells in enumerate(columns.split())]
-    found = [warning for warning in warned(three_labels(*relations), *rows) if "to no row" in warning]
+    found = [warning for warning in warned(three_labels(*relations), *rows_in(columns)) if "to no row" in warning]
     assert len(found) == (told is not None), found
     assert told is None or told in found[0]
 
